@@ -1,0 +1,132 @@
+// A batch from the bytes of the data set; see src/ops/gather.rs.
+
+struct Params {
+    // images in this shard, and the index of its first
+    images: u32,
+    first: u32,
+    rows: u32,
+    height: u32,
+    width: u32,
+    channels: u32,
+    padding: u32,
+    // radians
+    rotation: f32,
+    scale0: f32,
+    scale1: f32,
+    scale2: f32,
+    scale3: f32,
+    shift0: f32,
+    shift1: f32,
+    shift2: f32,
+    shift3: f32,
+    stride_permutation: u32,
+    stride_out: u32,
+    stride_labels: u32,
+}
+
+@group(1) @binding(0) var<uniform> params: Params;
+@group(1) @binding(1) var<storage, read> images: array<u32>;
+@group(1) @binding(2) var<storage, read> classes: array<u32>;
+@group(1) @binding(3) var<storage, read> permutation: array<u32>;
+@group(1) @binding(4) var<storage, read_write> out: array<f32>;
+@group(1) @binding(5) var<storage, read_write> labels: array<u32>;
+
+override flip: bool = false;
+override rotate: bool = false;
+override crop: bool = false;
+
+const AUGMENT_STREAM = 0xA060000u;
+const ABSENT = 0xffffffffu;
+
+// Value of one pixel, black outside the image.
+fn pixel(image: u32, y: i32, x: i32, channel: u32) -> f32 {
+    if y < 0 || x < 0 || y >= i32(params.height) || x >= i32(params.width) {
+        return 0.0;
+    }
+    let byte = ((image * params.height + u32(y)) * params.width + u32(x)) * params.channels + channel;
+    return f32((images[byte / 4u] >> (byte % 4u * 8u)) & 255u);
+}
+
+// WGSL promises sin and cos only to 2^-11. Taylor series of an eighth of the angle, doubled three times: within 1e-6
+// over +-pi.
+fn sine_cosine(angle: f32) -> vec2<f32> {
+    let t = angle / 8.0;
+    let u = t * t;
+    var s = t * (1.0 - u / 6.0 * (1.0 - u / 20.0 * (1.0 - u / 42.0)));
+    // 1 - cos, which doubles without losing digits
+    var c = u / 2.0 * (1.0 - u / 12.0 * (1.0 - u / 30.0));
+    for (var i = 0; i < 3; i++) {
+        let next = 2.0 * s * (1.0 - c);
+        c = 2.0 * s * s;
+        s = next;
+    }
+    return vec2<f32>(s, 1.0 - c);
+}
+
+fn sample(image: u32, row: u32, out_y: u32, out_x: u32, channel: u32, replica: u32) -> f32 {
+    var y = i32(out_y);
+    var x = i32(out_x);
+    let draw = pcg4d(vec4<u32>(row, AUGMENT_STREAM, now.step, now.replicas[replica].seed));
+    if crop {
+        let span = 2u * params.padding + 1u;
+        y += i32(draw.z % span) - i32(params.padding);
+        x += i32((draw.z >> 16u) % span) - i32(params.padding);
+    }
+    if flip && (draw.x >> 31u) == 1u {
+        x = i32(params.width) - 1 - x;
+    }
+    if !rotate {
+        return pixel(image, y, x, channel);
+    }
+    let turn = sine_cosine(params.rotation * (2.0 * unit(draw.y) - 1.0));
+    let centre = vec2<f32>(f32(params.height - 1u), f32(params.width - 1u)) / 2.0;
+    let from_centre = vec2<f32>(f32(y), f32(x)) - centre;
+    let source = centre + vec2<f32>(
+        turn.y * from_centre.x + turn.x * from_centre.y,
+        turn.y * from_centre.y - turn.x * from_centre.x,
+    );
+    let corner = floor(source);
+    let part = source - corner;
+    let cy = i32(corner.x);
+    let cx = i32(corner.y);
+    let upper = mix(pixel(image, cy, cx, channel), pixel(image, cy, cx + 1, channel), part.y);
+    let lower = mix(pixel(image, cy + 1, cx, channel), pixel(image, cy + 1, cx + 1, channel), part.y);
+    return mix(upper, lower, part.x);
+}
+
+@compute @workgroup_size(256)
+fn plain(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let replica = group.z;
+    let pixels = params.height * params.width * params.channels;
+    let i = linear_group(group, groups) * 256u + lane;
+    if i >= params.rows * pixels {
+        return;
+    }
+    let row = i / pixels;
+    let at = i % pixels;
+    if row >= now.active_rows {
+        out[replica * params.stride_out + i] = 0.0;
+        if at == 0u {
+            labels[replica * params.stride_labels + row] = ABSENT;
+        }
+        return;
+    }
+    // Below the shard's first image the difference wraps around and fails the test as well.
+    let image = permutation[replica * params.stride_permutation + now.cursor + row] - params.first;
+    if image >= params.images {
+        return;
+    }
+    let channel = at % params.channels;
+    let place = at / params.channels;
+    let value = sample(image, row, place / params.width, place % params.width, channel, replica);
+    var scales = vec4<f32>(params.scale0, params.scale1, params.scale2, params.scale3);
+    var shifts = vec4<f32>(params.shift0, params.shift1, params.shift2, params.shift3);
+    out[replica * params.stride_out + i] = value * scales[channel] + shifts[channel];
+    if at == 0u {
+        labels[replica * params.stride_labels + row] = classes[image];
+    }
+}

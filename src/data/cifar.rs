@@ -1,0 +1,185 @@
+//! CIFAR-10 and CIFAR-100 in their "binary version".
+//!
+//! A batch file is a sequence of records: the label bytes, then 1024 red, 1024 green and 1024 blue bytes of an image of
+//! 32 x 32, each plane row by row. CIFAR-100 has two label bytes, the coarse and the fine class.
+//! Source: <https://www.cs.toronto.edu/~kriz/cifar.html>.
+
+use std::io::{self, Read};
+use std::path::Path;
+
+use super::catalog::{CIFAR10_CLASSES, CIFAR100_CLASSES};
+use super::error::{DataError, Fault, Place};
+use super::source::Source;
+use super::{Dataset, ImageShape, SearchPath, Split};
+
+const SHAPE: ImageShape = ImageShape { height: 32, width: 32, channels: 3 };
+const PLANE: usize = 32 * 32;
+
+/// Bound on an unpacked archive; the official ones hold 184 MB.
+const ARCHIVE_LIMIT: u64 = 512 << 20;
+
+/// Bound on a file of class names; the official ones have at most 1 kB.
+const NAMES_LIMIT: u64 = 1 << 16;
+
+/// What the files of one of the two sets are called and hold.
+pub(super) struct Layout {
+    pub(super) name: &'static str,
+    pub(super) folder: &'static str,
+    pub(super) archive: &'static str,
+    /// File names with their numbers of records, in the order of the training set; the last is the test set.
+    pub(super) batches: &'static [(&'static str, usize)],
+    /// The last of them is the label used.
+    pub(super) label_bytes: usize,
+    pub(super) names: &'static str,
+    pub(super) classes: &'static [&'static str],
+}
+
+pub(super) const CIFAR10: Layout = Layout {
+    name: "cifar10",
+    folder: "cifar-10-batches-bin",
+    archive: "cifar-10-binary.tar.gz",
+    batches: &[
+        ("data_batch_1.bin", 10_000),
+        ("data_batch_2.bin", 10_000),
+        ("data_batch_3.bin", 10_000),
+        ("data_batch_4.bin", 10_000),
+        ("data_batch_5.bin", 10_000),
+        ("test_batch.bin", 10_000),
+    ],
+    label_bytes: 1,
+    names: "batches.meta.txt",
+    classes: &CIFAR10_CLASSES,
+};
+
+pub(super) const CIFAR100: Layout = Layout {
+    name: "cifar100",
+    folder: "cifar-100-binary",
+    archive: "cifar-100-binary.tar.gz",
+    batches: &[("train.bin", 50_000), ("test.bin", 10_000)],
+    label_bytes: 2,
+    names: "fine_label_names.txt",
+    classes: &CIFAR100_CLASSES,
+};
+
+/// Loads a set from its folder or archive, directly below a root or below `<root>/<name>`; the first found is taken.
+pub(super) fn load(layout: &Layout, search: &SearchPath) -> Result<Dataset, DataError> {
+    let mut looked = Vec::new();
+    for base in search.roots().iter().flat_map(|root| [root.clone(), root.join(layout.name)]) {
+        let (folder, archive) = (base.join(layout.folder), base.join(layout.archive));
+        let mut parts = Parts::new(layout);
+        if folder.is_dir() {
+            parts.read_folder(&folder, search)?;
+        } else if archive.is_file() {
+            parts.read_archive(&archive)?;
+        } else {
+            looked.extend([folder, archive]);
+            continue;
+        }
+        return parts.join();
+    }
+    Err(search.not_found(layout.name, looked))
+}
+
+/// Reads a batch of `records` images, turning planes into interleaved channels.
+pub(super) fn batch(mut source: Source<'_>, layout: &Layout, records: usize) -> Result<Split, DataError> {
+    let size = layout.label_bytes + 3 * PLANE;
+    let bytes = source.rest((records * size) as u64)?;
+    let mut split = Split { images: Vec::with_capacity(records * 3 * PLANE), labels: Vec::with_capacity(records) };
+    for (number, record) in bytes.chunks_exact(size).enumerate() {
+        let (labels, planes) = record.split_at(layout.label_bytes);
+        let label = labels.last().copied().map_or(0, u32::from);
+        if label as usize >= layout.classes.len() {
+            let place = Place::Record { record: number as u64, byte: (number * size) as u64 };
+            return Err(source.fault(place, Fault::LabelOutOfRange { label, classes: layout.classes.len() }));
+        }
+        let (red, rest) = planes.split_at(PLANE);
+        let (green, blue) = rest.split_at(PLANE);
+        split.labels.push(label);
+        split.images.extend(red.iter().zip(green).zip(blue).flat_map(|((&r, &g), &b)| [r, g, b]));
+    }
+    Ok(split)
+}
+
+/// Reads class names, one a line.
+pub(super) fn names(mut source: Source<'_>, expected: usize) -> Result<Vec<String>, DataError> {
+    let text = String::from_utf8(source.rest_within(NAMES_LIMIT)?).unwrap_or_default();
+    let names: Vec<String> = text.lines().map(str::trim).filter(|line| !line.is_empty()).map(String::from).collect();
+    match names.len() {
+        found if found == expected => Ok(names),
+        found => Err(source.fault(Place::File, Fault::ClassNames { found, expected })),
+    }
+}
+
+/// The pieces of a set as they turn up: an archive may hold them in any order.
+struct Parts<'a> {
+    layout: &'a Layout,
+    batches: Vec<Option<Split>>,
+    names: Option<Vec<String>>,
+}
+
+impl<'a> Parts<'a> {
+    fn new(layout: &'a Layout) -> Self {
+        Self { layout, batches: layout.batches.iter().map(|_| None).collect(), names: None }
+    }
+
+    fn read_folder(&mut self, folder: &Path, search: &SearchPath) -> Result<(), DataError> {
+        let mut missing = Vec::new();
+        for (slot, &(file, records)) in self.batches.iter_mut().zip(self.layout.batches) {
+            let path = folder.join(file);
+            if path.is_file() {
+                *slot = Some(batch(Source::open(&path)?, self.layout, records)?);
+            } else {
+                missing.push(path);
+            }
+        }
+        let path = folder.join(self.layout.names);
+        if path.is_file() {
+            self.names = Some(names(Source::open(&path)?, self.layout.classes.len())?);
+        }
+        if missing.is_empty() { Ok(()) } else { Err(search.not_found(self.layout.name, missing)) }
+    }
+
+    /// Reads the members of a tar archive, compressed or not, without unpacking anything onto the disk.
+    fn read_archive(&mut self, path: &Path) -> Result<(), DataError> {
+        let broken = |error: io::Error| DataError::malformed(path, Place::File, Fault::Archive(error.to_string()));
+        let mut archive = tar::Archive::new(Source::open(path)?.take(ARCHIVE_LIMIT));
+        for entry in archive.entries().map_err(broken)? {
+            let mut entry = entry.map_err(broken)?;
+            let member = entry.path().map_err(broken)?.into_owned();
+            if !entry.header().entry_type().is_file() {
+                continue;
+            }
+            let is = |file: &str| member.ends_with(Path::new(self.layout.folder).join(file));
+            let source = Source::plain(&path.join(&member), &mut entry);
+            if is(self.layout.names) {
+                self.names = Some(names(source, self.layout.classes.len())?);
+            } else if let Some(index) = self.layout.batches.iter().position(|&(file, _)| is(file)) {
+                let (_, records) = self.layout.batches[index];
+                self.batches[index] = Some(batch(source, self.layout, records)?);
+            }
+        }
+        // The archive's end mark comes before the end of the compressed stream, where its checksum is.
+        let mut rest = archive.into_inner();
+        io::copy(&mut rest, &mut io::sink()).map_err(broken)?;
+        if rest.limit() == 0 {
+            let fault = Fault::TooLong { limit: ARCHIVE_LIMIT };
+            return Err(DataError::malformed(path, Place::Byte(ARCHIVE_LIMIT), fault));
+        }
+        match self.batches.iter().position(Option::is_none) {
+            None => Ok(()),
+            Some(index) => {
+                let member = format!("{}/{}", self.layout.folder, self.layout.batches[index].0);
+                Err(DataError::malformed(path, Place::File, Fault::MissingMember(member)))
+            }
+        }
+    }
+
+    fn join(self) -> Result<Dataset, DataError> {
+        let mut batches: Vec<Split> = self.batches.into_iter().flatten().collect();
+        let test = batches.pop().unwrap_or_default();
+        let train = batches.into_iter().reduce(Split::join).unwrap_or_default();
+        let official = || self.layout.classes.iter().map(ToString::to_string).collect();
+        let classes = self.names.unwrap_or_else(official);
+        Dataset::new(self.layout.name, SHAPE, classes, train, test)
+    }
+}

@@ -1,0 +1,271 @@
+//! Data sets: found, read, checked, and held in memory as bytes.
+//!
+//! [`open`] takes a name: that of a [`known`] set, or of a folder of images by class. Whatever the source, the result
+//! is one [`Dataset`]. [`fetch`] downloads the known ones. Wrong input of any kind is a [`DataError`].
+
+mod catalog;
+mod cifar;
+mod digits;
+mod error;
+mod fetch;
+mod folder;
+mod idx;
+mod source;
+mod split;
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::path::PathBuf;
+
+use sha2::{Digest, Sha256};
+
+pub use catalog::{KnownSet, RemoteFile, known};
+pub use error::{DataError, Fault, LayoutFault, Place};
+pub use fetch::{Progress, fetch, fetch_files};
+
+/// Size of an image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ImageShape {
+    /// Rows.
+    pub height: u32,
+    /// Columns.
+    pub width: u32,
+    /// Bytes of a pixel: 1 for grey, 3 for red, green and blue.
+    pub channels: u32,
+}
+
+impl ImageShape {
+    /// Bytes of an image, `height * width * channels`; saturates where that is more than any memory holds.
+    pub fn pixels(self) -> usize {
+        [self.height, self.width, self.channels].iter().fold(1, |size: usize, &n| size.saturating_mul(n as usize))
+    }
+}
+
+impl fmt::Display for ImageShape {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} x {} x {}", self.height, self.width, self.channels)
+    }
+}
+
+/// Images and their classes, in a fixed order.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Split {
+    /// `len x height x width x channels` bytes, channels last.
+    pub images: Vec<u8>,
+    /// `len` class numbers.
+    pub labels: Vec<u32>,
+}
+
+impl Split {
+    /// Number of images.
+    pub fn len(&self) -> usize {
+        self.labels.len()
+    }
+
+    /// Whether there are no images.
+    pub fn is_empty(&self) -> bool {
+        self.labels.is_empty()
+    }
+
+    fn join(mut self, next: Self) -> Self {
+        self.images.extend(next.images);
+        self.labels.extend(next.labels);
+        self
+    }
+
+    /// Splits off the images marked in `chosen`, keeping the order in both: (the others, the chosen).
+    fn divide(&self, pixels: usize, chosen: &[bool]) -> (Self, Self) {
+        let mut parts = (Self::default(), Self::default());
+        for ((image, &label), &chosen) in self.images.chunks_exact(pixels).zip(&self.labels).zip(chosen) {
+            let part = if chosen { &mut parts.1 } else { &mut parts.0 };
+            part.images.extend_from_slice(image);
+            part.labels.push(label);
+        }
+        parts
+    }
+}
+
+/// A data set for classification, whole and in memory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Dataset {
+    /// Its name: that of a known set, or of its folder.
+    pub name: String,
+    /// The size that all its images share.
+    pub shape: ImageShape,
+    /// Names of the classes; labels are indices into them.
+    pub classes: Vec<String>,
+    /// What is learned from.
+    pub train: Split,
+    /// What is only ever measured on.
+    pub test: Split,
+    /// SHA-256, hexadecimal, over shape, number of classes, labels and pixels of both splits; the names do not enter.
+    pub checksum: String,
+}
+
+/// Mean and standard deviation of each channel, in units of the raw bytes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ChannelStatistics {
+    /// Mean over all pixels, `channels` values.
+    pub mean: Vec<f64>,
+    /// Population standard deviation over all pixels, `channels` values.
+    pub std: Vec<f64>,
+}
+
+impl Dataset {
+    /// Puts a data set together, and computes its checksum.
+    ///
+    /// # Errors
+    ///
+    /// [`DataError::Inconsistent`] where the shape is empty, a split is empty, the number of bytes is not that of its
+    /// labels' images, or a label is not below the number of classes.
+    pub fn new(
+        name: &str,
+        shape: ImageShape,
+        classes: Vec<String>,
+        train: Split,
+        test: Split,
+    ) -> Result<Self, DataError> {
+        for (which, split) in [("training", &train), ("test", &test)] {
+            let problem = if shape.pixels() == 0 || split.is_empty() {
+                format!("the {which} split has no pixels ({} images of {shape})", split.len())
+            } else if split.len().checked_mul(shape.pixels()) != Some(split.images.len()) {
+                format!("{} bytes of {which} images are not {} images of {shape}", split.images.len(), split.len())
+            } else if let Some(label) = split.labels.iter().find(|&&label| label as usize >= classes.len()) {
+                format!("a {which} label is {label}, with {} classes", classes.len())
+            } else {
+                continue;
+            };
+            return Err(DataError::Inconsistent { name: name.to_owned(), problem });
+        }
+        let checksum = checksum(shape, classes.len(), [&train, &test]);
+        Ok(Self { name: name.to_owned(), shape, classes, train, test, checksum })
+    }
+
+    /// Mean and standard deviation of the training pixels, each channel by itself.
+    ///
+    /// The sums are whole numbers, so that the result depends on no order of summation.
+    pub fn channel_statistics(&self) -> ChannelStatistics {
+        let channels = self.shape.channels as usize;
+        let mut counts = vec![[0u64; 256]; channels];
+        for pixel in self.train.images.chunks_exact(channels.max(1)) {
+            for (counts, &value) in counts.iter_mut().zip(pixel) {
+                counts[usize::from(value)] += 1;
+            }
+        }
+        let moments = counts.iter().map(|counts| {
+            let moment = |power: u32| -> u128 {
+                (0u128..).zip(counts).map(|(value, &count)| value.pow(power) * u128::from(count)).sum()
+            };
+            let (n, sum, squares) = (moment(0).max(1), moment(1), moment(2));
+            let n_squared_variance = n * squares - sum * sum;
+            (sum as f64 / n as f64, (n_squared_variance as f64).sqrt() / n as f64)
+        });
+        let (mean, std) = moments.unzip();
+        ChannelStatistics { mean, std }
+    }
+
+    /// How many images of each class a split holds, `classes` values.
+    pub fn class_histogram(&self, split: &Split) -> Vec<usize> {
+        let mut counts = vec![0; self.classes.len()];
+        for &label in &split.labels {
+            if let Some(count) = counts.get_mut(label as usize) {
+                *count += 1;
+            }
+        }
+        counts
+    }
+}
+
+/// The folders below which data sets are looked for, in order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SearchPath {
+    roots: Vec<PathBuf>,
+}
+
+impl SearchPath {
+    /// Exactly these folders.
+    pub fn new(roots: Vec<PathBuf>) -> Self {
+        Self { roots }
+    }
+
+    /// `data_dir` where given, then the folder named by the environment variable `LDFA_DATA`, then `./datasets`.
+    pub fn from_env(data_dir: Option<PathBuf>) -> Self {
+        let named = std::env::var_os("LDFA_DATA").filter(|value| !value.is_empty()).map(PathBuf::from);
+        Self::new(data_dir.into_iter().chain(named).chain([PathBuf::from("datasets")]).collect())
+    }
+
+    /// The folders, in the order in which they are searched; the first is the natural place for a download.
+    pub fn roots(&self) -> &[PathBuf] {
+        &self.roots
+    }
+
+    fn not_found(&self, name: &str, looked: Vec<PathBuf>) -> DataError {
+        let remedy = if known().iter().any(|set| set.name == name) {
+            format!(
+                "download it with `ldfa-gpu data fetch {name}`, \
+                 or name the folder that holds it with --data-dir or LDFA_DATA"
+            )
+        } else {
+            let names: Vec<_> = known().iter().map(|set| set.name).collect();
+            format!(
+                "known sets are {}; any other name is that of a folder of images by class, \
+                 itself or below --data-dir or LDFA_DATA",
+                names.join(", ")
+            )
+        };
+        DataError::NotFound { name: name.to_owned(), looked, remedy }
+    }
+}
+
+/// Loads a data set by name: a [`known`] one, or else a folder of images, by its path or below a root of `search`.
+///
+/// Below a root, `mnist` and `fashion-mnist` are folders of that name with the four IDX files, each plain or
+/// compressed; `cifar10` and `cifar100` are the authors' folder or `.tar.gz`, there or in a folder of the set's name;
+/// `digits` is part of the program. A folder of images holds `train/<class>/<image>` and `test/<class>/<image>`, or
+/// just `<class>/<image>`, of which a fixed fifth of each class is then taken for testing; classes are numbered in the order
+/// of their names, and all images must have one size. They are grey if all files are, else RGB; a file with a palette
+/// counts as colour.
+///
+/// # Errors
+///
+/// [`DataError::NotFound`] with everything that was looked for; otherwise what is wrong with the files, and where.
+pub fn open(name: &str, search: &SearchPath) -> Result<Dataset, DataError> {
+    match name {
+        "digits" => digits::load(),
+        "mnist" => idx::load(name, &catalog::MNIST_CLASSES, search),
+        "fashion-mnist" => idx::load(name, &catalog::FASHION_MNIST_CLASSES, search),
+        "cifar10" => cifar::load(&cifar::CIFAR10, search),
+        "cifar100" => cifar::load(&cifar::CIFAR100, search),
+        // An empty name would make every root a data set.
+        "" => Err(search.not_found(name, Vec::new())),
+        _ => {
+            let below = search.roots().iter().map(|root| root.join(name));
+            let candidates: Vec<PathBuf> = std::iter::once(PathBuf::from(name)).chain(below).collect();
+            match candidates.iter().find(|path| path.is_dir()) {
+                Some(path) => folder::load(path),
+                None => Err(search.not_found(name, candidates)),
+            }
+        }
+    }
+}
+
+/// Every length goes in before what it measures, so that no two data sets feed the hash the same bytes.
+fn checksum(shape: ImageShape, classes: usize, splits: [&Split; 2]) -> String {
+    let mut hash = Sha256::new();
+    for size in [shape.height, shape.width, shape.channels] {
+        hash.update(size.to_le_bytes());
+    }
+    hash.update((classes as u64).to_le_bytes());
+    for split in splits {
+        hash.update((split.len() as u64).to_le_bytes());
+        let labels: Vec<u8> = split.labels.iter().flat_map(|label| label.to_le_bytes()).collect();
+        hash.update(labels);
+        hash.update(&split.images);
+    }
+    hex(&hash.finalize())
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}

@@ -1,0 +1,7 @@
+//! Feedback: how an error travels back through a weight, and how the pathway learns.
+
+mod pathway;
+mod spec;
+
+pub use pathway::{Pathway, Squeezed, learn, transport};
+pub use spec::{FeedbackError, FeedbackSpec, Init, PRule, QRule, Ranks, Rule, Source, Statistics};

@@ -1,0 +1,141 @@
+//! The operations of a feedback pathway.
+//!
+//! In matrices: p = P^T is m x r and q = Q^T is r x k, so that p q stands in for W (m x k) and errors, which are rows,
+//! multiply from the left: `y = delta p`, `error = y q`.
+
+use super::{PRule, QRule};
+use crate::ops::{Epilogue, Gemm, Moments, Recording, Role, ShapeError, Standardise, Tensor};
+use crate::optim::Parameter;
+
+/// What stands in for a layer's W on the way back.
+#[derive(Clone, Copy, Debug)]
+pub enum Pathway {
+    /// W itself.
+    Exact,
+    /// A fixed matrix, m x k.
+    Random(Tensor),
+    /// p q of low rank.
+    Factored {
+        /// P^T, m x r.
+        p: Tensor,
+        /// Q^T, r x k.
+        q: Tensor,
+        /// Rule and gradient of p; `None` if it is fixed.
+        learn_p: Option<(PRule, Tensor)>,
+        /// Rule and gradient of q; `None` if it is fixed.
+        learn_q: Option<(QRule, Tensor)>,
+    },
+}
+
+/// What the transport leaves for the rules that learn from it.
+#[derive(Clone, Copy, Debug)]
+pub struct Squeezed {
+    /// The error that was sent, rows x m.
+    pub source: Tensor,
+    /// Its projection y, rows x r; absent for unfactored pathways.
+    pub y: Option<Tensor>,
+}
+
+/// Sends the error `source` (rows x m) back through a weight (m x k); returns what reaches the layer's input
+/// (rows x k).
+///
+/// # Errors
+/// If a shape does not fit, which is a bug of the caller.
+pub fn transport(
+    recording: &mut Recording,
+    pathway: &Pathway,
+    source: Tensor,
+    weight: Tensor,
+    clamp: Option<f64>,
+) -> Result<(Tensor, Squeezed), ShapeError> {
+    recording.role(Role::Transport);
+    let epilogue = Epilogue { clamp, ..Epilogue::default() };
+    let (left, right, y) = match *pathway {
+        // The bound belongs to errors that are sent by other means than the derivative.
+        Pathway::Exact => {
+            let error = recording.scratch("error", source.rows(), weight.cols());
+            recording.push(Gemm::nn(source, weight, error))?;
+            return Ok((error, Squeezed { source, y: None }));
+        }
+        Pathway::Random(matrix) => (source, matrix, None),
+        Pathway::Factored { p, q, .. } => {
+            let y = recording.scratch("y", source.rows(), p.cols());
+            recording.push(Gemm::nn(source, p, y))?;
+            (y, q, Some(y))
+        }
+    };
+    let error = recording.scratch("error", source.rows(), right.cols());
+    recording.push(Gemm { epilogue, ..Gemm::nn(left, right, error) })?;
+    Ok((error, Squeezed { source, y }))
+}
+
+/// Writes the gradients of p and q, from values before the step.
+///
+/// `input` is the layer's input h (rows x k); `statistics` what the Oja rule learns from, usually the error that was
+/// sent.
+///
+/// # Errors
+/// If a shape does not fit, which is a bug of the caller.
+pub fn learn(
+    recording: &mut Recording,
+    pathway: &Pathway,
+    squeezed: Squeezed,
+    statistics: Tensor,
+    input: Tensor,
+    weight: Parameter,
+) -> Result<(), ShapeError> {
+    let (Pathway::Factored { p, q, learn_p, learn_q }, Some(y)) = (*pathway, squeezed.y) else { return Ok(()) };
+    recording.role(Role::Feedback);
+    match learn_p {
+        Some((PRule::Normative, gradient)) => normative_p(recording, p, q, weight.value, gradient)?,
+        Some((PRule::Oja, gradient)) => oja(recording, statistics, p, gradient)?,
+        Some((PRule::KolenPollack, gradient)) => recording.push(Gemm::nt(weight.gradient, q, gradient))?,
+        Some((PRule::Fixed, _)) | None => {}
+    }
+    match learn_q {
+        Some((QRule::Normative, gradient)) => normative_q(recording, p, q, weight.value, gradient),
+        Some((QRule::Hebbian, gradient)) => recording.push(Gemm::tn(y, input, gradient)),
+        Some((QRule::Fixed, _)) | None => Ok(()),
+    }
+}
+
+/// grad p = E q^T = p (q q^T) - W q^T with E = p q - W, which is never formed: 2 m k r + 2 r^2 (m + k) instead of
+/// 4 m k r.
+fn normative_p(rec: &mut Recording, p: Tensor, q: Tensor, weight: Tensor, gradient: Tensor) -> Result<(), ShapeError> {
+    let rank = q.rows();
+    let gram = rec.scratch("q_gram", rank, rank);
+    let target = rec.scratch("w_q", weight.rows(), rank);
+    rec.push(Gemm::nt(q, q, gram))?;
+    rec.push(Gemm::nt(weight, q, target))?;
+    let epilogue = Epilogue { addend: Some((target, -1.0)), ..Epilogue::default() };
+    rec.push(Gemm { epilogue, ..Gemm::nn(p, gram, gradient) })
+}
+
+/// grad q = p^T E = (p^T p) q - p^T W.
+fn normative_q(rec: &mut Recording, p: Tensor, q: Tensor, weight: Tensor, gradient: Tensor) -> Result<(), ShapeError> {
+    let rank = p.cols();
+    let gram = rec.scratch("p_gram", rank, rank);
+    let target = rec.scratch("p_w", rank, weight.cols());
+    rec.push(Gemm::tn(p, p, gram))?;
+    rec.push(Gemm::tn(p, weight, target))?;
+    let epilogue = Epilogue { addend: Some((target, -1.0)), ..Epilogue::default() };
+    rec.push(Gemm { epilogue, ..Gemm::nn(gram, q, gradient) })
+}
+
+/// grad p = -(D^T Y - p (Y^T Y)) / rows with D the centred and scaled statistics, Y = D p.
+fn oja(rec: &mut Recording, statistics: Tensor, p: Tensor, gradient: Tensor) -> Result<(), ShapeError> {
+    let (rows, width, rank) = (statistics.rows(), p.rows(), p.cols());
+    let moments = rec.scratch("moments", 2, width);
+    let d = rec.scratch("d", rows, width);
+    let y = rec.scratch("d_p", rows, rank);
+    let gram = rec.scratch("y_gram", rank, rank);
+    let covariance = rec.scratch("d_y", width, rank);
+    rec.push(Moments { x: statistics, out: moments })?;
+    rec.push(Standardise { x: statistics, moments, out: d })?;
+    rec.push(Gemm::nn(d, p, y))?;
+    rec.push(Gemm::tn(y, y, gram))?;
+    rec.push(Gemm::tn(d, y, covariance))?;
+    let each = 1.0 / f64::from(rows);
+    let epilogue = Epilogue { addend: Some((covariance, -each)), ..Epilogue::default() };
+    rec.push(Gemm { alpha: each, epilogue, ..Gemm::nn(p, gram, gradient) })
+}

@@ -1,0 +1,404 @@
+//! Runs a plan on a device.
+//!
+//! Everything that a step needs is built before the first one: buffers, bind groups, one uniform block with the
+//! parameters of all operations. A step is then a walk over a flat list of dispatches inside one compute pass; what
+//! changes between steps is one slot of a uniform ring, bound at a dynamic offset.
+
+use std::collections::HashMap;
+
+use super::context::Context;
+use super::error::GpuError;
+use super::kernels::{Kernel, lower};
+use super::shaders::{self, Pipeline, PipelineKey};
+use crate::ops::{Access, Dtype, MAX_REPLICAS, Op, Phase, StepState, Tensor};
+use crate::plan::{ExecuteError, Executor, Plan};
+
+/// Steps that one submission can hold.
+const RING: usize = 64;
+
+/// Bytes of the step's uniform block in `common.wgsl`: header, two groups, replicas.
+const STEP_BYTES: usize = 16 + 2 * 16 + MAX_REPLICAS * 32;
+
+/// WebGPU's largest alignment of a uniform offset, so that no adapter needs another layout.
+const UNIFORM_ALIGNMENT: usize = 256;
+
+const SLOT: usize = STEP_BYTES.next_multiple_of(UNIFORM_ALIGNMENT);
+
+/// Arithmetic worth one submission: long enough to hide the cost of submitting, short enough that Ctrl-C, progress
+/// and operating systems with a watchdog do not wait.
+const FLOPS_PER_SUBMISSION: u64 = 1 << 30;
+
+/// Bytes handed to the queue at once, which bounds the staging memory of a large upload.
+const UPLOAD_CHUNK: usize = 16 << 20;
+
+struct Dispatch {
+    pipeline: wgpu::ComputePipeline,
+    tensors: wgpu::BindGroup,
+    grid: [u32; 3],
+}
+
+/// A plan on a device.
+pub struct Gpu {
+    context: Context,
+    plan: Plan,
+    buffers: Vec<wgpu::Buffer>,
+    ring: wgpu::Buffer,
+    step: wgpu::BindGroup,
+    phases: [Vec<Dispatch>; 3],
+    in_flight: Option<wgpu::SubmissionIndex>,
+}
+
+impl Gpu {
+    /// Allocates the plan's buffers, all zero, and builds its pipelines and bind groups.
+    ///
+    /// # Errors
+    /// If memory does not suffice or a shader is refused.
+    pub fn new(context: Context, plan: Plan) -> Result<Gpu, GpuError> {
+        let device = &context.device;
+        let buffers = allocate(&context, &plan)?;
+        let ring = device.create_buffer(&wgpu::BufferDescriptor {
+            label: Some("step ring"),
+            size: (RING * SLOT) as u64,
+            usage: wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST,
+            mapped_at_creation: false,
+        });
+        let (step_layout, step) = bind_step(device, &ring);
+        let kernels: Vec<(Op, Kernel)> = Phase::ALL
+            .iter()
+            .flat_map(|&phase| plan.nodes(phase))
+            .map(|node| (node.entry.op.clone(), lower(&node.entry.op, node.variant)))
+            .collect();
+        let keys = kernels.iter().map(|(_, kernel)| kernel.key.clone()).collect();
+        let pipelines = shaders::build(&context, &step_layout, keys)?;
+        let mut binder = Binder { context: &context, plan: &plan, buffers: &buffers, pipelines: &pipelines };
+        let mut dispatches = binder.bind(&kernels)?.into_iter();
+        let phases = Phase::ALL.map(|phase| dispatches.by_ref().take(plan.nodes(phase).len()).collect());
+        context.check()?;
+        Ok(Gpu { context, plan, buffers, ring, step, phases, in_flight: None })
+    }
+
+    /// The device that the plan runs on.
+    pub fn context(&self) -> &Context {
+        &self.context
+    }
+
+    /// The plan.
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    fn submit(&mut self, phase: Phase, steps: &[StepState]) -> Result<(), GpuError> {
+        let mut slots = vec![0u8; steps.len() * SLOT];
+        for (step, slot) in steps.iter().zip(slots.chunks_exact_mut(SLOT)) {
+            encode_step(step, slot);
+        }
+        self.context.queue.write_buffer(&self.ring, 0, &slots);
+        let mut encoder = self.context.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+        {
+            let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
+            let mut current = None;
+            for slot in 0..steps.len() {
+                pass.set_bind_group(0, &self.step, &[(slot * SLOT) as u32]);
+                for dispatch in &self.phases[phase as usize] {
+                    if current != Some(&dispatch.pipeline) {
+                        pass.set_pipeline(&dispatch.pipeline);
+                        current = Some(&dispatch.pipeline);
+                    }
+                    pass.set_bind_group(1, &dispatch.tensors, &[]);
+                    let [x, y, z] = dispatch.grid;
+                    pass.dispatch_workgroups(x, y, z);
+                }
+            }
+        }
+        let submitted = self.context.queue.submit([encoder.finish()]);
+        // One submission computes while the next is recorded; more would only delay Ctrl-C and pile up memory.
+        if let Some(previous) = self.in_flight.replace(submitted) {
+            self.context.wait(Some(previous))?;
+        }
+        self.context.check()
+    }
+
+    fn transfer_error(&self, tensor: Tensor, message: impl Into<String>) -> GpuError {
+        GpuError::Transfer { tensor: self.plan.info(tensor).name.clone(), message: message.into() }
+    }
+
+    /// Buffer, and for every replica the first byte and the length of its part of the tensor.
+    fn parts(&self, tensor: Tensor) -> Result<(&wgpu::Buffer, Vec<u64>, usize), GpuError> {
+        let placement =
+            self.plan.placement(tensor).ok_or_else(|| self.transfer_error(tensor, "fused away, it has no memory"))?;
+        let size = tensor.dtype.size();
+        let stride = u64::from(placement.replica_stride) * size as u64;
+        let starts = (0..u64::from(tensor.shape.replicas)).map(|r| placement.offset + r * stride).collect();
+        Ok((&self.buffers[placement.buffer], starts, tensor.shape.per_replica() * size))
+    }
+
+    fn upload(&self, tensor: Tensor, bytes: &[u8]) -> Result<(), GpuError> {
+        let (buffer, starts, length) = self.parts(tensor)?;
+        if bytes.len() != starts.len() * length {
+            let message = format!("{} bytes were handed over, {} are needed", bytes.len(), starts.len() * length);
+            return Err(self.transfer_error(tensor, message));
+        }
+        for (start, part) in starts.into_iter().zip(bytes.chunks(length.max(1))) {
+            for (at, chunk) in part.chunks(UPLOAD_CHUNK).enumerate() {
+                // The queue takes whole words; only a tensor of bytes can end within one.
+                let mut words = chunk.to_vec();
+                words.resize(words.len().next_multiple_of(4), 0);
+                self.context.queue.write_buffer(buffer, start + (at * UPLOAD_CHUNK) as u64, &words);
+            }
+            if part.len() > UPLOAD_CHUNK {
+                self.context.queue.submit([]);
+                self.context.wait(None)?;
+            }
+        }
+        self.context.check()
+    }
+
+    fn download(&self, tensor: Tensor) -> Result<Vec<u8>, GpuError> {
+        let (buffer, starts, length) = self.parts(tensor)?;
+        let padded = length.next_multiple_of(4) as u64;
+        let staging = self.context.device.create_buffer(&wgpu::BufferDescriptor {
+            label: Some("read back"),
+            size: padded * starts.len() as u64,
+            usage: wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST,
+            mapped_at_creation: false,
+        });
+        let mut encoder = self.context.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+        for (replica, start) in starts.iter().enumerate() {
+            encoder.copy_buffer_to_buffer(buffer, *start, &staging, replica as u64 * padded, padded);
+        }
+        self.context.queue.submit([encoder.finish()]);
+        staging.map_async(wgpu::MapMode::Read, .., |_| {});
+        self.context.wait(None)?;
+        let view = staging.get_mapped_range(..).map_err(|e| self.transfer_error(tensor, e.to_string()))?;
+        Ok(view.chunks(padded as usize).flat_map(|part| &part[..length]).copied().collect())
+    }
+}
+
+impl Executor for Gpu {
+    fn device(&self) -> String {
+        self.context.describe()
+    }
+
+    fn is_f64(&self) -> bool {
+        false
+    }
+
+    fn write(&mut self, tensor: Tensor, values: &[f64]) -> Result<(), ExecuteError> {
+        let bytes: Vec<u8> = match tensor.dtype {
+            Dtype::F32 => values.iter().flat_map(|&v| (v as f32).to_le_bytes()).collect(),
+            Dtype::U32 => values.iter().flat_map(|&v| (v as u32).to_le_bytes()).collect(),
+            Dtype::U8 => return Err(self.transfer_error(tensor, "holds bytes; use write_bytes").into()),
+        };
+        Ok(self.upload(tensor, &bytes)?)
+    }
+
+    fn write_bytes(&mut self, tensor: Tensor, bytes: &[u8]) -> Result<(), ExecuteError> {
+        if tensor.dtype != Dtype::U8 {
+            return Err(self.transfer_error(tensor, "does not hold bytes").into());
+        }
+        Ok(self.upload(tensor, bytes)?)
+    }
+
+    fn read(&mut self, tensor: Tensor) -> Result<Vec<f64>, ExecuteError> {
+        let bytes = self.download(tensor)?;
+        let words = || bytes.chunks_exact(4).map(|w| [w[0], w[1], w[2], w[3]]);
+        Ok(match tensor.dtype {
+            Dtype::F32 => words().map(|w| f64::from(f32::from_le_bytes(w))).collect(),
+            Dtype::U32 => words().map(|w| f64::from(u32::from_le_bytes(w))).collect(),
+            Dtype::U8 => bytes.iter().map(|&b| f64::from(b)).collect(),
+        })
+    }
+
+    fn run(&mut self, phase: Phase, steps: &[StepState]) -> Result<(), ExecuteError> {
+        for chunk in steps.chunks(self.batch(phase)) {
+            self.submit(phase, chunk)?;
+        }
+        Ok(())
+    }
+
+    fn batch(&self, phase: Phase) -> usize {
+        let flops = self.plan.cost(phase, None).flops.max(1);
+        ((FLOPS_PER_SUBMISSION / flops) as usize).clamp(1, RING)
+    }
+}
+
+fn allocate(context: &Context, plan: &Plan) -> Result<Vec<wgpu::Buffer>, GpuError> {
+    let total = plan.buffers().iter().sum();
+    let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST;
+    plan.buffers()
+        .iter()
+        .enumerate()
+        .map(|(index, &bytes)| {
+            let what = format!("buffer {index}");
+            let memory = context.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
+            let buffer = context.device.create_buffer(&wgpu::BufferDescriptor {
+                label: Some(&what),
+                size: bytes.next_multiple_of(4).max(4),
+                usage,
+                mapped_at_creation: false,
+            });
+            match pollster::block_on(memory.pop()) {
+                None => Ok(buffer),
+                Some(_) => Err(GpuError::OutOfMemory { what, bytes, total }),
+            }
+        })
+        .collect()
+}
+
+fn bind_step(device: &wgpu::Device, ring: &wgpu::Buffer) -> (wgpu::BindGroupLayout, wgpu::BindGroup) {
+    let layout = device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor {
+        label: Some("step"),
+        entries: &[wgpu::BindGroupLayoutEntry {
+            binding: 0,
+            visibility: wgpu::ShaderStages::COMPUTE,
+            ty: wgpu::BindingType::Buffer {
+                ty: wgpu::BufferBindingType::Uniform,
+                has_dynamic_offset: true,
+                min_binding_size: None,
+            },
+            count: None,
+        }],
+    });
+    let slot = wgpu::BufferBinding { buffer: ring, offset: 0, size: std::num::NonZeroU64::new(STEP_BYTES as u64) };
+    let group = device.create_bind_group(&wgpu::BindGroupDescriptor {
+        label: Some("step"),
+        layout: &layout,
+        entries: &[wgpu::BindGroupEntry { binding: 0, resource: wgpu::BindingResource::Buffer(slot) }],
+    });
+    (layout, group)
+}
+
+/// The layout of `Now` in `common.wgsl`.
+fn encode_step(step: &StepState, slot: &mut [u8]) {
+    let mut words: Vec<[u8; 4]> = Vec::with_capacity(STEP_BYTES / 4);
+    words.extend([step.step, step.cursor, step.active_rows, 0].map(u32::to_le_bytes));
+    for group in &step.groups {
+        words.extend([group.correction1, group.correction2_root, 0.0, 0.0].map(|v| (v as f32).to_le_bytes()));
+    }
+    for replica in &step.replicas {
+        let [rate, decay] = [replica.rate, replica.decay];
+        words.extend([rate[0], rate[1], decay[0], decay[1]].map(|v| (v as f32).to_le_bytes()));
+        words.extend([replica.seed, 0, 0, 0].map(u32::to_le_bytes));
+    }
+    for (word, bytes) in words.iter().zip(slot.chunks_exact_mut(4)) {
+        bytes.copy_from_slice(word);
+    }
+}
+
+/// Turns kernels into dispatches: parameters into one uniform buffer, operands into bind groups.
+struct Binder<'a> {
+    context: &'a Context,
+    plan: &'a Plan,
+    buffers: &'a [wgpu::Buffer],
+    pipelines: &'a HashMap<PipelineKey, Pipeline>,
+}
+
+impl Binder<'_> {
+    fn bind(&mut self, kernels: &[(Op, Kernel)]) -> Result<Vec<Dispatch>, GpuError> {
+        let device = &self.context.device;
+        let packed = kernels.iter().map(|(op, kernel)| self.params(op, kernel)).collect::<Result<Vec<_>, _>>()?;
+        let slot = packed.iter().map(Vec::len).max().unwrap_or(4).next_multiple_of(UNIFORM_ALIGNMENT);
+        let usage = wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST;
+        let params = device.create_buffer(&wgpu::BufferDescriptor {
+            label: Some("params"),
+            size: (slot * packed.len()).max(slot) as u64,
+            usage,
+            mapped_at_creation: false,
+        });
+        let mut bytes = vec![0u8; slot * packed.len()];
+        for (block, words) in bytes.chunks_exact_mut(slot).zip(&packed) {
+            block[..words.len()].copy_from_slice(words);
+        }
+        self.context.queue.write_buffer(&params, 0, &bytes);
+        // Bound in place of an optional operand that an operation does not have; its kernel never touches it.
+        let absent = [false, true].map(|writable| {
+            device.create_buffer(&wgpu::BufferDescriptor {
+                label: Some(if writable { "absent output" } else { "absent input" }),
+                size: UNIFORM_ALIGNMENT as u64,
+                usage: wgpu::BufferUsages::STORAGE,
+                mapped_at_creation: false,
+            })
+        });
+        kernels
+            .iter()
+            .enumerate()
+            .map(|(index, (op, kernel))| {
+                let block = wgpu::BufferBinding {
+                    buffer: &params,
+                    offset: (index * slot) as u64,
+                    size: std::num::NonZeroU64::new(packed[index].len() as u64),
+                };
+                self.dispatch(op, kernel, block, &absent)
+            })
+            .collect()
+    }
+
+    /// The `Params` block: what the lowering set, and `stride_<operand>` from the operands' places.
+    fn params(&self, op: &Op, kernel: &Kernel) -> Result<Vec<u8>, GpuError> {
+        let shader = kernel.key.shader()?;
+        let operands = op.operands();
+        let mut bytes = vec![0u8; shader.params.len() * 4];
+        for &(name, offset) in shader.params {
+            let value = match name.strip_prefix("stride_") {
+                Some(operand) => operands
+                    .iter()
+                    .find(|o| o.name == operand)
+                    .and_then(|o| self.plan.placement(o.tensor))
+                    .map_or(0, |p| p.replica_stride)
+                    .to_le_bytes(),
+                // A member that only another entry point of the file uses stays zero.
+                None => kernel.params.iter().find(|(n, _)| *n == name).map_or([0; 4], |(_, word)| word.bytes()),
+            };
+            bytes[offset as usize..offset as usize + 4].copy_from_slice(&value);
+        }
+        if let Some((name, _)) = kernel.params.iter().find(|(n, _)| !shader.params.iter().any(|(m, _)| m == n)) {
+            return Err(kernel.key.wrong(format!("Params has no member {name}")));
+        }
+        bytes.resize(bytes.len().next_multiple_of(16), 0);
+        Ok(bytes)
+    }
+
+    fn dispatch(
+        &self,
+        op: &Op,
+        kernel: &Kernel,
+        params: wgpu::BufferBinding<'_>,
+        absent: &[wgpu::Buffer; 2],
+    ) -> Result<Dispatch, GpuError> {
+        let entry_point = kernel.key.entry_point()?;
+        let operands = op.operands();
+        let mut entries = vec![wgpu::BindGroupEntry { binding: 0, resource: wgpu::BindingResource::Buffer(params) }];
+        for binding in entry_point.bindings {
+            let operand = operands.iter().find(|o| o.name == binding.name);
+            if operand.is_some_and(|o| (o.access != Access::Read) != binding.writable) {
+                return Err(kernel.key.wrong(format!("{} is read-only on one side only", binding.name)));
+            }
+            let resource = match operand.and_then(|o| self.plan.placement(o.tensor)) {
+                Some(place) => wgpu::BindingResource::Buffer(wgpu::BufferBinding {
+                    buffer: &self.buffers[place.buffer],
+                    offset: place.offset,
+                    size: std::num::NonZeroU64::new(place.span.next_multiple_of(4)),
+                }),
+                None => absent[usize::from(binding.writable)].as_entire_binding(),
+            };
+            entries.push(wgpu::BindGroupEntry { binding: binding.index, resource });
+        }
+        if let Some(unbound) = operands.iter().find(|o| !entry_point.bindings.iter().any(|b| b.name == o.name)) {
+            return Err(kernel.key.wrong(format!("there is no binding for operand {}", unbound.name)));
+        }
+        let pipeline = &self.pipelines[&kernel.key];
+        let scope = self.context.device.push_error_scope(wgpu::ErrorFilter::Validation);
+        let tensors = self.context.device.create_bind_group(&wgpu::BindGroupDescriptor {
+            label: Some(op.name()),
+            layout: &pipeline.tensors,
+            entries: &entries,
+        });
+        if let Some(error) = pollster::block_on(scope.pop()) {
+            return Err(kernel.key.wrong(error.to_string()));
+        }
+        let limit = self.context.device.limits().max_compute_workgroups_per_dimension;
+        let across = kernel.groups.clamp(1, limit);
+        let grid = [across, kernel.groups.div_ceil(across).max(1), op.replicas()];
+        Ok(Dispatch { pipeline: pipeline.pipeline.clone(), tensors, grid })
+    }
+}

@@ -1,0 +1,220 @@
+//! From an operation and its variant to a kernel: entry point, pipeline constants, parameters, size of the grid.
+
+use super::shaders::PipelineKey;
+use crate::ops::{Activation, Epilogue, Gemm, Op, Optimize, Transport, Update};
+use crate::plan::Variant;
+
+/// A 32-bit member of a shader's `Params` block.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Word {
+    U(u32),
+    F(f64),
+}
+
+impl Word {
+    pub(super) fn bytes(self) -> [u8; 4] {
+        match self {
+            Word::U(value) => value.to_le_bytes(),
+            Word::F(value) => (value as f32).to_le_bytes(),
+        }
+    }
+}
+
+/// What to launch, but for the tensors: they are bound by the names of the operation's operands.
+#[derive(Clone, Debug)]
+pub(super) struct Kernel {
+    pub key: PipelineKey,
+    /// Members of `Params` but for the strides, which come from the tensors.
+    pub params: Vec<(&'static str, Word)>,
+    /// Workgroups per replica.
+    pub groups: u32,
+}
+
+impl Kernel {
+    fn new(shader: &'static str, entry: &'static str, groups: u32) -> Kernel {
+        Kernel { key: PipelineKey { shader, entry, constants: Vec::new() }, params: Vec::new(), groups }
+    }
+
+    /// One invocation an element, 256 to a workgroup.
+    fn elementwise(shader: &'static str, entry: &'static str, elements: usize) -> Kernel {
+        Kernel::new(shader, entry, (elements as u32).div_ceil(256))
+    }
+
+    fn u(mut self, name: &'static str, value: u32) -> Kernel {
+        self.params.push((name, Word::U(value)));
+        self
+    }
+
+    fn f(mut self, name: &'static str, value: f64) -> Kernel {
+        self.params.push((name, Word::F(value)));
+        self
+    }
+
+    fn constant(mut self, name: &'static str, value: u32) -> Kernel {
+        if value != 0 {
+            self.key.constants.push((name, value));
+        }
+        self
+    }
+
+    fn flag(self, name: &'static str, value: bool) -> Kernel {
+        self.constant(name, u32::from(value))
+    }
+}
+
+/// The numbers of `common.wgsl`.
+fn code(activation: Option<Activation>) -> u32 {
+    match activation {
+        None => 0,
+        Some(Activation::Relu) => 1,
+        Some(Activation::Gelu) => 2,
+    }
+}
+
+/// The kernel that computes `op` in the given way.
+pub(super) fn lower(op: &Op, variant: Variant) -> Kernel {
+    match op {
+        Op::Gemm(op) => gemm(op, variant),
+        Op::Transport(op) => transport(op),
+        Op::Gather(op) => {
+            let [height, width, channels] = op.image;
+            let augment = op.augment;
+            let mut kernel = Kernel::elementwise("gather", "plain", op.out.shape.per_replica())
+                .flag("flip", augment.flip)
+                .flag("rotate", augment.rotation > 0.0)
+                .flag("crop", augment.padding > 0)
+                .u("images", op.images.rows())
+                .u("first", op.first)
+                .u("rows", op.out.rows())
+                .u("height", height)
+                .u("width", width)
+                .u("channels", channels)
+                .u("padding", augment.padding)
+                .f("rotation", augment.rotation.to_radians());
+            for (names, values) in [
+                (["scale0", "scale1", "scale2", "scale3"], op.scale),
+                (["shift0", "shift1", "shift2", "shift3"], op.shift),
+            ] {
+                for (name, value) in names.into_iter().zip(values) {
+                    kernel = kernel.f(name, value);
+                }
+            }
+            kernel
+        }
+        Op::Activate(op) => {
+            elementwise("activation", op.out.shape.per_replica(), 0, 0.0).constant("f", code(Some(op.f)))
+        }
+        Op::Gate(op) => elementwise("gate", op.out.shape.per_replica(), 0, 0.0).constant("f", code(Some(op.f))),
+        Op::Dropout(op) => elementwise("dropout", op.out.shape.per_replica(), op.stream, op.drop),
+        Op::ColumnSum(op) => columns("sum", op.x.rows(), op.x.cols(), 0.0),
+        Op::Moments(op) => columns("mean_variance", op.x.rows(), op.x.cols(), 0.0),
+        Op::NormaliseGradients(op) => columns("normalise_gradients", op.x.rows(), op.x.cols(), op.epsilon),
+        Op::Normalise(op) => normalise("forward", op.out.shape.per_replica(), op.x.rows(), op.x.cols(), op.epsilon, 0.0),
+        Op::NormaliseBackward(op) => {
+            normalise("backward", op.out.shape.per_replica(), op.x.rows(), op.x.cols(), op.epsilon, 0.0)
+        }
+        Op::Standardise(op) => normalise("standardise", op.out.shape.per_replica(), op.x.rows(), op.x.cols(), 0.0, 0.0),
+        Op::TrackMoments(op) => {
+            normalise("track", op.running.shape.per_replica(), op.rows, op.running.cols(), 0.0, op.momentum)
+        }
+        Op::SoftmaxCrossEntropy(op) => {
+            loss("softmax_cross_entropy", op.logits.rows().div_ceil(64), op.logits.rows(), op.logits.cols())
+        }
+        Op::MeanSquaredError(op) => {
+            loss("mean_squared_error", op.outputs.rows().div_ceil(64), op.outputs.rows(), op.outputs.cols())
+        }
+        Op::OneHot(op) => {
+            let groups = (op.out.shape.per_replica() as u32).div_ceil(256);
+            loss("one_hot", groups, op.out.rows(), op.out.cols())
+        }
+        Op::Tally(op) => loss("tally", 1, op.losses.rows(), 1),
+        Op::Optimize(op) => optimize(op),
+    }
+}
+
+fn elementwise(entry: &'static str, count: usize, stream: u32, drop: f64) -> Kernel {
+    Kernel::elementwise("elementwise", entry, count)
+        .u("count", count as u32)
+        .u("stream", stream)
+        .f("drop", drop)
+        .f("keep_scale", 1.0 / (1.0 - drop))
+}
+
+fn columns(entry: &'static str, rows: u32, cols: u32, epsilon: f64) -> Kernel {
+    Kernel::new("columns", entry, cols.div_ceil(16)).u("rows", rows).u("cols", cols).f("epsilon", epsilon)
+}
+
+fn normalise(entry: &'static str, elements: usize, rows: u32, cols: u32, epsilon: f64, momentum: f64) -> Kernel {
+    Kernel::elementwise("normalise", entry, elements)
+        .u("rows", rows)
+        .u("cols", cols)
+        .f("epsilon", epsilon)
+        .f("momentum", momentum)
+}
+
+fn loss(entry: &'static str, groups: u32, rows: u32, cols: u32) -> Kernel {
+    Kernel::new("loss", entry, groups).u("rows", rows).u("cols", cols)
+}
+
+fn epilogue(kernel: Kernel, epilogue: &Epilogue) -> Kernel {
+    kernel
+        .flag("has_bound", epilogue.clamp.is_some())
+        .constant("gate", code(epilogue.gate.map(|(f, _)| f)))
+        .f("bound", epilogue.clamp.unwrap_or(0.0))
+}
+
+fn gemm(op: &Gemm, variant: Variant) -> Kernel {
+    let (rows, cols) = (op.out.rows(), op.out.cols());
+    let (entry, groups) = match variant {
+        Variant::Stream => ("stream", rows.div_ceil(8) * cols.div_ceil(128)),
+        _ => ("tile", rows.div_ceil(64) * cols.div_ceil(64)),
+    };
+    epilogue(Kernel::new("gemm", entry, groups), &op.epilogue)
+        .flag("transpose_a", op.transpose_a)
+        .flag("transpose_b", op.transpose_b)
+        .flag("has_addend", op.epilogue.addend.is_some())
+        .flag("has_bias", op.epilogue.bias.is_some())
+        .constant("activation", code(op.epilogue.activation))
+        .u("rows", rows)
+        .u("cols", cols)
+        .u("inner", op.inner())
+        .f("alpha", op.alpha)
+        .f("addend_scale", op.epilogue.addend.map_or(0.0, |(_, scale)| scale))
+}
+
+fn transport(op: &Transport) -> Kernel {
+    let kernel = Kernel::new("transport", "plain", op.out.rows().div_ceil(crate::plan::TRANSPORT_ROWS));
+    epilogue(kernel, &op.epilogue)
+        .u("rows", op.out.rows())
+        .u("outputs", op.delta.cols())
+        .u("rank", op.p.cols())
+        .u("inputs", op.out.cols())
+}
+
+fn optimize(op: &Optimize) -> Kernel {
+    let entry = match op.update {
+        Update::Sgd { .. } => "sgd",
+        Update::Adam { .. } => "adam",
+        Update::RmsProp { .. } => "rmsprop",
+    };
+    let (momentum, beta1, beta2, epsilon, amsgrad, decoupled) = match op.update {
+        Update::Sgd { momentum } => (momentum, 0.0, 0.0, 0.0, false, false),
+        Update::Adam { betas, epsilon, amsgrad, decoupled } => (0.0, betas.0, betas.1, epsilon, amsgrad, decoupled),
+        Update::RmsProp { alpha, epsilon } => (0.0, 0.0, alpha, epsilon, false, false),
+    };
+    let count = op.values.shape.per_replica();
+    Kernel::elementwise("optimize", entry, count)
+        .flag("has_bound", op.clamp.is_some())
+        .flag("has_momentum", momentum != 0.0)
+        .flag("amsgrad", amsgrad)
+        .flag("decoupled", decoupled)
+        .u("count", count as u32)
+        .u("group", op.group)
+        .f("bound", op.clamp.unwrap_or(0.0))
+        .f("momentum", momentum)
+        .f("beta1", beta1)
+        .f("beta2", beta2)
+        .f("rest1", 1.0 - beta1)
+        .f("rest2", 1.0 - beta2)
+        .f("epsilon", epsilon)
+}

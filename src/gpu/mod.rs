@@ -1,0 +1,13 @@
+//! The GPU executor: adapters, pipelines, buffers and the recording of a step into one compute pass.
+//!
+//! Knows operations and plans, but no models.
+
+mod context;
+mod error;
+mod executor;
+mod kernels;
+pub mod shaders;
+
+pub use context::{AdapterSummary, Context, DeviceChoice, LimitPolicy, adapters, describe};
+pub use error::GpuError;
+pub use executor::Gpu;

@@ -1,0 +1,166 @@
+//! The shaders as the build script found them, and the pipelines made from them.
+
+use std::collections::HashMap;
+
+use rayon::prelude::*;
+
+use super::context::Context;
+use super::error::GpuError;
+
+/// A storage binding of an entry point.
+#[derive(Debug)]
+pub struct Binding {
+    /// Global variable, and operand, of that name.
+    pub name: &'static str,
+    /// `@binding` in group 1.
+    pub index: u32,
+    /// Whether the shader declares it `read_write`.
+    pub writable: bool,
+}
+
+/// A compute entry point with the storage it can reach.
+#[derive(Debug)]
+pub struct EntryPoint {
+    /// Function name.
+    pub name: &'static str,
+    /// Its tensors.
+    pub bindings: &'static [Binding],
+}
+
+/// One file of `shaders/`.
+#[derive(Debug)]
+pub struct Shader {
+    /// File name without extension.
+    pub name: &'static str,
+    /// WGSL, `common.wgsl` in front.
+    pub source: &'static str,
+    /// Names of its pipeline constants.
+    pub constants: &'static [&'static str],
+    /// Members of its `Params` block with their byte offsets.
+    pub params: &'static [(&'static str, u32)],
+    /// Its kernels.
+    pub entry_points: &'static [EntryPoint],
+}
+
+include!(concat!(env!("OUT_DIR"), "/shaders.rs"));
+
+/// All shaders.
+pub fn all() -> &'static [Shader] {
+    SHADERS
+}
+
+/// What tells one pipeline from another.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct PipelineKey {
+    /// File of `shaders/`.
+    pub shader: &'static str,
+    /// Function in it.
+    pub entry: &'static str,
+    /// Pipeline constants that differ from their defaults; whole numbers.
+    pub constants: Vec<(&'static str, u32)>,
+}
+
+impl PipelineKey {
+    pub(super) fn shader(&self) -> Result<&'static Shader, GpuError> {
+        SHADERS.iter().find(|s| s.name == self.shader).ok_or_else(|| self.wrong("there is no such shader"))
+    }
+
+    pub(super) fn entry_point(&self) -> Result<&'static EntryPoint, GpuError> {
+        let entries = self.shader()?.entry_points;
+        entries.iter().find(|e| e.name == self.entry).ok_or_else(|| self.wrong("there is no such entry point"))
+    }
+
+    pub(super) fn wrong(&self, message: impl Into<String>) -> GpuError {
+        GpuError::Interface { shader: self.shader, entry: self.entry, message: message.into() }
+    }
+}
+
+/// A pipeline and the layout of its tensors.
+#[derive(Clone, Debug)]
+pub(super) struct Pipeline {
+    pub pipeline: wgpu::ComputePipeline,
+    pub tensors: wgpu::BindGroupLayout,
+}
+
+/// Builds every pipeline once, in parallel.
+pub(super) fn build(
+    context: &Context,
+    step: &wgpu::BindGroupLayout,
+    mut keys: Vec<PipelineKey>,
+) -> Result<HashMap<PipelineKey, Pipeline>, GpuError> {
+    keys.sort();
+    keys.dedup();
+    let mut names: Vec<&str> = keys.iter().map(|k| k.shader).collect();
+    names.dedup();
+    let modules: HashMap<&str, wgpu::ShaderModule> = SHADERS
+        .iter()
+        .filter(|s| names.contains(&s.name))
+        .map(|s| {
+            let source = wgpu::ShaderSource::Wgsl(s.source.into());
+            let descriptor = wgpu::ShaderModuleDescriptor { label: Some(s.name), source };
+            (s.name, context.device.create_shader_module(descriptor))
+        })
+        .collect();
+    keys.into_par_iter()
+        .map(|key| {
+            let pipeline = pipeline(context, step, &modules[key.shader], &key)?;
+            Ok((key, pipeline))
+        })
+        .collect()
+}
+
+fn pipeline(
+    context: &Context,
+    step: &wgpu::BindGroupLayout,
+    module: &wgpu::ShaderModule,
+    key: &PipelineKey,
+) -> Result<Pipeline, GpuError> {
+    if let Some((unknown, _)) = key.constants.iter().find(|(name, _)| !key.shader().is_ok_and(|s| s.constants.contains(name)))
+    {
+        return Err(key.wrong(format!("there is no pipeline constant {unknown}")));
+    }
+    let device = &context.device;
+    let params = (0, wgpu::BufferBindingType::Uniform);
+    let storage = key
+        .entry_point()?
+        .bindings
+        .iter()
+        .map(|b| (b.index, wgpu::BufferBindingType::Storage { read_only: !b.writable }));
+    let entries: Vec<_> = std::iter::once(params)
+        .chain(storage)
+        .map(|(binding, ty)| wgpu::BindGroupLayoutEntry {
+            binding,
+            visibility: wgpu::ShaderStages::COMPUTE,
+            ty: wgpu::BindingType::Buffer { ty, has_dynamic_offset: false, min_binding_size: None },
+            count: None,
+        })
+        .collect();
+    let scope = device.push_error_scope(wgpu::ErrorFilter::Validation);
+    let tensors = device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor { label: Some(key.entry), entries: &entries });
+    let layout = device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
+        label: Some(key.entry),
+        bind_group_layouts: &[Some(step), Some(&tensors)],
+        immediate_size: 0,
+    });
+    let constants: Vec<(&str, f64)> = key.constants.iter().map(|&(name, value)| (name, f64::from(value))).collect();
+    let pipeline = device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+        label: Some(key.entry),
+        layout: Some(&layout),
+        module,
+        entry_point: Some(key.entry),
+        compilation_options: wgpu::PipelineCompilationOptions {
+            constants: &constants,
+            // Every kernel writes its shared memory before it reads it.
+            zero_initialize_workgroup_memory: false,
+        },
+        cache: None,
+    });
+    match pollster::block_on(scope.pop()) {
+        None => Ok(Pipeline { pipeline, tensors }),
+        Some(error) => Err(GpuError::Shader {
+            shader: key.shader.to_owned(),
+            entry: key.entry.to_owned(),
+            message: error.to_string(),
+        }),
+    }
+}

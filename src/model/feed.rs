@@ -1,0 +1,159 @@
+//! Where batches come from.
+
+use crate::ops::{Augment, Dtype, Gather, Phase, Recording, Role, ShapeError, Tensor};
+
+/// A data set to be held on the device as bytes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DataFeed {
+    /// Height, width, channels.
+    pub image: [u32; 3],
+    /// Images to train on.
+    pub train: u32,
+    /// Images to test on.
+    pub test: u32,
+    /// Per channel: a byte v becomes `v * scale + shift`.
+    pub scale: [f64; 4],
+    /// Per channel.
+    pub shift: [f64; 4],
+    /// Random changes while training.
+    pub augment: Augment,
+    /// Most bytes of images in one tensor.
+    pub shard_bytes: u64,
+}
+
+/// How a network is fed.
+#[derive(Clone, Debug, PartialEq)]
+pub enum FeedSpec {
+    /// The host writes every batch: `x` (rows x features) and `labels`.
+    Host {
+        /// Features of a sample.
+        features: u32,
+    },
+    /// A kernel gathers it from the data set.
+    Data(DataFeed),
+}
+
+impl FeedSpec {
+    /// Features of a sample.
+    pub fn features(&self) -> u32 {
+        match self {
+            FeedSpec::Host { features } => *features,
+            FeedSpec::Data(data) => data.image.iter().product(),
+        }
+    }
+}
+
+/// A part of a split that fits one binding.
+#[derive(Clone, Copy, Debug)]
+pub struct Shard {
+    /// Index of its first image in the split.
+    pub first: u32,
+    /// u8, images x features.
+    pub images: Tensor,
+    /// u32, images x 1.
+    pub classes: Tensor,
+}
+
+/// One split on the device.
+#[derive(Clone, Debug)]
+pub struct SplitTensors {
+    /// Its images and labels.
+    pub shards: Vec<Shard>,
+    /// Which image comes when; the training split has one per replica.
+    pub permutation: Tensor,
+}
+
+/// Tensors that the host fills.
+#[derive(Clone, Debug)]
+pub enum Feed {
+    /// Before every step.
+    Host {
+        /// rows x features.
+        x: Tensor,
+        /// rows x 1.
+        labels: Tensor,
+    },
+    /// Images once, permutations once an epoch.
+    Data {
+        /// Training split.
+        train: SplitTensors,
+        /// Test split, in its own order.
+        test: SplitTensors,
+        /// How bytes become inputs.
+        spec: DataFeed,
+    },
+}
+
+impl Feed {
+    pub(super) fn allocate(recording: &mut Recording, spec: &FeedSpec, rows: u32) -> Feed {
+        match spec {
+            FeedSpec::Host { features } => Feed::Host {
+                x: recording.state("x", rows, *features, Dtype::F32),
+                labels: recording.state("labels", rows, 1, Dtype::U32),
+            },
+            FeedSpec::Data(data) => Feed::Data {
+                train: split(recording, "train", data, data.train, true),
+                test: split(recording, "test", data, data.test, false),
+                spec: data.clone(),
+            },
+        }
+    }
+
+    /// Writes the operations that make a batch of `rows`; returns inputs and labels.
+    pub(super) fn record(
+        &self,
+        recording: &mut Recording,
+        phase: Phase,
+        rows: u32,
+    ) -> Result<(Tensor, Tensor), ShapeError> {
+        let (train, test, spec) = match self {
+            Feed::Host { x, labels } => return Ok((*x, *labels)),
+            Feed::Data { train, test, spec } => (train, test, spec),
+        };
+        let (split, augment) = match phase {
+            Phase::Train | Phase::Diagnose => (train, spec.augment),
+            Phase::Evaluate => (test, Augment::default()),
+        };
+        recording.role(Role::Data);
+        let x = recording.scratch("x", rows, spec.image.iter().product());
+        let labels = recording.scratch_of("labels", rows, 1, Dtype::U32);
+        for shard in &split.shards {
+            recording.push(Gather {
+                images: shard.images,
+                classes: shard.classes,
+                permutation: split.permutation,
+                out: x,
+                labels,
+                first: shard.first,
+                image: spec.image,
+                scale: spec.scale,
+                shift: spec.shift,
+                augment,
+            })?;
+        }
+        Ok((x, labels))
+    }
+}
+
+fn split(recording: &mut Recording, name: &str, data: &DataFeed, images: u32, shuffled: bool) -> SplitTensors {
+    let features: u32 = data.image.iter().product();
+    let per_shard = u32::try_from(data.shard_bytes / u64::from(features.max(1))).unwrap_or(u32::MAX).max(1);
+    let shards = (0..images.div_ceil(per_shard))
+        .map(|index| {
+            let first = index * per_shard;
+            let rows = per_shard.min(images - first);
+            Shard {
+                first,
+                images: recording.shared(format!("data.{name}.images.{index}"), rows, features, Dtype::U8),
+                classes: recording.shared(format!("data.{name}.classes.{index}"), rows, 1, Dtype::U32),
+            }
+        })
+        .collect();
+    let permutation = format!("data.{name}.permutation");
+    let permutation = if shuffled {
+        recording.state(permutation, 1, images, Dtype::U32)
+    } else {
+        recording.shared(permutation, 1, images, Dtype::U32)
+    };
+    SplitTensors { shards, permutation }
+}

@@ -1,0 +1,13 @@
+//! Networks: layers as a configuration names them, and the operations that they become.
+
+mod backward;
+mod feed;
+mod forward;
+mod init;
+mod network;
+mod spec;
+
+pub use feed::{DataFeed, Feed, FeedSpec};
+pub use init::{factorise, initialise};
+pub use network::{DenseLayer, Exchange, Network, NetworkSpec};
+pub use spec::{LayerSpec, Loss, ModelError};

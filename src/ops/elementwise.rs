@@ -1,0 +1,149 @@
+//! Operations on single elements: activations, their gates, dropout.
+
+use std::fmt;
+
+use super::{Operand, Operation, Tensor, read, require, write};
+
+/// A nonlinearity f.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Activation {
+    /// max(x, 0), with f'(0) = 0.
+    Relu,
+    /// x Phi(x), the exact form with erf.
+    Gelu,
+}
+
+/// Which tensor an activation's derivative is computed from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Saves {
+    /// f(x): its input need not be kept, so the activation can be fused into what computes x.
+    Output,
+    /// x.
+    Input,
+}
+
+impl Activation {
+    /// Which tensor the backward pass needs.
+    pub fn saves(self) -> Saves {
+        match self {
+            Activation::Relu => Saves::Output,
+            Activation::Gelu => Saves::Input,
+        }
+    }
+}
+
+impl fmt::Display for Activation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Activation::Relu => "relu",
+            Activation::Gelu => "gelu",
+        })
+    }
+}
+
+/// `out = f(x)`.
+#[derive(Clone, Copy, Debug)]
+pub struct Activate {
+    /// Argument.
+    pub x: Tensor,
+    /// Result, of x's shape.
+    pub out: Tensor,
+    /// Which function.
+    pub f: Activation,
+}
+
+impl Operation for Activate {
+    fn name(&self) -> &'static str {
+        "activate"
+    }
+
+    fn operands(&self) -> Vec<Operand> {
+        vec![read("x", self.x), write("out", self.out)]
+    }
+
+    fn check(&self) -> Result<(), String> {
+        require(self.x.shape == self.out.shape, "x and out must have one shape")
+    }
+
+    fn flops(&self) -> u64 {
+        self.out.shape.per_replica() as u64
+    }
+
+    fn details(&self) -> String {
+        self.f.to_string()
+    }
+}
+
+/// `out = x . f'`: the exact derivative of an activation applied to the error above it.
+#[derive(Clone, Copy, Debug)]
+pub struct Gate {
+    /// dL/df.
+    pub x: Tensor,
+    /// What the activation [saves](Activation::saves).
+    pub saved: Tensor,
+    /// dL/d(argument of f).
+    pub out: Tensor,
+    /// Which function.
+    pub f: Activation,
+}
+
+impl Operation for Gate {
+    fn name(&self) -> &'static str {
+        "gate"
+    }
+
+    fn operands(&self) -> Vec<Operand> {
+        vec![read("x", self.x), read("saved", self.saved), write("out", self.out)]
+    }
+
+    fn check(&self) -> Result<(), String> {
+        require(
+            self.x.shape == self.out.shape && self.saved.shape == self.out.shape,
+            "x, saved and out must have one shape",
+        )
+    }
+
+    fn flops(&self) -> u64 {
+        self.out.shape.per_replica() as u64
+    }
+
+    fn details(&self) -> String {
+        format!("{}'", self.f)
+    }
+}
+
+/// `out = x . mask / (1 - drop)`, the mask drawn from (seed, step, element, stream); the same mask forward and back.
+#[derive(Clone, Copy, Debug)]
+pub struct Dropout {
+    /// Activations, or the error on its way back.
+    pub x: Tensor,
+    /// Result, of x's shape.
+    pub out: Tensor,
+    /// Probability of dropping an element, 0 <= drop < 1.
+    pub drop: f64,
+    /// Tells the dropout layers of one network apart.
+    pub stream: u32,
+}
+
+impl Operation for Dropout {
+    fn name(&self) -> &'static str {
+        "dropout"
+    }
+
+    fn operands(&self) -> Vec<Operand> {
+        vec![read("x", self.x), write("out", self.out)]
+    }
+
+    fn check(&self) -> Result<(), String> {
+        require(self.x.shape == self.out.shape, "x and out must have one shape")?;
+        require((0.0..1.0).contains(&self.drop), "the probability of dropping must lie in [0, 1)")
+    }
+
+    fn flops(&self) -> u64 {
+        self.out.shape.per_replica() as u64
+    }
+
+    fn details(&self) -> String {
+        format!("p={}", self.drop)
+    }
+}

@@ -1,0 +1,91 @@
+//! Batches from the data set on the device.
+
+use super::{Access, Dtype, Operand, Operation, Tensor, read, require};
+
+/// Random changes to an image before it is learned from; drawn from (seed, step, row).
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Augment {
+    /// Mirror left to right with probability 1/2.
+    pub flip: bool,
+    /// Rotate by an angle drawn uniformly from +-`rotation` degrees, bilinear, black outside.
+    pub rotation: f64,
+    /// Pad by this many black pixels and crop at a random place: a shift by at most that much.
+    pub padding: u32,
+}
+
+/// A batch: row i is image `permutation[cursor + i]`, its bytes v turned into `v * scale[c] + shift[c]`.
+///
+/// images holds bytes (one image a row, channels last) and class labels those `first..first + images.rows()` of the
+/// set; a set too large for one binding is gathered by one operation a shard, each writing only the rows that it holds.
+/// Rows from the step's `active_rows` on are absent: zero image, label `u32::MAX`.
+#[derive(Clone, Copy, Debug)]
+pub struct Gather {
+    /// u8, images x (height width channels), shared by all replicas.
+    pub images: Tensor,
+    /// u32, images x 1, shared by all replicas.
+    pub classes: Tensor,
+    /// u32, 1 x (images of the set): which image comes when.
+    pub permutation: Tensor,
+    /// f32, rows x (height width channels).
+    pub out: Tensor,
+    /// u32, rows x 1.
+    pub labels: Tensor,
+    /// Index in the set of the shard's first image.
+    pub first: u32,
+    /// Height, width, channels (at most 4).
+    pub image: [u32; 3],
+    /// Per channel.
+    pub scale: [f64; 4],
+    /// Per channel.
+    pub shift: [f64; 4],
+    /// Random changes, none in evaluation.
+    pub augment: Augment,
+}
+
+impl Operation for Gather {
+    fn name(&self) -> &'static str {
+        "gather"
+    }
+
+    fn operands(&self) -> Vec<Operand> {
+        let filled = if self.first == 0 { Access::Write } else { Access::Update };
+        vec![
+            read("images", self.images),
+            read("classes", self.classes),
+            read("permutation", self.permutation),
+            Operand { name: "out", tensor: self.out, access: filled },
+            Operand { name: "labels", tensor: self.labels, access: filled },
+        ]
+    }
+
+    fn check(&self) -> Result<(), String> {
+        let [height, width, channels] = self.image;
+        require((1..=4).contains(&channels), "images have one to four channels")?;
+        require(
+            self.images.cols() == height * width * channels && self.out.cols() == self.images.cols(),
+            "a row of images and of out must be height x width x channels",
+        )?;
+        require(self.images.dtype == Dtype::U8, "images must be bytes")?;
+        require(self.labels.rows() == self.out.rows() && self.labels.cols() == 1, "labels must be a column of out")?;
+        require(self.classes.rows() == self.images.rows(), "there must be one class an image")
+    }
+
+    fn flops(&self) -> u64 {
+        let each = if self.augment.rotation > 0.0 { 12 } else { 2 };
+        each * self.out.shape.per_replica() as u64
+    }
+
+    fn details(&self) -> String {
+        let mut text = String::new();
+        if self.augment.flip {
+            text += " flip";
+        }
+        if self.augment.rotation > 0.0 {
+            text += &format!(" rotate {}", self.augment.rotation);
+        }
+        if self.augment.padding > 0 {
+            text += &format!(" crop {}", self.augment.padding);
+        }
+        text.trim_start().to_owned()
+    }
+}

@@ -1,0 +1,227 @@
+//! Normalisation of columns: batch norm and the scaled errors of the Oja rule.
+
+use super::{Operand, Operation, Tensor, read, require, update, write};
+
+fn row_of(row: Tensor, x: Tensor) -> bool {
+    row.rows() == 1 && row.cols() == x.cols()
+}
+
+fn moments_of(moments: Tensor, x: Tensor) -> bool {
+    moments.rows() == 2 && moments.cols() == x.cols()
+}
+
+/// `out = gamma (x - mean) / sqrt(variance + epsilon) + beta`, column by column.
+#[derive(Clone, Copy, Debug)]
+pub struct Normalise {
+    /// Samples, rows x cols.
+    pub x: Tensor,
+    /// Mean and variance, 2 x cols: of the batch in training, running ones in evaluation.
+    pub moments: Tensor,
+    /// Scale, 1 x cols.
+    pub gamma: Tensor,
+    /// Shift, 1 x cols.
+    pub beta: Tensor,
+    /// Result, rows x cols.
+    pub out: Tensor,
+    /// Added to the variance.
+    pub epsilon: f64,
+}
+
+impl Operation for Normalise {
+    fn name(&self) -> &'static str {
+        "normalise"
+    }
+
+    fn operands(&self) -> Vec<Operand> {
+        vec![
+            read("x", self.x),
+            read("moments", self.moments),
+            read("gamma", self.gamma),
+            read("beta", self.beta),
+            write("out", self.out),
+        ]
+    }
+
+    fn check(&self) -> Result<(), String> {
+        require(self.x.shape == self.out.shape, "x and out must have one shape")?;
+        require(moments_of(self.moments, self.x), "moments must be two rows of x's columns")?;
+        require(row_of(self.gamma, self.x) && row_of(self.beta, self.x), "gamma and beta must be rows of x's columns")
+    }
+
+    fn flops(&self) -> u64 {
+        4 * self.x.shape.per_replica() as u64
+    }
+}
+
+/// Gradients of batch norm's scale and shift: `grad_gamma = sum error . xhat`, `grad_beta = sum error` over the rows,
+/// with `xhat = (x - mean) / sqrt(variance + epsilon)`.
+#[derive(Clone, Copy, Debug)]
+pub struct NormaliseGradients {
+    /// dL/dout, rows x cols.
+    pub error: Tensor,
+    /// The layer's input.
+    pub x: Tensor,
+    /// Its moments over the batch, 2 x cols.
+    pub moments: Tensor,
+    /// 1 x cols.
+    pub grad_gamma: Tensor,
+    /// 1 x cols.
+    pub grad_beta: Tensor,
+    /// Added to the variance.
+    pub epsilon: f64,
+}
+
+impl Operation for NormaliseGradients {
+    fn name(&self) -> &'static str {
+        "normalise-gradients"
+    }
+
+    fn operands(&self) -> Vec<Operand> {
+        vec![
+            read("error", self.error),
+            read("x", self.x),
+            read("moments", self.moments),
+            // One output of two rows would do, but gamma and beta are parameters of their own.
+            write("grad_gamma", self.grad_gamma),
+            write("grad_beta", self.grad_beta),
+        ]
+    }
+
+    fn check(&self) -> Result<(), String> {
+        require(self.x.shape == self.error.shape, "error and x must have one shape")?;
+        require(moments_of(self.moments, self.x), "moments must be two rows of x's columns")?;
+        require(
+            row_of(self.grad_gamma, self.x) && row_of(self.grad_beta, self.x),
+            "the gradients must be rows of x's columns",
+        )
+    }
+
+    fn flops(&self) -> u64 {
+        5 * self.x.shape.per_replica() as u64
+    }
+}
+
+/// Batch norm's exact derivative:
+/// `out = gamma / sqrt(variance + epsilon) (error - grad_beta / rows - xhat . grad_gamma / rows)`.
+#[derive(Clone, Copy, Debug)]
+pub struct NormaliseBackward {
+    /// dL/dout, rows x cols.
+    pub error: Tensor,
+    /// The layer's input.
+    pub x: Tensor,
+    /// Its moments over the batch, 2 x cols.
+    pub moments: Tensor,
+    /// Scale, 1 x cols.
+    pub gamma: Tensor,
+    /// From [`NormaliseGradients`].
+    pub grad_gamma: Tensor,
+    /// From [`NormaliseGradients`].
+    pub grad_beta: Tensor,
+    /// dL/dx, rows x cols.
+    pub out: Tensor,
+    /// Added to the variance.
+    pub epsilon: f64,
+}
+
+impl Operation for NormaliseBackward {
+    fn name(&self) -> &'static str {
+        "normalise-backward"
+    }
+
+    fn operands(&self) -> Vec<Operand> {
+        vec![
+            read("error", self.error),
+            read("x", self.x),
+            read("moments", self.moments),
+            read("gamma", self.gamma),
+            read("sum_gamma", self.grad_gamma),
+            read("sum_beta", self.grad_beta),
+            write("out", self.out),
+        ]
+    }
+
+    fn check(&self) -> Result<(), String> {
+        require(
+            self.x.shape == self.error.shape && self.x.shape == self.out.shape,
+            "error, x and out must have one shape",
+        )?;
+        require(moments_of(self.moments, self.x), "moments must be two rows of x's columns")?;
+        require(
+            [self.gamma, self.grad_gamma, self.grad_beta].iter().all(|&t| row_of(t, self.x)),
+            "gamma and the gradients must be rows of x's columns",
+        )
+    }
+
+    fn flops(&self) -> u64 {
+        8 * self.x.shape.per_replica() as u64
+    }
+}
+
+/// The D of the Oja rule: `out = (x - mean) / (s + 1e-8)`, s the largest unbiased standard deviation of any column.
+///
+/// With a single row the unbiased deviation is undefined; s is then taken as 0.
+#[derive(Clone, Copy, Debug)]
+pub struct Standardise {
+    /// Errors, rows x cols.
+    pub x: Tensor,
+    /// Their moments, 2 x cols.
+    pub moments: Tensor,
+    /// D, rows x cols.
+    pub out: Tensor,
+}
+
+impl Operation for Standardise {
+    fn name(&self) -> &'static str {
+        "standardise"
+    }
+
+    fn operands(&self) -> Vec<Operand> {
+        vec![read("x", self.x), read("moments", self.moments), write("out", self.out)]
+    }
+
+    fn check(&self) -> Result<(), String> {
+        require(self.x.shape == self.out.shape, "x and out must have one shape")?;
+        require(moments_of(self.moments, self.x), "moments must be two rows of x's columns")
+    }
+
+    fn flops(&self) -> u64 {
+        2 * self.x.shape.per_replica() as u64 + u64::from(self.x.cols())
+    }
+}
+
+/// Running statistics: `running += momentum (batch - running)`, the batch's variance made unbiased.
+///
+/// Does nothing for a replica whose loss has been non-finite, like [`super::Optimize`].
+#[derive(Clone, Copy, Debug)]
+pub struct TrackMoments {
+    /// Mean and biased variance of the batch, 2 x cols.
+    pub moments: Tensor,
+    /// Running mean and variance, 2 x cols.
+    pub running: Tensor,
+    /// Step of the replica's first non-finite loss plus one, 0 while there is none; 1 x 1.
+    pub fault: Tensor,
+    /// Weight of the new batch.
+    pub momentum: f64,
+    /// Rows that the batch's moments were taken over.
+    pub rows: u32,
+}
+
+impl Operation for TrackMoments {
+    fn name(&self) -> &'static str {
+        "track-moments"
+    }
+
+    fn operands(&self) -> Vec<Operand> {
+        vec![read("moments", self.moments), read("fault", self.fault), update("running", self.running)]
+    }
+
+    fn check(&self) -> Result<(), String> {
+        require(self.moments.shape == self.running.shape, "moments and running must have one shape")?;
+        require(self.moments.rows() == 2, "moments must be two rows")?;
+        require(self.rows >= 2, "batch norm needs two rows for an unbiased variance")
+    }
+
+    fn flops(&self) -> u64 {
+        4 * self.moments.shape.per_replica() as u64
+    }
+}

@@ -1,0 +1,62 @@
+//! The rank-r error bottleneck as one operation.
+
+use super::{Epilogue, Operand, Operation, Tensor, read, require, write};
+
+/// `y = delta p; out = epilogue(y q)`: an error sent back through rank r in one pass over its rows.
+///
+/// delta is rows x m, p is m x r, y is rows x r, q is r x k, out is rows x k. The plan makes it from two products
+/// where keeping y on chip pays.
+#[derive(Clone, Copy, Debug)]
+pub struct Transport {
+    /// Error at the layer's output, or at the source layer for direct feedback.
+    pub delta: Tensor,
+    /// Projection P^T, m x r.
+    pub p: Tensor,
+    /// Q^T, r x k.
+    pub q: Tensor,
+    /// The squeezed error, kept for the rules that learn from it.
+    pub y: Tensor,
+    /// What reaches the layer's input.
+    pub out: Tensor,
+    /// Clamp and gate.
+    pub epilogue: Epilogue,
+}
+
+impl Operation for Transport {
+    fn name(&self) -> &'static str {
+        "transport"
+    }
+
+    fn operands(&self) -> Vec<Operand> {
+        [read("delta", self.delta), read("p", self.p), read("q", self.q)]
+            .into_iter()
+            .chain(self.epilogue.operands())
+            .chain([write("y", self.y), write("out", self.out)])
+            .collect()
+    }
+
+    fn check(&self) -> Result<(), String> {
+        require(self.delta.cols() == self.p.rows(), "p must have as many rows as delta has columns")?;
+        require(self.p.cols() == self.q.rows(), "p and q must have the same rank")?;
+        require(
+            self.y.rows() == self.delta.rows() && self.y.cols() == self.p.cols(),
+            "y must be rows of delta x rank",
+        )?;
+        require(
+            self.out.rows() == self.delta.rows() && self.out.cols() == self.q.cols(),
+            "out must be rows of delta x columns of q",
+        )?;
+        require(self.epilogue.bias.is_none() && self.epilogue.addend.is_none(), "a transport takes no bias or addend")?;
+        self.epilogue.check(self.out.rows(), self.out.cols())
+    }
+
+    fn flops(&self) -> u64 {
+        2 * u64::from(self.delta.rows())
+            * u64::from(self.p.cols())
+            * (u64::from(self.delta.cols()) + u64::from(self.out.cols()))
+    }
+
+    fn details(&self) -> String {
+        format!("r={}{}", self.p.cols(), self.epilogue.details())
+    }
+}

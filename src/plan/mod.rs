@@ -1,0 +1,146 @@
+//! From a recording to something that can run: fused operations, a kernel for each, a place for every tensor.
+//!
+//! A plan is still plain data. Two executors take it: [`crate::gpu`] and the f64 twin in [`crate::reference`].
+
+mod executor;
+mod explain;
+mod fuse;
+mod memory;
+mod select;
+
+use std::sync::Arc;
+
+pub use executor::{ExecuteError, Executor};
+pub use explain::explain;
+pub use memory::Placement;
+pub(crate) use select::TRANSPORT_ROWS;
+pub use select::{Profile, Variant, candidates, select};
+
+use crate::ops::{Cost, Entry, Phase, Recording, Role, Tensor, TensorInfo};
+
+/// How a plan is made; the defaults are what training uses.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// Whether neighbouring operations are fused.
+    pub fuse: bool,
+    /// Whether scratch tensors share memory; off, every value of a phase stays readable (`verify`, bisecting).
+    pub share_memory: bool,
+    /// Replaces the choice of [`select`] where the variant is a candidate (tests, benches).
+    pub force: Option<Variant>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Options { fuse: true, share_memory: true, force: None }
+    }
+}
+
+/// One operation of a plan and the kernel that computes it.
+#[derive(Clone, Debug)]
+pub struct Node {
+    /// The operation with its role and layer.
+    pub entry: Entry,
+    /// The kernel.
+    pub variant: Variant,
+}
+
+/// A program ready to run.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    tensors: Arc<[TensorInfo]>,
+    phases: [Vec<Node>; 3],
+    placements: Vec<Option<Placement>>,
+    buffers: Vec<u64>,
+    replicas: u32,
+}
+
+/// Why a recording cannot be planned for an adapter.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum PlanError {
+    /// A tensor is larger than one binding may be.
+    #[error(
+        "tensor {name} ({shape}) needs {needed} bytes, and this adapter binds at most {limit} at once; use fewer \
+         replicas (--seeds, --rank), a smaller batch or a narrower network"
+    )]
+    TensorTooLarge {
+        /// Its name.
+        name: String,
+        /// Its extent.
+        shape: String,
+        /// Bytes of all replicas.
+        needed: u64,
+        /// The smaller of the adapter's binding and buffer limits.
+        limit: u64,
+    },
+}
+
+impl Plan {
+    /// Plans a recording for an adapter.
+    ///
+    /// # Errors
+    /// If a tensor does not fit a binding.
+    pub fn new(mut recording: Recording, profile: &Profile, options: Options) -> Result<Plan, PlanError> {
+        if options.fuse {
+            for phase in Phase::ALL {
+                fuse::fuse(&mut recording, phase, profile);
+            }
+        }
+        let phases = Phase::ALL.map(|phase| {
+            recording
+                .entries(phase)
+                .iter()
+                .map(|entry| {
+                    let forced = options.force.filter(|v| candidates(&entry.op, profile).contains(v));
+                    Node { entry: entry.clone(), variant: forced.unwrap_or_else(|| select(&entry.op, profile)) }
+                })
+                .collect()
+        });
+        let (placements, buffers) = memory::place(&recording, profile, options.share_memory)?;
+        Ok(Plan {
+            tensors: recording.tensors().into(),
+            phases,
+            placements,
+            buffers,
+            replicas: recording.replicas(),
+        })
+    }
+
+    /// Networks side by side.
+    pub fn replicas(&self) -> u32 {
+        self.replicas
+    }
+
+    /// The operations of a phase, in order.
+    pub fn nodes(&self, phase: Phase) -> &[Node] {
+        &self.phases[phase as usize]
+    }
+
+    /// The tensor table.
+    pub fn tensors(&self) -> &[TensorInfo] {
+        &self.tensors
+    }
+
+    /// What the table knows of a tensor.
+    pub fn info(&self, tensor: Tensor) -> &TensorInfo {
+        &self.tensors[tensor.index()]
+    }
+
+    /// Where a tensor lies; `None` for a scratch tensor that fusion made unnecessary.
+    pub fn placement(&self, tensor: Tensor) -> Option<Placement> {
+        self.placements[tensor.index()]
+    }
+
+    /// Sizes of the buffers to allocate, in bytes.
+    pub fn buffers(&self) -> &[u64] {
+        &self.buffers
+    }
+
+    /// Arithmetic and traffic of a phase, summed over the operations of a role (all if `None`).
+    pub fn cost(&self, phase: Phase, role: Option<Role>) -> Cost {
+        let mut total = Cost::default();
+        for node in self.nodes(phase).iter().filter(|n| role.is_none_or(|r| r == n.entry.role)) {
+            total += node.entry.op.cost();
+        }
+        total
+    }
+}

@@ -1,0 +1,74 @@
+//! Which kernel computes an operation: a pure function of the operation and the adapter.
+
+use std::fmt;
+
+use crate::ops::{Dtype, Op};
+
+/// What the plan needs to know of an adapter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Profile {
+    /// Whether the "GPU" is the CPU: lanes are SIMD lanes, shared memory is a detour through the cache.
+    pub software: bool,
+    /// Most bytes in one binding or buffer.
+    pub max_binding_bytes: u64,
+    /// Multiple of bytes at which a binding may start.
+    pub binding_alignment: u32,
+    /// Workgroup memory in bytes.
+    pub shared_bytes: u32,
+}
+
+impl Profile {
+    /// The reference executor: no limits but memory.
+    pub fn reference() -> Profile {
+        Profile { software: true, max_binding_bytes: u64::MAX, binding_alignment: 4, shared_bytes: 16 << 10 }
+    }
+}
+
+/// A way to compute an operation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Variant {
+    /// The operation has one kernel.
+    Plain,
+    /// 64 x 64 outputs a workgroup from k-major tiles in shared memory, 4 x 4 an invocation.
+    Tile,
+    /// No shared memory: lanes along the columns, rows of the left factor read uniformly, 8 x 16 an invocation.
+    Stream,
+}
+
+impl fmt::Display for Variant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Variant::Plain => "plain",
+            Variant::Tile => "tile",
+            Variant::Stream => "stream",
+        })
+    }
+}
+
+/// Rows of delta that a workgroup of the fused transport keeps.
+pub(crate) const TRANSPORT_ROWS: u32 = 16;
+
+/// Largest rank whose squeezed rows fit in the shared memory of every adapter (16 KiB).
+pub(crate) const TRANSPORT_MAX_RANK: u32 = 128;
+
+/// Every kernel that can compute the operation on such an adapter; the tests run them all.
+pub fn candidates(op: &Op, profile: &Profile) -> Vec<Variant> {
+    let _ = profile;
+    match op {
+        Op::Gemm(gemm) => {
+            // The stream kernel reads four elements at a time along the contiguous side of each factor.
+            debug_assert!(gemm.a.dtype == Dtype::F32);
+            vec![Variant::Tile, Variant::Stream]
+        }
+        _ => vec![Variant::Plain],
+    }
+}
+
+/// The kernel that training uses.
+pub fn select(op: &Op, profile: &Profile) -> Variant {
+    match op {
+        Op::Gemm(_) if profile.software => Variant::Stream,
+        Op::Gemm(_) => Variant::Tile,
+        _ => Variant::Plain,
+    }
+}

@@ -1,0 +1,3 @@
+//! Training runs.
+
+pub mod weights;

@@ -1,0 +1,144 @@
+//! Parameters between an executor and the names and layouts that files use.
+
+use crate::model::{Exchange, Network};
+use crate::ops::Tensor;
+use crate::plan::{ExecuteError, Executor};
+
+/// A tensor as a file holds it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NamedTensor {
+    /// Such as `layers.2.feedback.p`.
+    pub name: String,
+    /// Extent, row-major.
+    pub shape: Vec<usize>,
+    /// Its elements.
+    pub values: Vec<f64>,
+}
+
+/// Weights that do not fit the network.
+#[derive(Debug, thiserror::Error)]
+pub enum WeightsError {
+    /// A name is missing.
+    #[error("there is no tensor {name}; the network needs {}", .needed.join(", "))]
+    Missing {
+        /// Its name.
+        name: String,
+        /// All names that must be there.
+        needed: Vec<String>,
+    },
+    /// A name belongs to no layer.
+    #[error("tensor {name} belongs to no layer of this network, which has {}", .known.join(", "))]
+    Unknown {
+        /// Its name.
+        name: String,
+        /// All names of the network.
+        known: Vec<String>,
+    },
+    /// A shape differs.
+    #[error("tensor {name} has shape {found:?}, the network needs {needed:?}")]
+    Shape {
+        /// Its name.
+        name: String,
+        /// Shape in the file.
+        found: Vec<usize>,
+        /// Shape of the network.
+        needed: Vec<usize>,
+    },
+    /// A value is not finite.
+    #[error("tensor {name} holds a value that is not finite")]
+    NotFinite {
+        /// Its name.
+        name: String,
+    },
+    /// The device failed.
+    #[error(transparent)]
+    Execute(#[from] ExecuteError),
+}
+
+/// Rank of a replica's pathway in the layer that a feedback tensor belongs to.
+fn rank_of(network: &Network, exchange: &Exchange, replica: usize) -> Option<usize> {
+    let layer = exchange.name.split(".feedback.").next()?;
+    network.dense.iter().find(|d| d.name == layer)?.ranks.get(replica).map(|&r| r as usize)
+}
+
+/// Shape of one replica's tensor: the rank axis without its padding.
+fn shape_of(network: &Network, exchange: &Exchange, replica: usize) -> Vec<usize> {
+    let mut shape = exchange.shape.clone();
+    if let (Some(axis), Some(rank)) = (exchange.rank_axis, rank_of(network, exchange, replica)) {
+        shape[axis] = rank;
+    }
+    shape
+}
+
+/// Copies between a tensor of the file's shape and the rows of the device's, which may be wider.
+fn each_row(exchange: &Exchange, shape: &[usize], mut copy: impl FnMut(std::ops::Range<usize>, std::ops::Range<usize>)) {
+    let (rows, cols) = if shape.len() == 1 { (1, shape[0]) } else { (shape[0], shape[1]) };
+    let width = exchange.tensor.cols() as usize;
+    for row in 0..rows {
+        let at = (exchange.row as usize + row) * width;
+        copy(row * cols..(row + 1) * cols, at..at + cols);
+    }
+}
+
+/// All parameters, statistics and feedback of one replica.
+///
+/// # Errors
+/// If the device fails.
+pub fn read(network: &Network, executor: &mut dyn Executor, replica: usize) -> Result<Vec<NamedTensor>, ExecuteError> {
+    let mut list = Vec::new();
+    for exchange in &network.exchange {
+        let all = executor.read(exchange.tensor)?;
+        let size = exchange.tensor.shape.per_replica();
+        let own = &all[replica * size..(replica + 1) * size];
+        let shape = shape_of(network, exchange, replica);
+        let mut values = vec![0.0; shape.iter().product()];
+        each_row(exchange, &shape, |narrow, wide| values[narrow].copy_from_slice(&own[wide]));
+        list.push(NamedTensor { name: exchange.name.clone(), shape, values });
+    }
+    Ok(list)
+}
+
+/// Overwrites every replica with the given tensors. Feedback may be missing, and then stays as it is.
+///
+/// # Errors
+/// If a name is missing or unknown, a shape differs or a value is not finite; nothing is written then.
+pub fn write(network: &Network, executor: &mut dyn Executor, tensors: &[NamedTensor]) -> Result<(), WeightsError> {
+    let known = || network.exchange.iter().map(|e| e.name.clone()).collect::<Vec<_>>();
+    if let Some(unknown) = tensors.iter().find(|t| !network.exchange.iter().any(|e| e.name == t.name)) {
+        return Err(WeightsError::Unknown { name: unknown.name.clone(), known: known() });
+    }
+    let mut updates: Vec<(Tensor, Vec<f64>)> = Vec::new();
+    for exchange in &network.exchange {
+        let Some(given) = tensors.iter().find(|t| t.name == exchange.name) else {
+            if exchange.name.contains(".feedback.") {
+                continue;
+            }
+            let needed = known().into_iter().filter(|n| !n.contains(".feedback.")).collect();
+            return Err(WeightsError::Missing { name: exchange.name.clone(), needed });
+        };
+        if !given.values.iter().all(|v| v.is_finite()) {
+            return Err(WeightsError::NotFinite { name: given.name.clone() });
+        }
+        // Two names can share a tensor (running mean and variance): the later one adds to the earlier one's values.
+        let at = match updates.iter().position(|(t, _)| *t == exchange.tensor) {
+            Some(at) => at,
+            None => {
+                updates.push((exchange.tensor, vec![0.0; exchange.tensor.shape.elements()]));
+                updates.len() - 1
+            }
+        };
+        let size = exchange.tensor.shape.per_replica();
+        for (replica, own) in updates[at].1.chunks_mut(size).enumerate() {
+            let needed = shape_of(network, exchange, replica);
+            if given.shape != needed {
+                let found = given.shape.clone();
+                return Err(WeightsError::Shape { name: given.name.clone(), found, needed });
+            }
+            each_row(exchange, &needed, |narrow, wide| own[wide].copy_from_slice(&given.values[narrow]));
+        }
+    }
+    for (tensor, values) in updates {
+        executor.write(tensor, &values)?;
+    }
+    Ok(())
+}
