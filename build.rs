@@ -46,7 +46,10 @@ fn describe(text: &mut String, name: &str, source: &str, module: &Module, info: 
         .iter()
         .map(|member| (member.name.as_deref().expect("named member"), member.offset))
         .collect();
-    let _ = writeln!(text, "Shader {{ name: {name:?}, source: {source:?}, constants: &{constants:?}, params: &{members:?},");
+    let _ = writeln!(
+        text,
+        "Shader {{ name: {name:?}, source: {source:?}, constants: &{constants:?}, params: &{members:?},"
+    );
     text.push_str("entry_points: &[");
     for (index, entry) in module.entry_points.iter().enumerate() {
         // Only what the entry point can reach counts against the adapter's limit on storage buffers.

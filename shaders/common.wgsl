@@ -65,7 +65,8 @@ fn erf(x: f32) -> f32 {
 
 fn activate(kind: u32, x: f32) -> f32 {
     switch kind {
-        case RELU: { return max(x, 0.0); }
+        // Not max, which may turn a NaN into 0 and hide it from the loss.
+        case RELU: { return select(x, 0.0, x < 0.0); }
         case GELU: { return 0.5 * x * (1.0 + erf(x * 0.70710678)); }
         default: { return x; }
     }

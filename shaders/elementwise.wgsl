@@ -5,15 +5,18 @@ struct Params {
     stream: u32,
     drop: f32,
     keep_scale: f32,
+    threshold: f32,
     stride_x: u32,
     stride_saved: u32,
+    stride_scale: u32,
     stride_out: u32,
 }
 
 @group(1) @binding(0) var<uniform> params: Params;
 @group(1) @binding(1) var<storage, read> x: array<f32>;
 @group(1) @binding(2) var<storage, read> saved: array<f32>;
-@group(1) @binding(3) var<storage, read_write> out: array<f32>;
+@group(1) @binding(3) var<storage, read> scale: array<f32>;
+@group(1) @binding(4) var<storage, read_write> out: array<f32>;
 
 override f: u32 = 0u;
 
@@ -53,5 +56,31 @@ fn dropout(
         let draw = unit(pcg4d(vec4<u32>(i, params.stream, now.step, now.replicas[group.z].seed)).x);
         let kept = select(0.0, params.keep_scale, draw >= params.drop);
         out[group.z * params.stride_out + i] = kept * x[group.z * params.stride_x + i];
+    }
+}
+
+var<workgroup> squares: array<vec2<f32>, 256>;
+
+// One workgroup a replica: the matrices are as narrow as the rank.
+@compute @workgroup_size(256)
+fn significant(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+    let base_x = group.z * params.stride_x;
+    let base_scale = group.z * params.stride_scale;
+    var local = vec2<f32>();
+    for (var i = lane; i < params.count; i += 256u) {
+        let pair = vec2<f32>(x[base_x + i], scale[base_scale + i]);
+        local += pair * pair;
+    }
+    squares[lane] = local;
+    workgroupBarrier();
+    for (var half = 128u; half > 0u; half /= 2u) {
+        if lane < half {
+            squares[lane] += squares[lane + half];
+        }
+        workgroupBarrier();
+    }
+    let kept = select(0.0, 1.0, sqrt(squares[0].x) > params.threshold * sqrt(squares[0].y));
+    for (var i = lane; i < params.count; i += 256u) {
+        out[group.z * params.stride_out + i] = kept * x[base_x + i];
     }
 }

@@ -11,6 +11,8 @@ struct Params {
     stride_out: u32,
     stride_metrics: u32,
     stride_fault: u32,
+    stride_row_losses: u32,
+    stride_row_correct: u32,
 }
 
 @group(1) @binding(0) var<uniform> params: Params;
@@ -22,6 +24,9 @@ struct Params {
 @group(1) @binding(6) var<storage, read_write> out: array<f32>;
 @group(1) @binding(7) var<storage, read_write> metrics: array<f32>;
 @group(1) @binding(8) var<storage, read_write> fault: array<u32>;
+// what the losses above wrote
+@group(1) @binding(9) var<storage, read> row_losses: array<f32>;
+@group(1) @binding(10) var<storage, read> row_correct: array<f32>;
 
 // Index of the first largest output of a row.
 fn prediction(base: u32) -> u32 {
@@ -125,8 +130,8 @@ fn tally(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_inde
     var local = vec2<f32>();
     for (var row = lane; row < params.rows; row += 256u) {
         local += vec2<f32>(
-            losses[replica * params.stride_losses + row],
-            correct[replica * params.stride_correct + row],
+            row_losses[replica * params.stride_row_losses + row],
+            row_correct[replica * params.stride_row_correct + row],
         );
     }
     partial[lane] = local;

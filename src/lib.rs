@@ -1,9 +1,10 @@
 //! Low-dimensional feedback alignment on any GPU.
-pub mod gpu;
-pub mod ops;
-pub mod plan;
 pub mod data;
 pub mod feedback;
+pub mod gpu;
 pub mod model;
+pub mod ops;
 pub mod optim;
+pub mod plan;
+pub mod reference;
 pub mod train;

@@ -10,7 +10,8 @@ use ldfa_gpu::feedback::FeedbackSpec;
 use ldfa_gpu::gpu::{Context, DeviceChoice, Gpu, LimitPolicy};
 use ldfa_gpu::model::{Feed, FeedSpec, LayerSpec, Loss, Network, NetworkSpec};
 use ldfa_gpu::ops::Phase;
-use ldfa_gpu::optim::{Horizon, OptimizerSpec, step_state};
+use ldfa_gpu::ops::random::{pcg4d, unit};
+use ldfa_gpu::optim::{Algorithm, Horizon, OptimizerSpec, step_state};
 use ldfa_gpu::plan::{Executor, Options, Plan, Profile};
 use ldfa_gpu::reference::Reference;
 use ldfa_gpu::train::weights::{self, NamedTensor};
@@ -71,86 +72,95 @@ fn relative_error(found: &[f64], expected: &[f64]) -> f64 {
     if error.is_nan() { f64::INFINITY } else { error }
 }
 
-struct Tolerance {
-    plain: f64,
-    /// For parameters that an optimizer of the Adam family moves: it divides by small numbers.
-    adam: f64,
+/// What a case determines: everything that is compared, by name.
+type Outcome = Vec<(String, Vec<f64>)>;
+
+struct Problem {
+    case: Case,
+    spec: NetworkSpec,
+    network: Network,
+    arrays: Arrays,
 }
 
-fn check(worst: &mut f64, case: &str, what: &str, error: f64, allowed: f64) {
-    let share = error / allowed;
-    *worst = worst.max(share);
-    assert!(share <= 1.0, "{case}: {what} is off by {error:.2e}, allowed {allowed:.0e}");
-}
-
-fn run_case(path: &Path, executor: impl Fn(&Network) -> Box<dyn Executor>, tolerance: &Tolerance) {
+fn load(path: &Path) -> Problem {
     let text = std::fs::read_to_string(path).unwrap();
     let case: Case = serde_json::from_str(&text).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
     let arrays = load_arrays(&path.with_extension("safetensors"));
-    let adam = matches!(
-        case.optimizer.algorithm,
-        ldfa_gpu::optim::Algorithm::Adam | ldfa_gpu::optim::Algorithm::AdamW | ldfa_gpu::optim::Algorithm::RmsProp
-    );
-    let allowed = if adam { tolerance.adam } else { tolerance.plain };
-    let feedback_optimizer = case.feedback_optimizer.clone().unwrap_or_else(|| case.optimizer.clone());
     let Some(LayerSpec::Dense { out: classes }) = case.layers.last() else { panic!("{}: no dense output", case.name) };
     let spec = NetworkSpec {
         classes: *classes,
-        layers: case.layers,
+        layers: case.layers.clone(),
         loss: Loss::CrossEntropy,
         ranks: vec![case.feedback.rank_list().first().copied()],
-        feedback: case.feedback,
-        optimizer: case.optimizer,
-        feedback_optimizer,
+        feedback: case.feedback.clone(),
+        optimizer: case.optimizer.clone(),
+        feedback_optimizer: case.feedback_optimizer.clone().unwrap_or_else(|| case.optimizer.clone()),
         batch: case.batch,
         evaluation_batch: case.batch,
         feed: FeedSpec::Host { features: case.input.iter().product() },
     };
     let network = Network::new(&spec).unwrap_or_else(|e| panic!("{}: {e}", case.name));
-    let mut executor = executor(&network);
+    Problem { case, spec, network, arrays }
+}
+
+/// Trains from `start` on the case's batches.
+fn train(problem: &Problem, executor: &mut dyn Executor, start: &[NamedTensor]) -> Outcome {
+    let Problem { case, spec, network, arrays } = problem;
     let Feed::Host { x, labels } = network.feed else { unreachable!("asked for a host feed") };
-    weights::write(&network, executor.as_mut(), &with_prefix(&arrays, "init.")).unwrap();
-    let batches = |name: &str, step: usize| {
+    weights::write(network, executor, start).unwrap();
+    let batch = |name: &str, step: usize| {
         let values = &arrays[name].1;
         let size = values.len() / case.steps;
         values[step * size..(step + 1) * size].to_vec()
     };
     let optimizers = [&spec.optimizer, &spec.feedback_optimizer];
     let horizon = Horizon { steps_per_epoch: case.steps as u32, epochs: 1 };
-    let mut worst = 0.0;
+    let state = |step: usize| step_state(optimizers, horizon, &[0], step as u32, 0, case.batch);
+    let mut outcome = Vec::new();
     for step in 0..case.steps {
-        executor.write(x, &batches("x", step)).unwrap();
-        executor.write(labels, &batches("y", step)).unwrap();
+        executor.write(x, &batch("x", step)).unwrap();
+        executor.write(labels, &batch("y", step)).unwrap();
         executor.write(network.train_metrics, &[0.0; 3]).unwrap();
-        let state = step_state(optimizers, horizon, &[0], step as u32, 0, case.batch);
-        executor.run(Phase::Train, &[state]).unwrap();
+        executor.run(Phase::Train, &[state(step)]).unwrap();
         let loss = executor.read(network.train_metrics).unwrap()[0] / f64::from(case.batch);
-        let expected = arrays["losses"].1[step];
-        check(&mut worst, &case.name, &format!("loss of step {step}"), (loss / expected - 1.0).abs(), allowed);
+        outcome.push((format!("loss of step {step}"), vec![loss]));
     }
-    let trained = weights::read(&network, executor.as_ref_mut(), 0).unwrap();
-    for expected in with_prefix(&arrays, "final.") {
-        let found = trained.iter().find(|t| t.name == expected.name).unwrap_or_else(|| panic!("no {}", expected.name));
-        assert_eq!(found.shape, expected.shape, "{}", expected.name);
-        let error = relative_error(&found.values, &expected.values);
-        check(&mut worst, &case.name, &expected.name, error, allowed);
-    }
-    executor.write(x, &batches("x", 0)).unwrap();
-    executor.write(labels, &batches("y", 0)).unwrap();
-    executor.run(Phase::Evaluate, &[step_state(optimizers, horizon, &[0], 0, 0, case.batch)]).unwrap();
-    let logits = executor.read(network.outputs).unwrap();
-    check(&mut worst, &case.name, "eval_logits", relative_error(&logits, &arrays["eval_logits"].1), allowed);
-    println!("{} on {}: {:.1} % of the allowance used", case.name, executor.device(), worst * 100.0);
+    outcome.extend(weights::read(network, executor, 0).unwrap().into_iter().map(|t| (t.name, t.values)));
+    executor.write(x, &batch("x", 0)).unwrap();
+    executor.write(labels, &batch("y", 0)).unwrap();
+    executor.run(Phase::Evaluate, &[state(0)]).unwrap();
+    outcome.push(("eval_logits".into(), executor.read(network.outputs).unwrap()));
+    outcome
 }
 
-trait AsRefMut {
-    fn as_ref_mut(&mut self) -> &mut dyn Executor;
+fn expected(problem: &Problem) -> Outcome {
+    let losses = problem.arrays["losses"].1.iter().enumerate();
+    let mut outcome: Outcome = losses.map(|(step, &loss)| (format!("loss of step {step}"), vec![loss])).collect();
+    outcome.extend(with_prefix(&problem.arrays, "final.").into_iter().map(|t| (t.name, t.values)));
+    outcome.push(("eval_logits".into(), problem.arrays["eval_logits"].1.clone()));
+    outcome
 }
 
-impl AsRefMut for Box<dyn Executor> {
-    fn as_ref_mut(&mut self) -> &mut dyn Executor {
-        self.as_mut()
+/// Relative error of every expected quantity.
+fn errors(found: &Outcome, expected: &Outcome) -> Vec<(String, f64)> {
+    expected
+        .iter()
+        .map(|(name, values)| {
+            let (_, own) = found.iter().find(|(n, _)| n == name).unwrap_or_else(|| panic!("there is no {name}"));
+            (name.clone(), relative_error(own, values))
+        })
+        .collect()
+}
+
+/// Fails if an error is beyond its allowance; prints the largest share used.
+fn judge(problem: &Problem, device: &str, errors: &[(String, f64)], allowance: impl Fn(&str) -> f64) {
+    let mut worst: f64 = 0.0;
+    for (name, error) in errors {
+        let allowed = allowance(name);
+        worst = worst.max(error / allowed);
+        assert!(error <= &allowed, "{}: {name} is off by {error:.2e}, allowed {allowed:.1e}", problem.case.name);
     }
+    println!("{} on {device}: {:.1} % of the allowance used", problem.case.name, worst * 100.0);
 }
 
 fn cases() -> Vec<PathBuf> {
@@ -168,23 +178,50 @@ fn cases() -> Vec<PathBuf> {
 
 #[test]
 fn golden_trajectories_on_the_gpu() {
-    for case in cases() {
-        let gpu = |network: &Network| -> Box<dyn Executor> {
-            let context = Context::open(&DeviceChoice::Best, LimitPolicy::from_env()).unwrap();
-            let plan = Plan::new(network.recording.clone(), &context.profile(), Options::default()).unwrap();
-            Box::new(Gpu::new(context, plan).unwrap())
-        };
-        run_case(&case, gpu, &Tolerance { plain: 1e-4, adam: 1e-3 });
+    for path in cases() {
+        let problem = load(&path);
+        let context = Context::open(&DeviceChoice::Best, LimitPolicy::from_env()).unwrap();
+        let plan = Plan::new(problem.network.recording.clone(), &context.profile(), Options::default()).unwrap();
+        let mut gpu = Gpu::new(context, plan).unwrap();
+        let found = train(&problem, &mut gpu, &with_prefix(&problem.arrays, "init."));
+        // Adam and its kin divide by small numbers.
+        let allowed = if problem.case.optimizer.algorithm == Algorithm::Sgd { 1e-4 } else { 1e-3 };
+        judge(&problem, &gpu.device(), &errors(&found, &expected(&problem)), |_| allowed);
     }
 }
 
+/// The files hold float32, the trajectories were computed in float64 from unrounded starting values. Where a training
+/// magnifies that rounding (the normative rule starts where its gradient is zero, and Adam divides by it), the file
+/// does not determine the outcome to 1e-6: the allowance is then what moving the start within its rounding changes.
 #[test]
 fn golden_trajectories_on_the_reference() {
-    for case in cases() {
-        let reference = |network: &Network| -> Box<dyn Executor> {
-            let plan = Plan::new(network.recording.clone(), &Profile::reference(), Options::default()).unwrap();
-            Box::new(Reference::new(plan))
-        };
-        run_case(&case, reference, &Tolerance { plain: 1e-6, adam: 1e-6 });
+    for path in cases() {
+        let problem = load(&path);
+        let plan = Plan::new(problem.network.recording.clone(), &Profile::reference(), Options::default()).unwrap();
+        let run = |start: &[NamedTensor]| train(&problem, &mut Reference::new(plan.clone()), start);
+        let start = with_prefix(&problem.arrays, "init.");
+        let found = run(&start);
+        let mut spread: HashMap<String, f64> = HashMap::new();
+        for seed in 0..4 {
+            for (name, error) in errors(&run(&moved_within_rounding(&start, seed)), &found) {
+                let widest = spread.entry(name).or_default();
+                *widest = widest.max(error);
+            }
+        }
+        judge(&problem, "the f64 reference", &errors(&found, &expected(&problem)), |name| {
+            1e-6_f64.max(2.0 * spread[name])
+        });
     }
+}
+
+/// Every value moved by up to half a unit in its last float32 place.
+fn moved_within_rounding(tensors: &[NamedTensor], seed: u32) -> Vec<NamedTensor> {
+    let mut element = 0;
+    let mut moved = tensors.to_vec();
+    for value in moved.iter_mut().flat_map(|t| &mut t.values) {
+        element += 1;
+        let draw = unit(pcg4d([element, 0, 0, seed])[0]) - 0.5;
+        *value += draw * value.abs() * f64::from(f32::EPSILON);
+    }
+    moved
 }

@@ -4,7 +4,7 @@
 //! multiply from the left: `y = delta p`, `error = y q`.
 
 use super::{PRule, QRule};
-use crate::ops::{Epilogue, Gemm, Moments, Recording, Role, ShapeError, Standardise, Tensor};
+use crate::ops::{Epilogue, Gemm, Moments, Recording, Role, ShapeError, Significant, Standardise, Tensor};
 use crate::optim::Parameter;
 
 /// What stands in for a layer's W on the way back.
@@ -108,7 +108,9 @@ fn normative_p(rec: &mut Recording, p: Tensor, q: Tensor, weight: Tensor, gradie
     rec.push(Gemm::nt(q, q, gram))?;
     rec.push(Gemm::nt(weight, q, target))?;
     let epilogue = Epilogue { addend: Some((target, -1.0)), ..Epilogue::default() };
-    rec.push(Gemm { epilogue, ..Gemm::nn(p, gram, gradient) })
+    let difference = rec.scratch("p_residual", p.rows(), rank);
+    rec.push(Gemm { epilogue, ..Gemm::nn(p, gram, difference) })?;
+    rec.push(Significant { x: difference, scale: target, out: gradient })
 }
 
 /// grad q = p^T E = (p^T p) q - p^T W.
@@ -119,7 +121,9 @@ fn normative_q(rec: &mut Recording, p: Tensor, q: Tensor, weight: Tensor, gradie
     rec.push(Gemm::tn(p, p, gram))?;
     rec.push(Gemm::tn(p, weight, target))?;
     let epilogue = Epilogue { addend: Some((target, -1.0)), ..Epilogue::default() };
-    rec.push(Gemm { epilogue, ..Gemm::nn(gram, q, gradient) })
+    let difference = rec.scratch("q_residual", rank, q.cols());
+    rec.push(Gemm { epilogue, ..Gemm::nn(gram, q, difference) })?;
+    rec.push(Significant { x: difference, scale: target, out: gradient })
 }
 
 /// grad p = -(D^T Y - p (Y^T Y)) / rows with D the centred and scaled statistics, Y = D p.

@@ -53,10 +53,14 @@ pub enum GpuError {
         total: u64,
     },
     /// The device went away.
-    #[error("the device was lost ({0}); resume from the last checkpoint with --resume, on another --device if it repeats")]
+    #[error(
+        "the device was lost ({0}); resume from the last checkpoint with --resume, on another --device if it repeats"
+    )]
     Lost(String),
     /// A shader or its pipeline was refused.
-    #[error("shader {shader}, entry point {entry}, was refused by the driver: {message}; please report it with the output of `ldfa-gpu devices`")]
+    #[error(
+        "shader {shader}, entry point {entry}, was refused by the driver: {message}; please report it with the output of `ldfa-gpu devices`"
+    )]
     Shader {
         /// File of `shaders/`.
         shader: String,

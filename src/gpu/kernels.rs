@@ -1,7 +1,7 @@
 //! From an operation and its variant to a kernel: entry point, pipeline constants, parameters, size of the grid.
 
 use super::shaders::PipelineKey;
-use crate::ops::{Activation, Epilogue, Gemm, Op, Optimize, Transport, Update};
+use crate::ops::{Activation, Epilogue, Gemm, Op, Optimize, Significant, Transport, Update};
 use crate::plan::Variant;
 
 /// A 32-bit member of a shader's `Params` block.
@@ -106,10 +106,15 @@ pub(super) fn lower(op: &Op, variant: Variant) -> Kernel {
         }
         Op::Gate(op) => elementwise("gate", op.out.shape.per_replica(), 0, 0.0).constant("f", code(Some(op.f))),
         Op::Dropout(op) => elementwise("dropout", op.out.shape.per_replica(), op.stream, op.drop),
+        Op::Significant(op) => Kernel::new("elementwise", "significant", 1)
+            .u("count", op.out.shape.per_replica() as u32)
+            .f("threshold", Significant::THRESHOLD),
         Op::ColumnSum(op) => columns("sum", op.x.rows(), op.x.cols(), 0.0),
         Op::Moments(op) => columns("mean_variance", op.x.rows(), op.x.cols(), 0.0),
         Op::NormaliseGradients(op) => columns("normalise_gradients", op.x.rows(), op.x.cols(), op.epsilon),
-        Op::Normalise(op) => normalise("forward", op.out.shape.per_replica(), op.x.rows(), op.x.cols(), op.epsilon, 0.0),
+        Op::Normalise(op) => {
+            normalise("forward", op.out.shape.per_replica(), op.x.rows(), op.x.cols(), op.epsilon, 0.0)
+        }
         Op::NormaliseBackward(op) => {
             normalise("backward", op.out.shape.per_replica(), op.x.rows(), op.x.cols(), op.epsilon, 0.0)
         }
@@ -165,11 +170,14 @@ fn epilogue(kernel: Kernel, epilogue: &Epilogue) -> Kernel {
 
 fn gemm(op: &Gemm, variant: Variant) -> Kernel {
     let (rows, cols) = (op.out.rows(), op.out.cols());
-    let (entry, groups) = match variant {
-        Variant::Stream => ("stream", rows.div_ceil(8) * cols.div_ceil(128)),
-        _ => ("tile", rows.div_ceil(64) * cols.div_ceil(64)),
+    let kernel = match variant {
+        Variant::Stream => {
+            let quads = [1, 2].into_iter().find(|quads| cols <= 32 * quads).unwrap_or(4);
+            Kernel::new("gemm", "stream", rows.div_ceil(8) * cols.div_ceil(32 * quads)).constant("quads", quads)
+        }
+        _ => Kernel::new("gemm", "tile", rows.div_ceil(64) * cols.div_ceil(64)),
     };
-    epilogue(Kernel::new("gemm", entry, groups), &op.epilogue)
+    epilogue(kernel, &op.epilogue)
         .flag("transpose_a", op.transpose_a)
         .flag("transpose_b", op.transpose_b)
         .flag("has_addend", op.epilogue.addend.is_some())

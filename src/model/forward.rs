@@ -21,12 +21,7 @@ impl Trace {
 }
 
 /// Records all layers on a batch x.
-pub(super) fn record(
-    rec: &mut Recording,
-    layers: &[Layer],
-    x: Tensor,
-    training: bool,
-) -> Result<Trace, ShapeError> {
+pub(super) fn record(rec: &mut Recording, layers: &[Layer], x: Tensor, training: bool) -> Result<Trace, ShapeError> {
     rec.role(Role::Forward);
     let rows = x.rows();
     let mut trace = Trace { inputs: Vec::new(), output: x, moments: Vec::new() };

@@ -236,7 +236,9 @@ fn widths(spec: &NetworkSpec) -> Result<Vec<u32>, ModelError> {
         });
     }
     let Some(LayerSpec::Dense { out }) = spec.layers.last() else {
-        return Err(ModelError::Network("model.layers: the last layer must be dense, its outputs go to the loss".into()));
+        return Err(ModelError::Network(
+            "model.layers: the last layer must be dense, its outputs go to the loss".into(),
+        ));
     };
     if *out != spec.classes {
         let problem = format!("the last layer has {out} outputs, the data set has {} classes", spec.classes);
@@ -422,9 +424,8 @@ fn pathway(
         PlannedPathway::Random => Pathway::Random(recording.state(format!("{name}.feedback.b"), m, k, Dtype::F32)),
         PlannedPathway::Factored { ranks } => {
             let rank = widest(ranks);
-            let mut fixed = |side: &str, rows, cols| {
-                recording.state(format!("{name}.feedback.{side}"), rows, cols, Dtype::F32)
-            };
+            let mut fixed =
+                |side: &str, rows, cols| recording.state(format!("{name}.feedback.{side}"), rows, cols, Dtype::F32);
             Pathway::Factored {
                 p: learned_p.map_or_else(|| fixed("p", m, rank), |p| p.value),
                 q: learned_q.map_or_else(|| fixed("q", rank, k), |q| q.value),

@@ -147,3 +147,44 @@ impl Operation for Dropout {
         format!("p={}", self.drop)
     }
 }
+
+/// `out = x` if x is distinguishable from zero, else 0: ||x|| > 16 epsilon ||scale||, epsilon = 2^-24.
+///
+/// x is the difference of two nearly equal matrices of the size of `scale`. Where they cancel to single precision, as
+/// the normative gradient does right after a factorisation, what is left is rounding; Adam would blow it up to a full
+/// step in a random direction, and every adapter to another one.
+#[derive(Clone, Copy, Debug)]
+pub struct Significant {
+    /// The difference.
+    pub x: Tensor,
+    /// One of the two, of x's shape.
+    pub scale: Tensor,
+    /// Result, of x's shape.
+    pub out: Tensor,
+}
+
+impl Significant {
+    /// Least ratio of the norms.
+    pub const THRESHOLD: f64 = 16.0 / (1u32 << 24) as f64;
+}
+
+impl Operation for Significant {
+    fn name(&self) -> &'static str {
+        "significant"
+    }
+
+    fn operands(&self) -> Vec<Operand> {
+        vec![read("x", self.x), read("scale", self.scale), write("out", self.out)]
+    }
+
+    fn check(&self) -> Result<(), String> {
+        require(
+            self.x.shape == self.out.shape && self.scale.shape == self.out.shape,
+            "x, scale and out must have one shape",
+        )
+    }
+
+    fn flops(&self) -> u64 {
+        5 * self.out.shape.per_replica() as u64
+    }
+}

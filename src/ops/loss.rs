@@ -150,8 +150,8 @@ impl Operation for Tally {
 
     fn operands(&self) -> Vec<Operand> {
         vec![
-            read("losses", self.losses),
-            read("correct", self.correct),
+            read("row_losses", self.losses),
+            read("row_correct", self.correct),
             update("metrics", self.metrics),
             update("fault", self.fault),
         ]

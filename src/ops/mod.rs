@@ -18,7 +18,7 @@ mod tensor;
 mod transport;
 
 pub use columns::{ColumnSum, Moments};
-pub use elementwise::{Activate, Activation, Dropout, Gate, Saves};
+pub use elementwise::{Activate, Activation, Dropout, Gate, Saves, Significant};
 pub use gather::{Augment, Gather};
 pub use gemm::{Epilogue, Gemm};
 pub use loss::{MeanSquaredError, OneHot, SoftmaxCrossEntropy, Tally};
@@ -132,8 +132,25 @@ macro_rules! operations {
 }
 
 operations!(
-    Gather, Gemm, Transport, Activate, Gate, Dropout, ColumnSum, Moments, Normalise, NormaliseGradients,
-    NormaliseBackward, Standardise, TrackMoments, SoftmaxCrossEntropy, MeanSquaredError, OneHot, Tally, Optimize,
+    Gather,
+    Gemm,
+    Transport,
+    Activate,
+    Gate,
+    Dropout,
+    Significant,
+    ColumnSum,
+    Moments,
+    Normalise,
+    NormaliseGradients,
+    NormaliseBackward,
+    Standardise,
+    TrackMoments,
+    SoftmaxCrossEntropy,
+    MeanSquaredError,
+    OneHot,
+    Tally,
+    Optimize,
 );
 
 impl Op {
@@ -186,11 +203,8 @@ impl Op {
 
     /// Arithmetic and traffic over all replicas.
     pub fn cost(&self) -> Cost {
-        let bytes = self
-            .operands()
-            .iter()
-            .map(|o| o.tensor.bytes() * if o.access == Access::Update { 2 } else { 1 })
-            .sum();
+        let bytes =
+            self.operands().iter().map(|o| o.tensor.bytes() * if o.access == Access::Update { 2 } else { 1 }).sum();
         Cost { flops: self.operation().flops() * u64::from(self.replicas()), bytes }
     }
 }

@@ -45,9 +45,7 @@ fn epilogue_after(entries: &[Entry], kept: &[Tensor], at: usize) -> Option<(usiz
     }
     let reader = entries.iter().position(|e| e.op.inputs().any(|t| t == gemm.out))?;
     match &entries[reader].op {
-        Op::Activate(next) => {
-            Some((reader, next.out, Epilogue { activation: Some(next.f), ..gemm.epilogue }))
-        }
+        Op::Activate(next) => Some((reader, next.out, Epilogue { activation: Some(next.f), ..gemm.epilogue })),
         Op::Gate(next) if next.x == gemm.out => {
             Some((reader, next.out, Epilogue { gate: Some((next.f, next.saved)), ..gemm.epilogue }))
         }

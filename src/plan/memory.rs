@@ -34,7 +34,8 @@ pub(super) fn place(
     }
     for info in recording.tensors() {
         if let Kind::View { of, offset } = info.kind {
-            placements[info.tensor.index()] = placements[of.index()].map(|parent: Placement| window(parent, info, offset));
+            placements[info.tensor.index()] =
+                placements[of.index()].map(|parent: Placement| window(parent, info, offset));
         }
     }
     let mut pool: Vec<usize> = Vec::new();

@@ -96,13 +96,7 @@ impl Plan {
                 .collect()
         });
         let (placements, buffers) = memory::place(&recording, profile, options.share_memory)?;
-        Ok(Plan {
-            tensors: recording.tensors().into(),
-            phases,
-            placements,
-            buffers,
-            replicas: recording.replicas(),
-        })
+        Ok(Plan { tensors: recording.tensors().into(), phases, placements, buffers, replicas: recording.replicas() })
     }
 
     /// Networks side by side.

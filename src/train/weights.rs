@@ -71,7 +71,11 @@ fn shape_of(network: &Network, exchange: &Exchange, replica: usize) -> Vec<usize
 }
 
 /// Copies between a tensor of the file's shape and the rows of the device's, which may be wider.
-fn each_row(exchange: &Exchange, shape: &[usize], mut copy: impl FnMut(std::ops::Range<usize>, std::ops::Range<usize>)) {
+fn each_row(
+    exchange: &Exchange,
+    shape: &[usize],
+    mut copy: impl FnMut(std::ops::Range<usize>, std::ops::Range<usize>),
+) {
     let (rows, cols) = if shape.len() == 1 { (1, shape[0]) } else { (shape[0], shape[1]) };
     let width = exchange.tensor.cols() as usize;
     for row in 0..rows {

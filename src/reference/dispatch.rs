@@ -1,0 +1,181 @@
+//! Which function computes an operation, and from what.
+
+use super::error::ReferenceError;
+use super::matrix::Matrix;
+use super::storage::{Storage, Values};
+use super::{columns, elementwise, gather, gemm, loss, normalise, optimize, transport};
+use crate::ops::{Epilogue, Gather, Gemm, Op, Optimize, ReplicaStep, StepState, Tally, Tensor, Transport};
+
+/// What one replica's share of an operation computed.
+pub(super) type Outputs = Vec<(Tensor, Values)>;
+
+fn one(tensor: Tensor, values: Vec<f64>) -> Outputs {
+    vec![(tensor, values.into())]
+}
+
+fn two(first: Tensor, second: Tensor, (a, b): (Vec<f64>, Vec<f64>)) -> Outputs {
+    vec![(first, a.into()), (second, b.into())]
+}
+
+/// One replica of the tensors, before an operation.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Replica<'a> {
+    pub(super) storage: &'a Storage,
+    pub(super) step: &'a StepState,
+    pub(super) index: usize,
+}
+
+impl<'a> Replica<'a> {
+    fn matrix(&self, tensor: Tensor) -> Result<Matrix<'a>, ReferenceError> {
+        self.storage.matrix(tensor, self.index)
+    }
+
+    fn floats(&self, tensor: Tensor) -> Result<&'a [f64], ReferenceError> {
+        self.storage.slice(tensor, self.index)
+    }
+
+    fn copy(&self, tensor: Tensor) -> Result<Vec<f64>, ReferenceError> {
+        self.floats(tensor).map(<[f64]>::to_vec)
+    }
+
+    fn words(&self, tensor: Tensor) -> Result<&'a [u32], ReferenceError> {
+        self.storage.slice(tensor, self.index)
+    }
+
+    fn moments(&self, tensor: Tensor) -> Result<normalise::Moments<'a>, ReferenceError> {
+        Ok(self.matrix(tensor)?.into())
+    }
+
+    fn faulty(&self, fault: Tensor) -> Result<bool, ReferenceError> {
+        Ok(self.words(fault)?.iter().any(|&step| step != 0))
+    }
+
+    fn settings(&self) -> Result<&'a ReplicaStep, ReferenceError> {
+        let replicas = &self.step.replicas;
+        replicas.get(self.index).ok_or(ReferenceError::MissingStep { replica: self.index, found: replicas.len() })
+    }
+
+    /// The new values of the operation's outputs.
+    pub(super) fn compute(&self, op: &Op) -> Result<Outputs, ReferenceError> {
+        let active = self.step.active_rows;
+        Ok(match op {
+            Op::Gather(op) => self.gather(op)?,
+            Op::Gemm(op) => self.gemm(op)?,
+            Op::Transport(op) => self.transport(op)?,
+            Op::Activate(op) => one(op.out, elementwise::activate(self.floats(op.x)?, op.f)),
+            Op::Gate(op) => one(op.out, elementwise::gate(self.floats(op.x)?, self.floats(op.saved)?, op.f)),
+            Op::Dropout(op) => {
+                let key = [op.stream, self.step.step, self.settings()?.seed];
+                one(op.out, elementwise::dropout(self.floats(op.x)?, op.drop, key))
+            }
+            Op::Significant(op) => one(op.out, elementwise::significant(self.floats(op.x)?, self.floats(op.scale)?)),
+            Op::ColumnSum(op) => one(op.out, columns::column_sum(self.matrix(op.x)?)),
+            Op::Moments(op) => one(op.out, columns::moments(self.matrix(op.x)?)),
+            Op::Normalise(op) => {
+                let (gamma, beta) = (self.floats(op.gamma)?, self.floats(op.beta)?);
+                let (x, moments) = (self.matrix(op.x)?, self.moments(op.moments)?);
+                one(op.out, normalise::normalise(x, moments, gamma, beta, op.epsilon))
+            }
+            Op::NormaliseGradients(op) => {
+                let (error, x) = (self.matrix(op.error)?, self.matrix(op.x)?);
+                let gradients = normalise::normalise_gradients(error, x, self.moments(op.moments)?, op.epsilon);
+                two(op.grad_gamma, op.grad_beta, gradients)
+            }
+            Op::NormaliseBackward(op) => {
+                let (error, x, moments) = (self.matrix(op.error)?, self.matrix(op.x)?, self.moments(op.moments)?);
+                let scale = normalise::Scale {
+                    gamma: self.floats(op.gamma)?,
+                    grad_gamma: self.floats(op.grad_gamma)?,
+                    grad_beta: self.floats(op.grad_beta)?,
+                };
+                one(op.out, normalise::normalise_backward(error, x, moments, scale, op.epsilon))
+            }
+            Op::Standardise(op) => one(op.out, normalise::standardise(self.matrix(op.x)?, self.moments(op.moments)?)),
+            Op::TrackMoments(op) if self.faulty(op.fault)? => Vec::new(),
+            Op::TrackMoments(op) => {
+                let (moments, running) = (self.moments(op.moments)?, self.moments(op.running)?);
+                one(op.running, normalise::track_moments(moments, running, op.momentum, op.rows as usize))
+            }
+            Op::SoftmaxCrossEntropy(op) => {
+                let judged = loss::softmax_cross_entropy(self.matrix(op.logits)?, self.words(op.labels)?, active);
+                verdict(op.delta, op.losses, op.correct, judged)
+            }
+            Op::MeanSquaredError(op) => {
+                let judged = loss::mean_squared_error(self.matrix(op.outputs)?, self.words(op.labels)?, active);
+                verdict(op.delta, op.losses, op.correct, judged)
+            }
+            Op::OneHot(op) => one(op.out, loss::one_hot(self.words(op.labels)?, op.out.cols() as usize, active)),
+            Op::Tally(op) => self.tally(op)?,
+            Op::Optimize(op) if self.faulty(op.fault)? => Vec::new(),
+            Op::Optimize(op) => self.optimize(op)?,
+        })
+    }
+
+    fn gather(&self, op: &Gather) -> Result<Outputs, ReferenceError> {
+        let source = gather::Source {
+            images: self.storage.slice(op.images, self.index)?,
+            classes: self.words(op.classes)?,
+            permutation: self.words(op.permutation)?,
+        };
+        let mut batch = gather::Batch { images: self.copy(op.out)?, labels: self.words(op.labels)?.to_vec() };
+        gather::gather(op, source, self.step, self.settings()?.seed, &mut batch)?;
+        Ok(vec![(op.out, batch.images.into()), (op.labels, batch.labels.into())])
+    }
+
+    fn gemm(&self, op: &Gemm) -> Result<Outputs, ReferenceError> {
+        let (a, b, epilogue) = (self.matrix(op.a)?, self.matrix(op.b)?, self.epilogue(&op.epilogue)?);
+        let transposes = gemm::Transposes { a: op.transpose_a, b: op.transpose_b };
+        Ok(one(op.out, gemm::gemm(a, b, transposes, op.alpha, &epilogue)))
+    }
+
+    fn transport(&self, op: &Transport) -> Result<Outputs, ReferenceError> {
+        let (delta, p, q) = (self.matrix(op.delta)?, self.matrix(op.p)?, self.matrix(op.q)?);
+        Ok(two(op.y, op.out, transport::transport(delta, p, q, &self.epilogue(&op.epilogue)?)))
+    }
+
+    fn epilogue(&self, epilogue: &Epilogue) -> Result<gemm::Epilogue<'a>, ReferenceError> {
+        let &Epilogue { addend, bias, clamp, activation, gate } = epilogue;
+        Ok(gemm::Epilogue {
+            addend: addend.map(|(tensor, scale)| self.floats(tensor).map(|values| (values, scale))).transpose()?,
+            bias: bias.map(|tensor| self.floats(tensor)).transpose()?,
+            clamp,
+            activation,
+            gate: gate.map(|(f, saved)| self.floats(saved).map(|values| (f, values))).transpose()?,
+        })
+    }
+
+    fn tally(&self, op: &Tally) -> Result<Outputs, ReferenceError> {
+        let so_far = loss::Tallied { metrics: three(self.floats(op.metrics)?), fault: self.words(op.fault)?[0] };
+        let (losses, correct) = (self.floats(op.losses)?, self.floats(op.correct)?);
+        let tallied = loss::tally(so_far, losses, correct, self.step.active_rows, self.step.step);
+        Ok(vec![(op.metrics, tallied.metrics.to_vec().into()), (op.fault, vec![tallied.fault].into())])
+    }
+
+    fn optimize(&self, op: &Optimize) -> Result<Outputs, ReferenceError> {
+        let (group, replica) = (op.group as usize, self.settings()?);
+        let corrections = *self.step.groups.get(group).ok_or(ReferenceError::UnknownGroup { group: op.group })?;
+        let settings = optimize::Settings {
+            update: op.update,
+            clamp: op.clamp,
+            rate: replica.rate[group],
+            decay: replica.decay[group],
+            corrections,
+        };
+        let kept = op.moments.iter().flatten();
+        let mut values = self.copy(op.values)?;
+        let mut moments = kept.clone().map(|&tensor| self.copy(tensor)).collect::<Result<Vec<_>, _>>()?;
+        optimize::optimize(&settings, &mut values, self.floats(op.gradients)?, &mut moments);
+        let moments = kept.zip(moments).map(|(&tensor, values)| (tensor, values.into()));
+        Ok(moments.chain([(op.values, values.into())]).collect())
+    }
+}
+
+/// The outputs that every loss has in common.
+fn verdict(delta: Tensor, losses: Tensor, correct: Tensor, judged: loss::Judged) -> Outputs {
+    vec![(delta, judged.delta.into()), (losses, judged.losses.into()), (correct, judged.correct.into())]
+}
+
+/// The metrics of a replica, whose shape check has counted them.
+fn three(metrics: &[f64]) -> [f64; 3] {
+    [metrics[0], metrics[1], metrics[2]]
+}

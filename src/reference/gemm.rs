@@ -1,0 +1,165 @@
+//! Matrix products.
+
+use rayon::prelude::*;
+
+use super::elementwise::{activation, clamp, derivative};
+use super::matrix::Matrix;
+use crate::ops::Activation;
+
+/// [`crate::ops::Epilogue`] with one replica's operands in place of handles.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Epilogue<'a> {
+    pub(super) addend: Option<(&'a [f64], f64)>,
+    pub(super) bias: Option<&'a [f64]>,
+    pub(super) clamp: Option<f64>,
+    pub(super) activation: Option<Activation>,
+    pub(super) gate: Option<(Activation, &'a [f64])>,
+}
+
+impl Epilogue<'_> {
+    /// The element `at` of a matrix of `cols` columns as it is stored.
+    fn apply(&self, mut value: f64, at: usize, cols: usize) -> f64 {
+        if let Some((addend, scale)) = self.addend {
+            value += scale * addend[at];
+        }
+        if let Some(bias) = self.bias {
+            value += bias[at % cols];
+        }
+        if let Some(bound) = self.clamp {
+            value = clamp(value, bound);
+        }
+        if let Some(f) = self.activation {
+            value = activation(f, value);
+        }
+        if let Some((f, saved)) = self.gate {
+            value *= derivative(f, saved[at]);
+        }
+        value
+    }
+}
+
+/// Which factors are stored transposed.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Transposes {
+    pub(super) a: bool,
+    pub(super) b: bool,
+}
+
+/// `epilogue(alpha * op(a) op(b))`.
+pub(super) fn gemm(
+    a: Matrix<'_>,
+    b: Matrix<'_>,
+    transposes: Transposes,
+    alpha: f64,
+    epilogue: &Epilogue<'_>,
+) -> Vec<f64> {
+    let (turned_a, turned_b);
+    let a = if transposes.a {
+        turned_a = a.transposed();
+        Matrix::new(a.cols, a.rows, &turned_a)
+    } else {
+        a
+    };
+    let b = if transposes.b {
+        turned_b = b.transposed();
+        Matrix::new(b.cols, b.rows, &turned_b)
+    } else {
+        b
+    };
+    let mut out = product(a, b);
+    for (at, value) in out.iter_mut().enumerate() {
+        *value = epilogue.apply(alpha * *value, at, b.cols);
+    }
+    out
+}
+
+/// Multiply-adds below which a second thread costs more than it saves: some ten microseconds' worth.
+const WORTH_A_THREAD: usize = 1 << 15;
+
+/// `a b`. Rows of the product are independent, so threads do not change a bit of it.
+pub(super) fn product(a: Matrix<'_>, b: Matrix<'_>) -> Vec<f64> {
+    let mut out = vec![0.0; a.rows * b.cols];
+    let rows_each = 1 + WORTH_A_THREAD / (a.cols * b.cols).max(1);
+    let rows = out.par_chunks_mut(b.cols.max(1)).with_min_len(rows_each);
+    rows.enumerate().for_each(|(i, sums)| {
+        // Row by row of b rather than a dot product an element: every access is contiguous.
+        for (k, &factor) in a.row(i).iter().enumerate() {
+            for (sum, y) in sums.iter_mut().zip(b.row(k)) {
+                *sum += factor * y;
+            }
+        }
+    });
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::reference::tests::{assert_close, noise};
+
+    /// The definition, one dot product an element.
+    fn dot_products(a: Matrix<'_>, b: Matrix<'_>) -> Vec<f64> {
+        (0..a.rows).flat_map(|i| (0..b.cols).map(move |j| (0..a.cols).map(|k| a.at(i, k) * b.at(k, j)).sum())).collect()
+    }
+
+    #[test]
+    fn product_by_hand() {
+        let a = Matrix::new(2, 3, &[1.0, 2.0, 3.0, 4.0, 5.0, 6.0]);
+        let b = Matrix::new(3, 1, &[1.0, -1.0, 2.0]);
+        assert_eq!(product(a, b), [5.0, 11.0]);
+    }
+
+    #[test]
+    fn every_transposition_gives_the_same_product() {
+        for (rows, inner, cols) in [(1, 1, 1), (1, 5, 3), (7, 1, 2), (70, 33, 41)] {
+            let (a, b) = (noise(rows * inner, 1), noise(inner * cols, 2));
+            let (a, b) = (Matrix::new(rows, inner, &a), Matrix::new(inner, cols, &b));
+            let (turned_a, turned_b) = (a.transposed(), b.transposed());
+            let expected = dot_products(a, b);
+            for transposes in [(false, false), (false, true), (true, false), (true, true)] {
+                let left = if transposes.0 { Matrix::new(inner, rows, &turned_a) } else { a };
+                let right = if transposes.1 { Matrix::new(cols, inner, &turned_b) } else { b };
+                let transposes = Transposes { a: transposes.0, b: transposes.1 };
+                assert_close(&gemm(left, right, transposes, 1.0, &Epilogue::default()), &expected, 1e-13);
+            }
+        }
+    }
+
+    #[test]
+    fn an_empty_sum_is_zero() {
+        let (a, b) = (Matrix::new(2, 0, &[]), Matrix::new(0, 3, &[]));
+        assert_eq!(product(a, b), [0.0; 6]);
+    }
+
+    /// A zero on one side must not hide an infinity on the other.
+    #[test]
+    fn non_finite_factors_are_seen() {
+        let (a, b) = (Matrix::new(1, 1, &[0.0]), Matrix::new(1, 1, &[f64::INFINITY]));
+        assert!(product(a, b)[0].is_nan());
+    }
+
+    /// -2 * 3 = -6; + 0.5 * 20 = 4; + bias; clamp to 5; relu; gate.
+    #[test]
+    fn the_epilogue_runs_in_its_documented_order() {
+        let (a, b) = (Matrix::new(1, 1, &[1.0]), Matrix::new(1, 4, &[3.0; 4]));
+        let epilogue = Epilogue {
+            addend: Some((&[20.0; 4], 0.5)),
+            bias: Some(&[10.0, -10.0, 0.25, 0.25]),
+            clamp: Some(5.0),
+            activation: Some(Activation::Relu),
+            gate: Some((Activation::Relu, &[1.0, 1.0, 1.0, 0.0])),
+        };
+        assert_eq!(gemm(a, b, Transposes::default(), -2.0, &epilogue), [5.0, 0.0, 4.25, 0.0]);
+    }
+
+    #[test]
+    fn the_gelu_gate_multiplies_by_the_derivative_at_the_saved_input() {
+        let (a, b, saved) = (noise(3, 1), noise(4, 2), noise(12, 3));
+        let epilogue = Epilogue { gate: Some((Activation::Gelu, &saved)), ..Epilogue::default() };
+        let (a, b) = (Matrix::new(3, 1, &a), Matrix::new(1, 4, &b));
+        let ungated = dot_products(a, b);
+        let expected: Vec<f64> =
+            ungated.iter().zip(&saved).map(|(x, &saved)| x * derivative(Activation::Gelu, saved)).collect();
+        assert_close(&gemm(a, b, Transposes::default(), 1.0, &epilogue), &expected, 1e-15);
+    }
+}

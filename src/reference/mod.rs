@@ -1,0 +1,113 @@
+//! The CPU executor: one f64 function an operation, obvious rather than fast.
+//!
+//! It is the oracle against which every kernel of [`crate::ops`]' vocabulary is tested, and what trains on a machine
+//! without an adapter. The files bear the names of those of `src/ops` and `shaders`.
+
+mod columns;
+mod dispatch;
+mod elementwise;
+mod error;
+mod gather;
+mod gemm;
+mod loss;
+mod matrix;
+mod normalise;
+mod optimize;
+mod storage;
+#[cfg(test)]
+mod tests;
+mod transport;
+
+use std::sync::Arc;
+
+pub use error::ReferenceError;
+
+use crate::ops::{Op, Phase, StepState, Tensor};
+use crate::plan::{ExecuteError, Executor, Plan};
+use dispatch::Replica;
+use storage::Storage;
+
+/// Runs a plan in f64 on the CPU. Kernel variants and shared scratch memory mean nothing to it.
+#[derive(Clone, Debug)]
+pub struct Reference {
+    plan: Arc<Plan>,
+    storage: Storage,
+}
+
+impl Reference {
+    /// A plan with all its tensors at zero.
+    pub fn new(plan: impl Into<Arc<Plan>>) -> Reference {
+        let plan = plan.into();
+        Reference { storage: Storage::new(Arc::clone(&plan)), plan }
+    }
+
+    /// Overwrites any tensor of the plan: all replicas, row-major.
+    ///
+    /// # Errors
+    /// If the tensor is not of this plan, the number of values is not its own, or it holds integers and a value is
+    /// none.
+    pub fn set(&mut self, tensor: Tensor, values: &[f64]) -> Result<(), ReferenceError> {
+        self.storage.set(tensor, values)
+    }
+
+    /// The value of any tensor of the plan, scratch included: all replicas, row-major.
+    ///
+    /// # Errors
+    /// If the tensor is not of this plan.
+    pub fn get(&self, tensor: Tensor) -> Result<Vec<f64>, ReferenceError> {
+        self.storage.get(tensor)
+    }
+
+    /// Computes one operation for all its replicas, from the tensors as they are.
+    ///
+    /// # Errors
+    /// If shapes or element types do not meet, an operand is not of this plan, or the step does not cover the
+    /// operation's replicas.
+    pub fn execute(&mut self, op: &Op, step: &StepState) -> Result<(), ReferenceError> {
+        op.check()?;
+        for replica in 0..op.replicas() as usize {
+            let outputs = Replica { storage: &self.storage, step, index: replica }.compute(op)?;
+            for (tensor, values) in outputs {
+                self.storage.put(tensor, replica, &values)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Executor for Reference {
+    fn device(&self) -> String {
+        "CPU reference (f64)".to_owned()
+    }
+
+    fn is_f64(&self) -> bool {
+        true
+    }
+
+    fn write(&mut self, tensor: Tensor, values: &[f64]) -> Result<(), ExecuteError> {
+        Ok(self.set(tensor, values)?)
+    }
+
+    fn write_bytes(&mut self, tensor: Tensor, bytes: &[u8]) -> Result<(), ExecuteError> {
+        Ok(self.storage.fill(tensor, bytes)?)
+    }
+
+    fn read(&mut self, tensor: Tensor) -> Result<Vec<f64>, ExecuteError> {
+        Ok(self.get(tensor)?)
+    }
+
+    fn run(&mut self, phase: Phase, steps: &[StepState]) -> Result<(), ExecuteError> {
+        let plan = Arc::clone(&self.plan);
+        for step in steps {
+            for node in plan.nodes(phase) {
+                self.execute(&node.entry.op, step)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Nothing is gained by long batches; short ones keep progress smooth.
+    fn batch(&self, _phase: Phase) -> usize {
+        16
+    }
+}

@@ -1,0 +1,242 @@
+//! Every operation refuses operands that do not meet, and says which operation and why.
+
+use ldfa_gpu::ops::*;
+
+/// Tensors of any shape, so that a case is one line.
+struct Table(Recording);
+
+impl Table {
+    fn new() -> Table {
+        Table(Recording::new(2))
+    }
+
+    fn floats(&mut self, rows: u32, cols: u32) -> Tensor {
+        self.0.scratch("floats", rows, cols)
+    }
+
+    fn words(&mut self, rows: u32, cols: u32) -> Tensor {
+        self.0.scratch_of("words", rows, cols, Dtype::U32)
+    }
+
+    fn bytes(&mut self, rows: u32, cols: u32) -> Tensor {
+        self.0.shared("bytes", rows, cols, Dtype::U8)
+    }
+}
+
+fn accepts(op: impl Into<Op>) {
+    let op = op.into();
+    assert_eq!(op.check(), Ok(()));
+}
+
+/// The message names the operation, the broken rule, and each operand with its shape.
+fn refuses(op: impl Into<Op>, name: &str, rule: &str) {
+    let op = op.into();
+    let error = op.check().expect_err(rule);
+    let text = error.to_string();
+    assert_eq!(error.op, name);
+    assert!(text.starts_with(&format!("{name}: ")), "{text}");
+    assert!(text.contains(rule), "{text} should say: {rule}");
+    for operand in op.operands() {
+        assert!(text.contains(&format!("{} {}", operand.name, operand.tensor.shape)), "{text} lacks {}", operand.name);
+    }
+}
+
+#[test]
+fn products_need_one_inner_dimension() {
+    let mut t = Table::new();
+    let (a, b, out) = (t.floats(2, 3), t.floats(3, 4), t.floats(2, 4));
+    let (a_t, b_t) = (t.floats(3, 2), t.floats(4, 3));
+    accepts(Gemm::nn(a, b, out));
+    accepts(Gemm::nt(a, b_t, out));
+    accepts(Gemm::tn(a_t, b, out));
+    accepts(Gemm { transpose_a: true, transpose_b: true, ..Gemm::nn(a_t, b_t, out) });
+    for wrong in [Gemm::nn(a, b_t, out), Gemm::nt(a, b, out), Gemm::tn(a, b, out)] {
+        refuses(wrong, "gemm", "the inner dimensions of a and b differ");
+    }
+    refuses(Gemm::nn(a, b, b), "gemm", "out must be rows of a x columns of b");
+}
+
+#[test]
+fn epilogues_need_operands_of_the_products_shape() {
+    let mut t = Table::new();
+    let (a, b, out) = (t.floats(2, 3), t.floats(3, 4), t.floats(2, 4));
+    let (bias, wrong) = (t.floats(1, 4), t.floats(4, 2));
+    let with = |epilogue| Gemm { epilogue, ..Gemm::nn(a, b, out) };
+    let full = Epilogue {
+        addend: Some((out, 0.5)),
+        bias: Some(bias),
+        clamp: Some(1.0),
+        activation: Some(Activation::Relu),
+        gate: Some((Activation::Relu, out)),
+    };
+    accepts(with(full));
+    refuses(with(Epilogue { addend: Some((wrong, 1.0)), ..full }), "gemm", "addend must have the shape of out");
+    refuses(with(Epilogue { gate: Some((Activation::Gelu, wrong)), ..full }), "gemm", "saved must have the shape");
+    refuses(with(Epilogue { bias: Some(out), ..full }), "gemm", "bias must be one row of out's columns");
+}
+
+#[test]
+fn transports_need_one_rank() {
+    let mut t = Table::new();
+    let (delta, p, q) = (t.floats(5, 4), t.floats(4, 2), t.floats(2, 3));
+    let (y, out) = (t.floats(5, 2), t.floats(5, 3));
+    let op = Transport { delta, p, q, y, out, epilogue: Epilogue::default() };
+    accepts(op);
+    refuses(Transport { delta: y, ..op }, "transport", "p must have as many rows as delta has columns");
+    refuses(Transport { q: p, ..op }, "transport", "p and q must have the same rank");
+    refuses(Transport { y: out, ..op }, "transport", "y must be rows of delta x rank");
+    refuses(Transport { out: y, ..op }, "transport", "out must be rows of delta x columns of q");
+    let biased = Epilogue { bias: Some(t.floats(1, 3)), ..Epilogue::default() };
+    refuses(Transport { epilogue: biased, ..op }, "transport", "takes no bias or addend");
+}
+
+#[test]
+fn elementwise_operations_need_one_shape() {
+    let mut t = Table::new();
+    let (x, out, turned) = (t.floats(2, 3), t.floats(2, 3), t.floats(3, 2));
+    let f = Activation::Relu;
+    accepts(Activate { x, out, f });
+    refuses(Activate { x, out: turned, f }, "activate", "x and out must have one shape");
+    accepts(Gate { x, saved: x, out, f });
+    refuses(Gate { x, saved: turned, out, f }, "gate", "x, saved and out must have one shape");
+    let dropout = Dropout { x, out, drop: 0.5, stream: 0 };
+    accepts(dropout);
+    refuses(Dropout { out: turned, ..dropout }, "dropout", "x and out must have one shape");
+    for drop in [1.0, -0.1, f64::NAN] {
+        refuses(Dropout { drop, ..dropout }, "dropout", "must lie in [0, 1)");
+    }
+}
+
+#[test]
+fn reductions_need_a_row_for_each_statistic() {
+    let mut t = Table::new();
+    let (x, one, two) = (t.floats(5, 3), t.floats(1, 3), t.floats(2, 3));
+    accepts(ColumnSum { x, out: one });
+    refuses(ColumnSum { x, out: two }, "column-sum", "out must be one row of x's columns");
+    accepts(Moments { x, out: two });
+    refuses(Moments { x, out: one }, "moments", "out must be two rows of x's columns");
+}
+
+#[test]
+fn normalisation_needs_moments_and_rows_of_the_columns() {
+    let mut t = Table::new();
+    let (x, out, turned) = (t.floats(5, 3), t.floats(5, 3), t.floats(3, 5));
+    let (row, moments, fault) = (t.floats(1, 3), t.floats(2, 3), t.words(1, 1));
+    let epsilon = 1e-5;
+    let forward = Normalise { x, moments, gamma: row, beta: row, out, epsilon };
+    accepts(forward);
+    refuses(Normalise { out: turned, ..forward }, "normalise", "x and out must have one shape");
+    refuses(Normalise { moments: row, ..forward }, "normalise", "moments must be two rows");
+    refuses(Normalise { beta: moments, ..forward }, "normalise", "gamma and beta must be rows");
+
+    let gradients = NormaliseGradients { error: out, x, moments, grad_gamma: row, grad_beta: row, epsilon };
+    accepts(gradients);
+    refuses(NormaliseGradients { error: turned, ..gradients }, "normalise-gradients", "must have one shape");
+    refuses(NormaliseGradients { moments: x, ..gradients }, "normalise-gradients", "moments must be two rows");
+    refuses(NormaliseGradients { grad_beta: x, ..gradients }, "normalise-gradients", "the gradients must be rows");
+
+    let backward =
+        NormaliseBackward { error: x, x, moments, gamma: row, grad_gamma: row, grad_beta: row, out, epsilon };
+    accepts(backward);
+    refuses(NormaliseBackward { out: turned, ..backward }, "normalise-backward", "must have one shape");
+    refuses(NormaliseBackward { moments: row, ..backward }, "normalise-backward", "moments must be two rows");
+    refuses(NormaliseBackward { gamma: moments, ..backward }, "normalise-backward", "gamma and the gradients");
+
+    accepts(Standardise { x, moments, out });
+    refuses(Standardise { x, moments, out: turned }, "standardise", "x and out must have one shape");
+    refuses(Standardise { x, moments: row, out }, "standardise", "moments must be two rows");
+
+    let track = TrackMoments { moments, running: moments, fault, momentum: 0.1, rows: 5 };
+    accepts(track);
+    refuses(TrackMoments { running: row, ..track }, "track-moments", "must have one shape");
+    refuses(TrackMoments { moments: x, running: x, ..track }, "track-moments", "moments must be two rows");
+    refuses(TrackMoments { rows: 1, ..track }, "track-moments", "needs two rows");
+}
+
+#[test]
+fn losses_need_columns_of_their_rows() {
+    let mut t = Table::new();
+    let (outputs, delta, turned) = (t.floats(4, 3), t.floats(4, 3), t.floats(3, 4));
+    let (labels, losses, short) = (t.words(4, 1), t.floats(4, 1), t.floats(3, 1));
+    let entropy = SoftmaxCrossEntropy { logits: outputs, labels, delta, losses, correct: losses };
+    accepts(entropy);
+    refuses(SoftmaxCrossEntropy { delta: turned, ..entropy }, "softmax-cross-entropy", "must have one shape");
+    refuses(SoftmaxCrossEntropy { losses: short, ..entropy }, "softmax-cross-entropy", "must be one column");
+    let squares = MeanSquaredError { outputs, labels, delta, losses, correct: losses };
+    accepts(squares);
+    refuses(MeanSquaredError { delta: turned, ..squares }, "mean-squared-error", "must have one shape");
+    refuses(MeanSquaredError { correct: outputs, ..squares }, "mean-squared-error", "must be one column");
+    accepts(OneHot { labels, out: outputs });
+    refuses(OneHot { labels, out: turned }, "one-hot", "labels must be one column of out's rows");
+
+    let (metrics, fault) = (t.floats(1, 3), t.words(1, 1));
+    let tally = Tally { losses, correct: losses, metrics, fault };
+    accepts(tally);
+    refuses(Tally { correct: short, ..tally }, "tally", "losses and correct are columns");
+    refuses(Tally { metrics: losses, ..tally }, "tally", "metrics must have three elements");
+    refuses(Tally { fault: labels, ..tally }, "tally", "fault must have one element");
+}
+
+#[test]
+fn updates_need_the_moments_of_their_rule() {
+    let mut t = Table::new();
+    let (values, longer, square) = (t.floats(1, 6), t.floats(1, 7), t.floats(2, 3));
+    let fault = t.words(1, 1);
+    let adam = |amsgrad, decoupled| Update::Adam { betas: (0.9, 0.999), epsilon: 1e-8, amsgrad, decoupled };
+    let rules = [
+        (Update::Sgd { momentum: 0.0 }, 0, "sgd"),
+        (Update::Sgd { momentum: 0.9 }, 1, "sgd"),
+        (adam(false, false), 2, "adam"),
+        (adam(true, true), 3, "adamw"),
+        (Update::RmsProp { alpha: 0.99, epsilon: 1e-8 }, 1, "rmsprop"),
+    ];
+    for (update, kept, name) in rules {
+        let moments = |count| [0, 1, 2].map(|at| (at < count).then_some(values));
+        let op = |count| {
+            let moments = moments(count);
+            Optimize { update, group: 0, clamp: None, values, gradients: values, moments, fault }
+        };
+        accepts(op(kept));
+        refuses(op((kept + 1) % 4), name, "the rule keeps another number of moments");
+        refuses(Optimize { gradients: longer, ..op(kept) }, name, "must have one shape");
+    }
+    let sgd = Update::Sgd { momentum: 0.0 };
+    let op =
+        Optimize { update: sgd, group: 0, clamp: None, values: square, gradients: square, moments: [None; 3], fault };
+    refuses(op, "sgd", "a parameter group is one row");
+}
+
+#[test]
+fn batches_need_bytes_of_the_images_size() {
+    let mut t = Table::new();
+    let (images, classes, permutation) = (t.bytes(9, 12), t.words(9, 1), t.words(1, 9));
+    let (out, labels) = (t.floats(4, 12), t.words(4, 1));
+    let op = Gather {
+        images,
+        classes,
+        permutation,
+        out,
+        labels,
+        first: 0,
+        image: [2, 2, 3],
+        scale: [1.0; 4],
+        shift: [0.0; 4],
+        augment: Augment::default(),
+    };
+    accepts(op);
+    let ten = t.bytes(9, 10);
+    refuses(Gather { images: t.floats(9, 12), ..op }, "gather", "images must be bytes");
+    refuses(Gather { images: ten, ..op }, "gather", "must be height x width x channels");
+    refuses(Gather { image: [1, 2, 6], ..op }, "gather", "images have one to four channels");
+    refuses(Gather { labels: classes, ..op }, "gather", "labels must be a column of out");
+    refuses(Gather { classes: labels, ..op }, "gather", "there must be one class an image");
+}
+
+#[test]
+fn a_recording_takes_no_operation_that_would_be_refused() {
+    let mut t = Table::new();
+    let (x, out) = (t.floats(2, 3), t.floats(1, 3));
+    let error = t.0.push(Activate { x, out, f: Activation::Relu }).expect_err("shapes differ");
+    assert_eq!(error.to_string(), "activate: x and out must have one shape (x 2*2x3, out 2*1x3)");
+    assert!(t.0.entries(Phase::Train).is_empty());
+}
