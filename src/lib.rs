@@ -1,4 +1,6 @@
 //! Low-dimensional feedback alignment on any GPU.
+pub mod analysis;
+pub mod cli;
 pub mod data;
 pub mod feedback;
 pub mod gpu;

@@ -1,1 +1,7 @@
-fn main() {}
+//! The `ldfa-gpu` command.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    ldfa_gpu::cli::main()
+}

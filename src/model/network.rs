@@ -106,6 +106,8 @@ pub struct Network {
     pub outputs: Tensor,
     /// Error at each dense layer's output, readable after [`Phase::Diagnose`]; same order as `dense`.
     pub deltas: Vec<Tensor>,
+    /// Every layer's output with its name, readable after [`Phase::Diagnose`].
+    pub activations: Vec<(String, Tensor)>,
     /// Parameters and statistics as files name them.
     pub exchange: Vec<Exchange>,
     layers: Vec<Layer>,
@@ -135,6 +137,7 @@ impl Network {
             exchange: exchange(&layers),
             dense: layers.iter().filter_map(|l| if let Layer::Dense(d) = l { Some(d.clone()) } else { None }).collect(),
             deltas: Vec::new(),
+            activations: Vec::new(),
             recording,
             feed,
             groups,
@@ -169,8 +172,9 @@ impl Network {
             Phase::Evaluate => (self.test_metrics, self.test_fault),
             Phase::Diagnose => {
                 self.deltas = super::backward::record(rec, &self.layers, &trace, delta, labels, &spec.feedback, false)?;
-                for delta in &self.deltas {
-                    rec.keep(*delta);
+                self.activations = (0..self.layers.len()).map(|i| (layer_name(i), trace.output_of(i))).collect();
+                for &tensor in self.deltas.iter().chain(self.activations.iter().map(|(_, t)| t)) {
+                    rec.keep(tensor);
                 }
                 return Ok(());
             }

@@ -1,3 +1,84 @@
-//! Training runs.
+//! Training runs: configuration, the loop, and the files of a run directory.
 
+pub mod checkpoint;
+pub mod config;
+pub mod curves;
+pub mod files;
+pub mod metrics;
+pub mod progress;
+pub mod run_dir;
+pub mod session;
+pub mod summary;
+pub mod trainer;
+pub mod verify;
 pub mod weights;
+
+/// Anything that ends a run early; every message says what, where and what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum TrainError {
+    /// The configuration.
+    #[error(transparent)]
+    Config(#[from] config::ConfigError),
+    /// The data set.
+    #[error(transparent)]
+    Data(#[from] crate::data::DataError),
+    /// The network.
+    #[error(transparent)]
+    Model(#[from] crate::model::ModelError),
+    /// The plan does not fit the adapter.
+    #[error(transparent)]
+    Plan(#[from] crate::plan::PlanError),
+    /// The adapter or device.
+    #[error(transparent)]
+    Gpu(#[from] crate::gpu::GpuError),
+    /// Running the plan.
+    #[error(transparent)]
+    Execute(#[from] crate::plan::ExecuteError),
+    /// The run directory.
+    #[error(transparent)]
+    RunDir(#[from] run_dir::RunDirError),
+    /// A file of it.
+    #[error(transparent)]
+    File(#[from] files::FileError),
+    /// Its metrics.
+    #[error(transparent)]
+    Log(#[from] metrics::LogError),
+    /// Its summary.
+    #[error(transparent)]
+    Summary(#[from] summary::SummaryError),
+    /// Its picture.
+    #[error(transparent)]
+    Curves(#[from] curves::CurvesError),
+    /// A checkpoint or a file of weights.
+    #[error(transparent)]
+    Checkpoint(#[from] checkpoint::CheckpointError),
+    /// Weights that do not fit.
+    #[error("{}: {source}", .path.display())]
+    Weights {
+        /// The file.
+        path: std::path::PathBuf,
+        /// What does not fit.
+        source: weights::WeightsError,
+    },
+    /// The data set is too small for the configuration.
+    #[error("{0}")]
+    Batch(String),
+    /// The loss left the finite numbers.
+    #[error(
+        "the loss of replica {replica} (seed {seed}) was not finite at step {step} (epoch {epoch}): {place}; the last \
+         good checkpoint is kept, try a smaller learning rate (--set optimizer.lr=...) or errors clamped \
+         (--set feedback.error_clamp=1.0)"
+    )]
+    NotFinite {
+        /// Which network.
+        replica: usize,
+        /// Its seed.
+        seed: u32,
+        /// Step, counted from 1.
+        step: u32,
+        /// Epoch, counted from 1.
+        epoch: u32,
+        /// The first tensor that holds a non-finite value.
+        place: String,
+    },
+}

@@ -1,0 +1,77 @@
+//! `eval` and what it shares with `export`: a finished or stopped run, opened for reading.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use comfy_table::{CellAlignment, Table, presets};
+
+use super::{CliError, DataDirArg, DeviceArg, say};
+use crate::data::{self, SearchPath};
+use crate::gpu::DeviceChoice;
+use crate::plan::Options;
+use crate::train::checkpoint::Checkpoint;
+use crate::train::config::Config;
+use crate::train::run_dir::RunDir;
+use crate::train::session::Session;
+
+/// Which checkpoint of a run.
+#[derive(Args, Clone, Copy)]
+pub(super) struct CheckpointArg {
+    /// The epoch with the best mean test accuracy, not the last one (that chooses on the test set: say so).
+    #[arg(long)]
+    best: bool,
+}
+
+/// Loss and accuracy of a run's networks on the test set.
+#[derive(Args)]
+pub(super) struct EvalArgs {
+    /// Run directory.
+    run: PathBuf,
+    #[command(flatten)]
+    checkpoint: CheckpointArg,
+    #[command(flatten)]
+    device: DeviceArg,
+    #[command(flatten)]
+    data: DataDirArg,
+}
+
+/// A session that holds a run's checkpoint.
+pub(super) fn open_run(
+    path: &Path,
+    which: CheckpointArg,
+    device: &DeviceChoice,
+    search: &SearchPath,
+) -> Result<Session, CliError> {
+    let run = RunDir::open(path)?;
+    let config = Config::load(&run.config())?;
+    let data = data::open(&config.data.name, search)?;
+    let path = if which.best { run.best_checkpoint() } else { run.last_checkpoint() };
+    let checkpoint = Checkpoint::load(&path)?;
+    let mut session = Session::new(config, &data, device, Options::default())?;
+    checkpoint.check_config(&path, &session.hash)?;
+    session.restore(&checkpoint, &path)?;
+    Ok(session)
+}
+
+impl EvalArgs {
+    pub(super) fn run(self) -> Result<(), CliError> {
+        let mut session = open_run(&self.run, self.checkpoint, &self.device.device, &self.data.search())?;
+        let metrics = session.evaluate()?;
+        let mut table = Table::new();
+        table.load_style(presets::UTF8_FULL_CONDENSED);
+        table.set_header(["replica", "rank", "seed", "test loss", "test accuracy %"]);
+        for column in table.column_iter_mut() {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+        for (replica, (metrics, (rank, seed))) in metrics.iter().zip(&session.replicas).enumerate() {
+            table.add_row([
+                replica.to_string(),
+                rank.map_or("-".into(), |rank| rank.to_string()),
+                seed.to_string(),
+                format!("{:.4}", metrics.loss),
+                format!("{:.2}", 100.0 * metrics.accuracy),
+            ]);
+        }
+        say(format!("{}\n{table}", session.device))
+    }
+}

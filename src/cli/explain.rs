@@ -1,0 +1,55 @@
+//! `explain`.
+
+use clap::{Args, ValueEnum};
+
+use super::train::ConfigArgs;
+use super::{CliError, DataDirArg, DeviceArg, say};
+use crate::data;
+use crate::model::Network;
+use crate::ops::Phase;
+use crate::plan::{Options, explain};
+use crate::train::session::{machine, network_spec};
+
+/// Print the plan of a step: operations, kernels, shapes, FLOPs, bytes.
+#[derive(Args)]
+pub(super) struct ExplainArgs {
+    #[command(flatten)]
+    config: ConfigArgs,
+    /// Which list of operations.
+    #[arg(long, value_enum, default_value = "train")]
+    phase: PhaseArg,
+    /// Print the operations as recorded, before any fusion.
+    #[arg(long)]
+    unfused: bool,
+    /// Never given: a plan has no run to resume.
+    #[arg(long, hide = true)]
+    resume: Option<String>,
+    #[command(flatten)]
+    device: DeviceArg,
+    #[command(flatten)]
+    data: DataDirArg,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum PhaseArg {
+    Train,
+    Evaluate,
+    Diagnose,
+}
+
+impl ExplainArgs {
+    pub(super) fn run(self) -> Result<(), CliError> {
+        let (config, _) = self.config.config()?;
+        let data = data::open(&config.data.name, &self.data.search())?;
+        let network = Network::new(&network_spec(&config.resolved(), &data)?)?;
+        let options = Options { fuse: !self.unfused, ..Options::default() };
+        let machine = machine(&network, &self.device.device, options)?;
+        let phase = match self.phase {
+            PhaseArg::Train => Phase::Train,
+            PhaseArg::Evaluate => Phase::Evaluate,
+            PhaseArg::Diagnose => Phase::Diagnose,
+        };
+        say(format!("on {}, {} replicas", machine.executor.device(), network.replicas()))?;
+        say(explain(&machine.plan, phase).trim_end())
+    }
+}

@@ -1,0 +1,130 @@
+//! The command line: one file a subcommand.
+
+mod data;
+mod devices;
+mod eval;
+mod explain;
+mod export;
+mod report;
+mod train;
+mod verify;
+
+use std::fmt::Display;
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::data::SearchPath;
+use crate::gpu::DeviceChoice;
+use crate::train::TrainError;
+
+/// Trains networks through low-dimensional errors, on any GPU.
+#[derive(Parser)]
+#[command(version, about, max_term_width = 110)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Train(train::TrainArgs),
+    Eval(eval::EvalArgs),
+    Export(export::ExportArgs),
+    Report(report::ReportArgs),
+    Explain(explain::ExplainArgs),
+    Verify(verify::VerifyArgs),
+    Devices(devices::DevicesArgs),
+    Data(data::DataArgs),
+}
+
+/// Where to compute.
+#[derive(Args, Clone, Debug)]
+struct DeviceArg {
+    /// Adapter by index or part of its name (see `ldfa-gpu devices`), `best`, or `reference` for the f64 CPU executor.
+    #[arg(long, value_name = "INDEX|NAME", default_value = "best")]
+    device: DeviceChoice,
+}
+
+/// Where data sets are.
+#[derive(Args, Clone, Debug)]
+struct DataDirArg {
+    /// Folder that holds data sets; after it LDFA_DATA and ./datasets are searched.
+    #[arg(long, value_name = "FOLDER")]
+    data_dir: Option<PathBuf>,
+}
+
+impl DataDirArg {
+    fn search(&self) -> SearchPath {
+        SearchPath::from_env(self.data_dir.clone())
+    }
+}
+
+/// Why a command failed.
+#[derive(Debug, thiserror::Error)]
+enum CliError {
+    #[error(transparent)]
+    Train(#[from] TrainError),
+    #[error("cannot write to standard output: {0}")]
+    Output(#[from] io::Error),
+    #[error("{0}")]
+    Message(String),
+}
+
+/// Lets `?` take any of the library's errors.
+macro_rules! from_train_error {
+    ($($error:ty),* $(,)?) => {
+        $(impl From<$error> for CliError {
+            fn from(error: $error) -> CliError {
+                CliError::Train(error.into())
+            }
+        })*
+    };
+}
+
+from_train_error!(
+    crate::data::DataError,
+    crate::gpu::GpuError,
+    crate::model::ModelError,
+    crate::plan::ExecuteError,
+    crate::plan::PlanError,
+    crate::train::checkpoint::CheckpointError,
+    crate::train::config::ConfigError,
+    crate::train::curves::CurvesError,
+    crate::train::files::FileError,
+    crate::train::metrics::LogError,
+    crate::train::run_dir::RunDirError,
+    crate::train::summary::SummaryError,
+);
+
+/// Writes a line to standard output; unlike `println!` it does not panic when the reader has gone.
+fn say(text: impl Display) -> Result<(), CliError> {
+    Ok(writeln!(io::stdout(), "{text}")?)
+}
+
+/// Parses the arguments and runs the command; 0 on success, 1 on failure, 2 for wrong usage, 130 when stopped.
+pub fn main() -> ExitCode {
+    let filter =
+        tracing_subscriber::EnvFilter::try_from_env("LDFA_LOG").unwrap_or_else(|_| "error,wgpu_hal=off".into());
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).init();
+    let result = match Cli::parse().command {
+        Command::Train(args) => args.run(),
+        Command::Eval(args) => args.run().map(|()| ExitCode::SUCCESS),
+        Command::Export(args) => args.run().map(|()| ExitCode::SUCCESS),
+        Command::Report(args) => args.run().map(|()| ExitCode::SUCCESS),
+        Command::Explain(args) => args.run().map(|()| ExitCode::SUCCESS),
+        Command::Verify(args) => args.run(),
+        Command::Devices(args) => args.run().map(|()| ExitCode::SUCCESS),
+        Command::Data(args) => args.run().map(|()| ExitCode::SUCCESS),
+    };
+    match result {
+        Ok(code) => code,
+        Err(CliError::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Err(error) => {
+            let _ = writeln!(io::stderr(), "error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,43 @@
+//! `report`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::{CliError, say};
+use crate::train::curves::{Curve, draw_curves};
+use crate::train::metrics::{Log, MetricsRow};
+use crate::train::run_dir::RunDir;
+use crate::train::summary::{Summary, table};
+
+/// Several finished runs in one table and one picture.
+#[derive(Args)]
+pub(super) struct ReportArgs {
+    /// Run directories.
+    #[arg(required = true)]
+    runs: Vec<PathBuf>,
+    /// Picture to write.
+    #[arg(short, long, value_name = "FILE.png")]
+    output: Option<PathBuf>,
+    /// Its title.
+    #[arg(long, default_value = "")]
+    title: String,
+}
+
+impl ReportArgs {
+    pub(super) fn run(self) -> Result<(), CliError> {
+        let (mut summaries, mut curves) = (Vec::new(), Vec::new());
+        for path in &self.runs {
+            let run = RunDir::open(path)?;
+            let summary = Summary::read(&run.summary())?;
+            curves.extend(Curve::from_metrics(&summary.rule, &Log::<MetricsRow>::read(&run.metrics())?));
+            summaries.push(summary);
+        }
+        say(table(&summaries))?;
+        if let Some(output) = &self.output {
+            draw_curves(output, &self.title, &curves)?;
+            say(format!("curves drawn to {}", output.display()))?;
+        }
+        Ok(())
+    }
+}

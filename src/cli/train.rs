@@ -1,0 +1,166 @@
+//! `train`.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use clap::Args;
+
+use super::{CliError, DataDirArg, DeviceArg, say};
+use crate::data;
+use crate::plan::Options;
+use crate::train::config::{Config, Draft};
+use crate::train::run_dir::{RUNS, RunDir};
+use crate::train::session::Session;
+use crate::train::summary;
+use crate::train::trainer::{Outcome, Trainer};
+
+/// Exit code of a run that was interrupted and can be resumed.
+const STOPPED: u8 = 130;
+
+static STOP: AtomicBool = AtomicBool::new(false);
+
+/// Train a network: a preset (digits, fashion-mnist, cifar10-mlp) or a configuration file.
+#[derive(Args)]
+pub(super) struct TrainArgs {
+    #[command(flatten)]
+    config: ConfigArgs,
+    /// Run directory to create; by default runs/<data>-<rule>.
+    #[arg(long, value_name = "FOLDER")]
+    out: Option<PathBuf>,
+    /// Go on with a stopped run; its own configuration applies.
+    #[arg(long, value_name = "RUN", conflicts_with_all = ["preset", "out", "init", "rule", "p", "q", "rank", "seeds", "epochs", "set"])]
+    resume: Option<PathBuf>,
+    /// Start all replicas from these weights.
+    #[arg(long, value_name = "FILE.safetensors")]
+    init: Option<PathBuf>,
+    #[command(flatten)]
+    device: DeviceArg,
+    #[command(flatten)]
+    data: DataDirArg,
+}
+
+/// A configuration and changes to it.
+#[derive(Args)]
+pub(super) struct ConfigArgs {
+    /// Preset name or TOML file.
+    #[arg(value_name = "PRESET|CONFIG.toml", required_unless_present = "resume")]
+    pub preset: Option<String>,
+    /// backprop, feedback-alignment, direct-feedback-alignment or ldfa.
+    #[arg(long)]
+    rule: Option<String>,
+    /// How P learns: fixed, normative, oja or kolen-pollack.
+    #[arg(long, value_name = "RULE")]
+    p: Option<String>,
+    /// How Q learns: fixed, normative or hebbian.
+    #[arg(long, value_name = "RULE")]
+    q: Option<String>,
+    /// Rank of the error, or several to be trained side by side: 4,10,16.
+    #[arg(long, value_name = "R[,R...]", value_delimiter = ',')]
+    rank: Vec<u32>,
+    /// Networks for every rank, differing in their seeds.
+    #[arg(long, value_name = "N")]
+    seeds: Option<u32>,
+    /// Passes over the training set.
+    #[arg(long, value_name = "N")]
+    epochs: Option<u32>,
+    /// Stop after so many steps.
+    #[arg(long, value_name = "N")]
+    max_steps: Option<u32>,
+    /// Any other setting, such as optimizer.lr=1e-3 (repeatable).
+    #[arg(long, value_name = "SECTION.KEY=VALUE")]
+    set: Vec<String>,
+}
+
+impl ConfigArgs {
+    /// The configuration with all changes, and the name it goes by.
+    pub(super) fn config(&self) -> Result<(Config, String), CliError> {
+        let preset = self.preset.as_deref().unwrap_or_default();
+        let mut draft = Draft::open(preset)?;
+        if let Some(rule) = &self.rule {
+            draft.set_rule(rule)?;
+        }
+        let mut changes = Vec::new();
+        let quoted = |text: &String| format!("\"{text}\"");
+        changes.extend(self.p.as_ref().map(|p| ("feedback.p", quoted(p))));
+        changes.extend(self.q.as_ref().map(|q| ("feedback.q", quoted(q))));
+        match self.rank.as_slice() {
+            [] => {}
+            [rank] => changes.push(("feedback.rank", rank.to_string())),
+            ranks => changes.push(("feedback.rank", format!("{ranks:?}"))),
+        }
+        changes.extend(self.seeds.map(|n| ("train.seeds", n.to_string())));
+        changes.extend(self.epochs.map(|n| ("train.epochs", n.to_string())));
+        changes.extend(self.max_steps.map(|n| ("train.max_steps", n.to_string())));
+        for (key, value) in changes {
+            draft.set(key, &value)?;
+        }
+        for setting in &self.set {
+            let Some((key, value)) = setting.split_once('=') else {
+                let message = format!("--set {setting}: use --set section.key=value, such as --set optimizer.lr=1e-3");
+                return Err(CliError::Message(message));
+            };
+            draft.set(key.trim(), value.trim())?;
+        }
+        let name = Path::new(preset).file_stem().map_or(preset.into(), |stem| stem.to_string_lossy());
+        Ok((draft.finish()?, name.into_owned()))
+    }
+}
+
+impl TrainArgs {
+    pub(super) fn run(self) -> Result<ExitCode, CliError> {
+        let trainer = match &self.resume {
+            Some(path) => self.resume(path)?,
+            None => self.start()?,
+        };
+        let path = trainer.path().to_owned();
+        say(format!("run directory {}", path.display()))?;
+        // The first Ctrl-C stops after the step; the second ends the process as usual.
+        let handler = ctrlc::set_handler(|| {
+            if STOP.swap(true, Ordering::Relaxed) {
+                std::process::exit(i32::from(STOPPED));
+            }
+        });
+        handler.map_err(|e| CliError::Message(format!("cannot catch Ctrl-C: {e}")))?;
+        match trainer.run()? {
+            Outcome::Finished(summary) => {
+                say(summary::table(std::slice::from_ref(&*summary)))?;
+                say(format!(
+                    "test accuracy is the last epoch's; curves, metrics and weights are in {}",
+                    path.display()
+                ))?;
+                Ok(ExitCode::SUCCESS)
+            }
+            Outcome::Stopped { step } => {
+                let path = path.display();
+                say(format!("stopped after step {step}; go on with: ldfa-gpu train --resume {path}"))?;
+                Ok(ExitCode::from(STOPPED))
+            }
+        }
+    }
+
+    fn start(&self) -> Result<Trainer<'static>, CliError> {
+        let (config, name) = self.config.config()?;
+        let data = data::open(&config.data.name, &self.data.search())?;
+        let label = config.label();
+        let mut session = Session::new(config, &data, &self.device.device, Options::default())?;
+        if let Some(path) = &self.init {
+            session.load_weights(path)?;
+        }
+        let run = match &self.out {
+            Some(path) => RunDir::create(path)?,
+            None => RunDir::create_under(Path::new(RUNS), &label)?,
+        };
+        Ok(Trainer::start(session, run, &name, &STOP)?)
+    }
+
+    fn resume(&self, path: &Path) -> Result<Trainer<'static>, CliError> {
+        let run = RunDir::resume(path)?;
+        let mut config = Config::load(&run.config())?;
+        config.train.max_steps = self.config.max_steps;
+        let data = data::open(&config.data.name, &self.data.search())?;
+        let name = config.data.name.clone();
+        let session = Session::new(config, &data, &self.device.device, Options::default())?;
+        Ok(Trainer::resume(session, run, &name, &STOP)?)
+    }
+}

@@ -1,0 +1,55 @@
+//! `verify`.
+
+use std::process::ExitCode;
+
+use clap::Args;
+
+use super::train::ConfigArgs;
+use super::{CliError, DataDirArg, DeviceArg, say};
+use crate::data;
+use crate::plan::Options;
+use crate::train::session::Session;
+use crate::train::verify::{Finding, verify};
+
+/// Run one step on the adapter and every operation of it on the f64 reference, and compare.
+///
+/// Every operation is judged on the adapter's own inputs, so that an error shows where it is made.
+#[derive(Args)]
+pub(super) struct VerifyArgs {
+    #[command(flatten)]
+    config: ConfigArgs,
+    /// Never given: there is no run to resume.
+    #[arg(long, hide = true)]
+    resume: Option<String>,
+    #[command(flatten)]
+    device: DeviceArg,
+    #[command(flatten)]
+    data: DataDirArg,
+}
+
+impl VerifyArgs {
+    pub(super) fn run(self) -> Result<ExitCode, CliError> {
+        let (config, _) = self.config.config()?;
+        let data = data::open(&config.data.name, &self.data.search())?;
+        let options = Options { share_memory: false, ..Options::default() };
+        let mut session = Session::new(config, &data, &self.device.device, options)?;
+        let findings = verify(&mut session)?;
+        say(format!(
+            "{}\n{:<22} {:<8} {:<34} {:>10} {:>10} {:>7}",
+            session.device, "op", "variant", "tensor", "error", "allowed", "share"
+        ))?;
+        for finding in &findings {
+            let Finding { op, variant, tensor, error, allowed } = finding;
+            let share = 100.0 * error / allowed;
+            say(format!("{op:<22} {variant:<8} {tensor:<34} {error:>10.2e} {allowed:>10.2e} {share:>5.1} %"))?;
+        }
+        let wrong = findings.iter().filter(|f| !f.holds()).count();
+        let worst = findings.iter().map(|f| f.error / f.allowed).fold(0.0, f64::max);
+        say(format!(
+            "{} tensors compared, {wrong} beyond their allowance, at most {:.1} % of it used",
+            findings.len(),
+            100.0 * worst
+        ))?;
+        Ok(if wrong == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    }
+}

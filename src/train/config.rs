@@ -1,0 +1,333 @@
+//! The configuration of a run: a TOML file, a preset, and changes to either.
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::feedback::{FeedbackSpec, Ranks, Rule};
+use crate::model::{LayerSpec, Loss};
+use crate::ops::MAX_REPLICAS;
+use crate::optim::OptimizerSpec;
+
+/// Configurations that come with the program, by name.
+const PRESETS: [(&str, &str); 3] = [
+    ("digits", include_str!("presets/digits.toml")),
+    ("fashion-mnist", include_str!("presets/fashion-mnist.toml")),
+    ("cifar10-mlp", include_str!("presets/cifar10-mlp.toml")),
+];
+
+/// `[data]`: which images, and what happens to them before they are learned from.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DataSection {
+    /// A known set or a folder of images.
+    pub name: String,
+    /// Mirror half of the images.
+    #[serde(default)]
+    pub flip: bool,
+    /// Rotate by up to so many degrees either way.
+    #[serde(default)]
+    pub rotation: f64,
+    /// Shift by up to so many pixels, padding with black.
+    #[serde(default)]
+    pub crop_padding: u32,
+}
+
+/// `[model]`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ModelSection {
+    /// From input to output.
+    pub layers: Vec<LayerSpec>,
+    /// What is minimised; cross-entropy if left out.
+    #[serde(default)]
+    pub loss: Loss,
+}
+
+/// `[train]`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TrainSection {
+    /// Images of a step. An incomplete batch at the end of an epoch is left out; the next epoch shuffles anew.
+    pub batch: u32,
+    /// Passes over the training set.
+    pub epochs: u32,
+    /// Networks trained side by side for every rank, differing in their seeds.
+    #[serde(default = "one")]
+    pub seeds: u32,
+    /// First seed; the others follow.
+    #[serde(default)]
+    pub seed: u32,
+    /// Stop after so many steps even if epochs are left; the schedule does not change.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_steps: Option<u32>,
+}
+
+fn one() -> u32 {
+    1
+}
+
+/// Everything that determines a run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Images.
+    pub data: DataSection,
+    /// Network.
+    pub model: ModelSection,
+    /// How errors travel back; exact if left out.
+    #[serde(default = "FeedbackSpec::backprop")]
+    pub feedback: FeedbackSpec,
+    /// For weights, biases, scales and shifts.
+    pub optimizer: OptimizerSpec,
+    /// For learned P and Q; if left out, `[optimizer]`, without weight decay where P or Q is normative.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub feedback_optimizer: Option<OptimizerSpec>,
+    /// Length and repetitions.
+    pub train: TrainSection,
+}
+
+/// A configuration that cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// Neither a preset nor a file.
+    #[error("{wanted} is neither a file nor a preset; the presets are {}{}", .presets.join(", "), suggest(.wanted, .presets))]
+    Unknown {
+        /// What was asked for.
+        wanted: String,
+        /// Names of all presets.
+        presets: Vec<String>,
+    },
+    /// The file cannot be read.
+    #[error("cannot read {}: {source}", .path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Cause.
+        source: std::io::Error,
+    },
+    /// It is not TOML, or a key is unknown, missing or of another type.
+    #[error("{origin}: {message}")]
+    Parse {
+        /// File, preset or option.
+        origin: String,
+        /// What is wrong and where, and the nearest name if one is unknown.
+        message: String,
+    },
+    /// A value out of range.
+    #[error("{key} = {value}: {rule}")]
+    Range {
+        /// Section and key.
+        key: &'static str,
+        /// What it was set to.
+        value: String,
+        /// What it must be.
+        rule: String,
+    },
+}
+
+/// `; did you mean X?` for the nearest of some names, if one is near.
+fn suggest(wanted: &str, names: &[String]) -> String {
+    let near = names.iter().map(|name| (strsim::damerau_levenshtein(wanted, name), name)).min();
+    match near {
+        Some((distance, name)) if distance <= 3 && distance < wanted.chars().count() => {
+            format!("; did you mean {name}?")
+        }
+        _ => String::new(),
+    }
+}
+
+/// Adds the nearest name to serde's "unknown field `x`, expected one of `a`, `b`".
+fn with_suggestion(message: &str) -> String {
+    let message = message.trim_end();
+    let Some(at) = message.find("unknown field").or_else(|| message.find("unknown variant")) else {
+        return message.to_owned();
+    };
+    let mut quoted = message[at..].split('`').skip(1).step_by(2).map(str::to_owned);
+    let Some(wanted) = quoted.next() else { return message.to_owned() };
+    let names: Vec<String> = quoted.collect();
+    format!("{message}{}", suggest(&wanted, &names))
+}
+
+/// Names of the presets.
+pub fn presets() -> impl Iterator<Item = &'static str> {
+    PRESETS.iter().map(|(name, _)| *name)
+}
+
+/// A configuration as a table of TOML, before it is checked: what options change.
+#[derive(Clone, Debug)]
+pub struct Draft {
+    origin: String,
+    table: toml::Table,
+}
+
+impl Draft {
+    /// Reads a preset by its name, else a file.
+    ///
+    /// # Errors
+    /// If there is neither, or the file is not TOML.
+    pub fn open(name: &str) -> Result<Draft, ConfigError> {
+        if let Some((_, text)) = PRESETS.iter().find(|(preset, _)| *preset == name) {
+            return Draft::parse(format!("preset {name}"), text);
+        }
+        let path = Path::new(name);
+        if !path.exists() {
+            return Err(ConfigError::Unknown {
+                wanted: name.to_owned(),
+                presets: presets().map(str::to_owned).collect(),
+            });
+        }
+        let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.into(), source })?;
+        Draft::parse(path.display().to_string(), &text)
+    }
+
+    fn parse(origin: String, text: &str) -> Result<Draft, ConfigError> {
+        // Checked as written first: only then do messages have lines.
+        toml::from_str::<Config>(text)
+            .map_err(|e| ConfigError::Parse { origin: origin.clone(), message: with_suggestion(&e.to_string()) })?;
+        let table =
+            toml::from_str(text).map_err(|e| ConfigError::Parse { origin: origin.clone(), message: e.to_string() })?;
+        Ok(Draft { origin, table })
+    }
+
+    /// Sets `section.key` to a TOML value; what is not TOML is taken as a string.
+    ///
+    /// # Errors
+    /// If the path leads through something that is not a section.
+    pub fn set(&mut self, key: &str, value: &str) -> Result<(), ConfigError> {
+        let parsed = toml::from_str::<toml::Table>(&format!("value = {value}"))
+            .ok()
+            .and_then(|mut table| table.remove("value"))
+            .unwrap_or_else(|| toml::Value::String(value.to_owned()));
+        let mut names: Vec<&str> = key.split('.').collect();
+        let last = names.pop().unwrap_or_default();
+        let mut table = &mut self.table;
+        for name in names {
+            let entry = table.entry(name).or_insert_with(|| toml::Value::Table(toml::Table::new()));
+            table = entry.as_table_mut().ok_or_else(|| ConfigError::Parse {
+                origin: format!("--set {key}={value}"),
+                message: format!("{name} is a value, not a section"),
+            })?;
+        }
+        table.insert(last.to_owned(), parsed);
+        Ok(())
+    }
+
+    /// Changes the feedback rule; settings that belong to another rule are dropped.
+    ///
+    /// # Errors
+    /// As [`Draft::set`].
+    pub fn set_rule(&mut self, rule: &str) -> Result<(), ConfigError> {
+        let current = self.table.get("feedback").and_then(|f| f.get("rule")).and_then(toml::Value::as_str);
+        if current.unwrap_or("ldfa") != rule {
+            self.table.remove("feedback");
+            self.table.remove("feedback_optimizer");
+        }
+        self.set("feedback.rule", &format!("\"{rule}\""))
+    }
+
+    /// The configuration, checked.
+    ///
+    /// # Errors
+    /// If a key is unknown or missing, or a value out of range or of another type.
+    pub fn finish(self) -> Result<Config, ConfigError> {
+        let config: Config = self.table.try_into().map_err(|e: toml::de::Error| ConfigError::Parse {
+            origin: self.origin,
+            message: with_suggestion(&e.to_string()),
+        })?;
+        config.check()?;
+        Ok(config)
+    }
+}
+
+impl Config {
+    /// Reads the configuration that a run was made with.
+    ///
+    /// # Errors
+    /// If the file is missing or damaged.
+    pub fn load(path: &Path) -> Result<Config, ConfigError> {
+        let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.into(), source })?;
+        Draft::parse(path.display().to_string(), &text)?.finish()
+    }
+
+    fn check(&self) -> Result<(), ConfigError> {
+        let require = |key, value: u64, holds: bool, rule: String| {
+            if holds { Ok(()) } else { Err(ConfigError::Range { key, value: value.to_string(), rule }) }
+        };
+        let train = &self.train;
+        require("train.batch", train.batch.into(), train.batch >= 1, "must be at least 1".into())?;
+        require("train.epochs", train.epochs.into(), train.epochs >= 1, "must be at least 1".into())?;
+        require("train.seeds", train.seeds.into(), train.seeds >= 1, "must be at least 1".into())?;
+        require("train.max_steps", 0, train.max_steps != Some(0), "must be at least 1".into())?;
+        let last = u64::from(train.seed) + u64::from(train.seeds);
+        require("train.seed", train.seed.into(), last <= u64::from(u32::MAX), "seeds must fit 32 bits".into())?;
+        let replicas = self.feedback.rank_list().len().max(1) as u64 * u64::from(train.seeds);
+        let rule = format!("ranks x seeds may be at most {MAX_REPLICAS}; train the rest in a second run (train.seed)");
+        require("ranks x train.seeds", replicas, replicas <= MAX_REPLICAS as u64, rule)?;
+        let rotation = self.data.rotation;
+        if !(0.0..=180.0).contains(&rotation) {
+            let rule = "must lie between 0 and 180 degrees".into();
+            return Err(ConfigError::Range { key: "data.rotation", value: rotation.to_string(), rule });
+        }
+        Ok(())
+    }
+
+    /// The optimizer of P and Q.
+    pub fn feedback_optimizer(&self) -> OptimizerSpec {
+        self.feedback_optimizer.clone().unwrap_or_else(|| {
+            let mut optimizer = self.optimizer.clone();
+            if self.feedback.is_normative() {
+                optimizer.weight_decay = Some(0.0);
+            }
+            optimizer
+        })
+    }
+
+    /// The same run, said in full: inherited sections written out.
+    pub fn resolved(mut self) -> Config {
+        if self.feedback.rule == Rule::Ldfa {
+            self.feedback_optimizer = Some(self.feedback_optimizer());
+            self.feedback.init = Some(self.feedback.initialisation());
+            self.feedback.p = Some(self.feedback.p_rule());
+            self.feedback.q = Some(self.feedback.q_rule());
+        }
+        self
+    }
+
+    /// Rank and seed of every replica: all seeds of the first rank, then of the next.
+    pub fn replicas(&self) -> Vec<(Option<u32>, u32)> {
+        let ranks = self.feedback.rank_list();
+        let ranks: Vec<Option<u32>> = if ranks.is_empty() { vec![None] } else { ranks.into_iter().map(Some).collect() };
+        let seeds = self.train.seed..self.train.seed + self.train.seeds;
+        ranks.into_iter().flat_map(|rank| seeds.clone().map(move |seed| (rank, seed))).collect()
+    }
+
+    /// As TOML.
+    ///
+    /// # Errors
+    /// Never for a configuration that was read or checked.
+    pub fn to_toml(&self) -> Result<String, ConfigError> {
+        toml::to_string(self).map_err(|e| ConfigError::Parse { origin: "configuration".into(), message: e.to_string() })
+    }
+
+    /// SHA-256 over everything that determines the weights at a given step, the data included; hexadecimal.
+    ///
+    /// # Errors
+    /// Never for a configuration that was read or checked.
+    pub fn hash(&self, data_checksum: &str) -> Result<String, ConfigError> {
+        let mut determining = self.clone().resolved();
+        determining.train.max_steps = None;
+        let digest = Sha256::digest(format!("{}\n{data_checksum}", determining.to_toml()?));
+        Ok(digest.iter().map(|byte| format!("{byte:02x}")).collect())
+    }
+
+    /// A short name for folders: data and rule.
+    pub fn label(&self) -> String {
+        let rank = match &self.feedback.rank {
+            Some(Ranks::One(rank)) => format!("-r{rank}"),
+            _ => String::new(),
+        };
+        format!("{}-{}{rank}", self.data.name.rsplit(['/', '\\']).next().unwrap_or("run"), self.feedback.label())
+    }
+}

@@ -1,0 +1,538 @@
+//! A configured network on an executor: data uploaded, parameters initialised, ready to step.
+
+use chacha20::ChaCha8Rng;
+use chacha20::rand_core::{Rng, SeedableRng};
+
+use super::TrainError;
+use super::checkpoint::{Checkpoint, CheckpointError, Values};
+use super::config::Config;
+use super::weights::{self, NamedTensor};
+use crate::analysis::{Alignment, Matrices, alignment};
+use crate::data::{Dataset, Split};
+use crate::feedback::Pathway;
+use crate::gpu::{Context, DeviceChoice, Gpu, GpuError, LimitPolicy};
+use crate::model::{DataFeed, Feed, FeedSpec, Network, NetworkSpec, factorise, initialise};
+use crate::ops::{Augment, Dtype, Kind, Phase, StepState, Tensor};
+use crate::optim::{Horizon, OptimizerSpec, step_state};
+use crate::plan::{Executor, Options, Plan, Profile};
+use crate::reference::Reference;
+
+/// Images of an evaluation step, unless the test set is smaller. Large enough to fill a device.
+const EVALUATION_BATCH: u32 = 500;
+
+/// Most bytes of images in one tensor: half of the smallest binding that WebGPU guarantees.
+const SHARD_BYTES: u64 = 64 << 20;
+
+/// Loss, accuracy and count of the samples seen since the metrics were last cleared.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Metrics {
+    /// Mean loss.
+    pub loss: f64,
+    /// Fraction of correct answers.
+    pub accuracy: f64,
+    /// Samples.
+    pub samples: f64,
+}
+
+/// A network, its data and what runs it.
+pub struct Session {
+    /// The configuration in full.
+    pub config: Config,
+    /// Rank and seed of every replica.
+    pub replicas: Vec<(Option<u32>, u32)>,
+    /// The recorded network.
+    pub network: Network,
+    /// Length of the run.
+    pub horizon: Horizon,
+    /// What the plan runs on.
+    pub device: String,
+    /// Whether that is a CPU.
+    pub is_software: bool,
+    /// SHA-256 of configuration and data.
+    pub hash: String,
+    /// Things that the user should know before the run.
+    pub warnings: Vec<String>,
+    plan: Plan,
+    executor: Box<dyn Executor>,
+    optimizers: [OptimizerSpec; 2],
+    seeds: Vec<u32>,
+    train_images: u32,
+    test_images: u32,
+    evaluation_batch: u32,
+}
+
+/// The description of the network that a configuration and a data set make.
+///
+/// # Errors
+/// If the set has fewer images than a batch.
+pub fn network_spec(config: &Config, data: &Dataset) -> Result<NetworkSpec, TrainError> {
+    let images = |split: &Split| u32::try_from(split.len()).unwrap_or(u32::MAX);
+    let (train, test) = (images(&data.train), images(&data.test));
+    if train < config.train.batch || test == 0 {
+        return Err(TrainError::Batch(format!(
+            "{} has {train} images to train on and {test} to test on; train.batch = {} needs at least as many to \
+             train on, and one to test on",
+            data.name, config.train.batch
+        )));
+    }
+    let statistics = data.channel_statistics();
+    let (mut scale, mut shift) = ([0.0; 4], [0.0; 4]);
+    for (channel, (mean, std)) in statistics.mean.iter().zip(&statistics.std).enumerate().take(4) {
+        // A channel without any variation has nothing to be scaled by.
+        scale[channel] = if *std > 0.0 { 1.0 / std } else { 1.0 };
+        shift[channel] = -mean * scale[channel];
+    }
+    let section = &config.data;
+    let augment = Augment { flip: section.flip, rotation: section.rotation, padding: section.crop_padding };
+    let image = [data.shape.height, data.shape.width, data.shape.channels];
+    Ok(NetworkSpec {
+        layers: config.model.layers.clone(),
+        loss: config.model.loss,
+        feedback: config.feedback.clone(),
+        optimizer: config.optimizer.clone(),
+        feedback_optimizer: config.feedback_optimizer(),
+        batch: config.train.batch,
+        evaluation_batch: test.min(EVALUATION_BATCH),
+        ranks: config.replicas().into_iter().map(|(rank, _)| rank).collect(),
+        feed: FeedSpec::Data(DataFeed { image, train, test, scale, shift, augment, shard_bytes: SHARD_BYTES }),
+        classes: data.classes.len() as u32,
+    })
+}
+
+/// A plan and what runs it.
+pub struct Machine {
+    /// The plan.
+    pub plan: Plan,
+    /// What runs it.
+    pub executor: Box<dyn Executor>,
+    /// Whether that is a CPU.
+    pub is_software: bool,
+    /// What the user should know about the choice.
+    pub warning: Option<String>,
+}
+
+/// Plans a network for the chosen adapter; without any adapter, for the f64 reference.
+///
+/// # Errors
+/// If the adapter does not exist or fails, or a tensor does not fit it.
+pub fn machine(network: &Network, choice: &DeviceChoice, options: Options) -> Result<Machine, TrainError> {
+    let recording = network.recording.clone();
+    let opened = match choice {
+        DeviceChoice::Reference => None,
+        _ => match Context::open(choice, LimitPolicy::from_env()) {
+            Err(GpuError::NoAdapter) if *choice == DeviceChoice::Best => None,
+            opened => Some(opened?),
+        },
+    };
+    match opened {
+        Some(context) => {
+            let is_software = context.is_software();
+            let warning = is_software.then(|| {
+                format!(
+                    "{} is a software adapter: the CPU computes, correctly but far slower than a GPU (see \
+                     `ldfa-gpu devices`)",
+                    context.describe()
+                )
+            });
+            let plan = Plan::new(recording, &context.profile(), options)?;
+            let executor = Box::new(Gpu::new(context, plan.clone())?);
+            Ok(Machine { plan, executor, is_software, warning })
+        }
+        None => {
+            let plan = Plan::new(recording, &Profile::reference(), options)?;
+            let executor = Box::new(Reference::new(plan.clone()));
+            let warning = (*choice != DeviceChoice::Reference).then(|| {
+                format!("{}; meanwhile the f64 reference executor runs the plan, slowly", GpuError::NoAdapter)
+            });
+            Ok(Machine { plan, executor, is_software: true, warning })
+        }
+    }
+}
+
+impl Session {
+    /// Builds the network, uploads the data and initialises every replica.
+    ///
+    /// # Errors
+    /// If configuration, data or device do not allow it.
+    pub fn new(config: Config, data: &Dataset, choice: &DeviceChoice, options: Options) -> Result<Session, TrainError> {
+        let config = config.resolved();
+        let spec = network_spec(&config, data)?;
+        let network = Network::new(&spec)?;
+        let Machine { plan, executor, is_software, warning } = machine(&network, choice, options)?;
+        let mut warnings: Vec<String> = warning.into_iter().collect();
+        warnings.extend(rank_warning(&network, spec.classes));
+        let replicas = config.replicas();
+        let mut session = Session {
+            horizon: Horizon {
+                steps_per_epoch: data.train.len() as u32 / config.train.batch,
+                epochs: config.train.epochs,
+            },
+            hash: config.hash(&data.checksum)?,
+            seeds: replicas.iter().map(|(_, seed)| *seed).collect(),
+            device: executor.device(),
+            optimizers: [spec.optimizer.clone(), spec.feedback_optimizer.clone()],
+            train_images: data.train.len() as u32,
+            test_images: data.test.len() as u32,
+            evaluation_batch: spec.evaluation_batch,
+            replicas,
+            config,
+            network,
+            is_software,
+            warnings,
+            plan,
+            executor,
+        };
+        session.upload(data)?;
+        for (tensor, values) in initialise(&session.network, &session.config.feedback, &session.seeds)? {
+            session.executor.write(tensor, &values)?;
+        }
+        Ok(session)
+    }
+
+    /// The plan that runs.
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    /// What runs it.
+    pub fn executor(&mut self) -> &mut dyn Executor {
+        self.executor.as_mut()
+    }
+
+    fn upload(&mut self, data: &Dataset) -> Result<(), TrainError> {
+        let Feed::Data { train, test, .. } = &self.network.feed else { return Ok(()) };
+        for (split, tensors) in [(&data.train, train), (&data.test, test)] {
+            for shard in &tensors.shards {
+                let (first, rows) = (shard.first as usize, shard.images.rows() as usize);
+                let features = shard.images.cols() as usize;
+                self.executor.write_bytes(shard.images, &split.images[first * features..(first + rows) * features])?;
+                let classes: Vec<f64> = split.labels[first..first + rows].iter().map(|&c| f64::from(c)).collect();
+                self.executor.write(shard.classes, &classes)?;
+            }
+        }
+        let in_order: Vec<f64> = (0..self.test_images).map(f64::from).collect();
+        Ok(self.executor.write(test.permutation, &in_order)?)
+    }
+
+    /// Uploads the order in which every replica sees the training set in an epoch, a function of seed and epoch.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub fn shuffle(&mut self, epoch: u32) -> Result<(), TrainError> {
+        let Feed::Data { train, .. } = &self.network.feed else { return Ok(()) };
+        let permutation = train.permutation;
+        let orders: Vec<f64> =
+            self.seeds.iter().flat_map(|&seed| shuffled(self.train_images, seed, epoch)).map(f64::from).collect();
+        Ok(self.executor.write(permutation, &orders)?)
+    }
+
+    /// The state of a training step, counted from 0 over the whole run.
+    pub fn step_state(&self, step: u32) -> StepState {
+        let cursor = step % self.horizon.steps_per_epoch * self.config.train.batch;
+        let optimizers = [&self.optimizers[0], &self.optimizers[1]];
+        step_state(optimizers, self.horizon, &self.seeds, step, cursor, self.config.train.batch)
+    }
+
+    /// Runs training steps; the permutation of their epoch must be on the device.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub fn train(&mut self, steps: std::ops::Range<u32>) -> Result<(), TrainError> {
+        let states: Vec<StepState> = steps.map(|step| self.step_state(step)).collect();
+        Ok(self.executor.run(Phase::Train, &states)?)
+    }
+
+    /// Training steps worth handing over at once.
+    pub fn batch(&self) -> u32 {
+        self.executor.batch(Phase::Train) as u32
+    }
+
+    /// Clears the sums over training steps.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub fn clear_metrics(&mut self) -> Result<(), TrainError> {
+        let metrics = self.network.train_metrics;
+        Ok(self.executor.write(metrics, &vec![0.0; metrics.shape.elements()])?)
+    }
+
+    /// Means over the training steps since the metrics were cleared, one a replica.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub fn metrics(&mut self) -> Result<Vec<Metrics>, TrainError> {
+        let sums = self.executor.read(self.network.train_metrics)?;
+        Ok(means(&sums))
+    }
+
+    /// Replica and step of the first training loss that was not finite, if any.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub fn fault(&mut self) -> Result<Option<(usize, u32)>, TrainError> {
+        let faults = self.executor.read(self.network.fault)?;
+        let first = faults.iter().enumerate().filter(|(_, f)| **f > 0.0).min_by(|a, b| a.1.total_cmp(b.1));
+        Ok(first.map(|(replica, step)| (replica, *step as u32 - 1)))
+    }
+
+    /// The error that a fault amounts to: the replica's weights are those before the step, so the step is repeated
+    /// without its update and searched for the first non-finite value.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub fn explain_fault(&mut self, replica: usize, step: u32) -> Result<TrainError, TrainError> {
+        let mut place = "in the loss itself".to_owned();
+        self.executor.run(Phase::Diagnose, &[self.step_state(step)])?;
+        let weights = self.network.exchange.iter().map(|e| (format!("{} was", e.name), e.tensor));
+        let outputs = self.network.activations.iter().map(|(name, t)| (format!("the output of {name} is"), *t));
+        for (name, tensor) in weights.chain(outputs).collect::<Vec<_>>() {
+            let values = self.executor.read(tensor)?;
+            let size = tensor.shape.per_replica();
+            if !values[replica * size..(replica + 1) * size].iter().all(|v| v.is_finite()) {
+                place = format!("{name} the first value that is not finite");
+                break;
+            }
+        }
+        let epoch = step / self.horizon.steps_per_epoch + 1;
+        Ok(TrainError::NotFinite { replica, seed: self.seeds[replica], step: step + 1, epoch, place })
+    }
+
+    /// Loss and accuracy on the whole test set, one a replica.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub fn evaluate(&mut self) -> Result<Vec<Metrics>, TrainError> {
+        let (metrics, fault) = (self.network.test_metrics, self.network.test_fault);
+        self.executor.write(metrics, &vec![0.0; metrics.shape.elements()])?;
+        self.executor.write(fault, &vec![0.0; fault.shape.elements()])?;
+        let batch = self.evaluation_batch;
+        let states: Vec<StepState> = (0..self.test_images.div_ceil(batch))
+            .map(|index| StepState {
+                cursor: index * batch,
+                active_rows: batch.min(self.test_images - index * batch),
+                ..self.step_state(0)
+            })
+            .collect();
+        self.executor.run(Phase::Evaluate, &states)?;
+        let sums = self.executor.read(metrics)?;
+        Ok(means(&sums))
+    }
+
+    /// Sets P and Q of every factored layer to the truncated SVD of its weight.
+    ///
+    /// # Errors
+    /// If the device fails or a weight is not finite.
+    pub fn refactorise(&mut self) -> Result<(), TrainError> {
+        for dense in self.network.dense.clone() {
+            let Some(Pathway::Factored { p, q, .. }) = dense.pathway else { continue };
+            let weight = self.executor.read(dense.weight.value)?;
+            let (m, k) = (dense.weight.value.rows() as usize, dense.weight.value.cols() as usize);
+            let (mut all_p, mut all_q) = (Vec::new(), Vec::new());
+            for (own, &rank) in weight.chunks(m * k).zip(&dense.ranks) {
+                let (narrow_p, mut own_q) = factorise(own, m, k, rank as usize)?;
+                all_p.extend(crate::model::pad_columns(&narrow_p, m, rank as usize, p.cols() as usize));
+                own_q.resize(q.shape.per_replica(), 0.0);
+                all_q.extend(own_q);
+            }
+            self.executor.write(p, &all_p)?;
+            self.executor.write(q, &all_q)?;
+        }
+        Ok(())
+    }
+
+    /// Every feedback pathway of every replica against its weight, with the errors of the batch that `step` takes.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub fn alignment(&mut self, step: u32) -> Result<Vec<(usize, String, Alignment)>, TrainError> {
+        self.executor.run(Phase::Diagnose, &[self.step_state(step)])?;
+        let mut found = Vec::new();
+        for dense in self.network.dense.clone() {
+            let (p, q, random) = match dense.pathway {
+                Some(Pathway::Factored { p, q, .. }) => (Some(p), Some(q), None),
+                Some(Pathway::Random(random)) => (None, None, Some(random)),
+                Some(Pathway::Exact) | None => continue,
+            };
+            // Direct feedback has another width than the weight: there is nothing to compare it with.
+            if dense.source != dense.index && p.or(random).is_some_and(|t| t.rows() != dense.weight.value.rows()) {
+                continue;
+            }
+            let at = self.network.dense.iter().position(|d| d.index == dense.source).unwrap_or(0);
+            let delta = self.network.deltas[at];
+            let weight = self.executor.read(dense.weight.value)?;
+            let errors = self.executor.read(delta)?;
+            let mut read = |tensor: Option<Tensor>| tensor.map(|t| self.executor.read(t)).transpose();
+            let (p_all, q_all, random_all) = (read(p)?, read(q)?, read(random)?);
+            let width = delta.cols() as usize;
+            for replica in 0..self.seeds.len() {
+                let (own_p, feedback) = match (&p_all, &q_all, &random_all) {
+                    (Some(p_all), Some(q_all), _) => {
+                        let (p, q) = factors(&dense, replica, p_all, q_all);
+                        let product = product(&p, &q, dense.ranks[replica] as usize);
+                        (Some(p), product)
+                    }
+                    (_, _, Some(random)) => (None, part(random, replica, self.seeds.len()).to_vec()),
+                    _ => continue,
+                };
+                let matrices = Matrices {
+                    weight: part(&weight, replica, self.seeds.len()),
+                    feedback: &feedback,
+                    p: own_p.as_deref(),
+                    error: part(&errors, replica, self.seeds.len()),
+                    width,
+                };
+                found.push((replica, dense.name.clone(), alignment(&matrices)));
+            }
+        }
+        Ok(found)
+    }
+
+    /// Tensors that a checkpoint holds: all states but the data and gradients, which every step writes anew.
+    fn persistent(&self) -> Vec<(String, Tensor)> {
+        let tensors = self.plan.tensors().iter().filter(|t| t.kind == Kind::State);
+        tensors
+            .filter(|t| !t.name.starts_with("data.") && !t.name.starts_with("test.") && !t.name.ends_with(".gradients"))
+            .map(|t| (t.name.clone(), t.tensor))
+            .collect()
+    }
+
+    /// Everything that resuming needs but for the meta data.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub fn save(&mut self) -> Result<Vec<(String, Vec<usize>, Values)>, TrainError> {
+        let is_f64 = self.executor.is_f64();
+        let mut tensors = Vec::new();
+        for (name, tensor) in self.persistent() {
+            let values = self.executor.read(tensor)?;
+            let values = match tensor.dtype {
+                Dtype::F32 if is_f64 => Values::F64(values),
+                Dtype::F32 => Values::F32(values.into_iter().map(|v| v as f32).collect()),
+                Dtype::U32 | Dtype::U8 => Values::U32(values.into_iter().map(|v| v as u32).collect()),
+            };
+            let shape = tensor.shape;
+            tensors.push((name, vec![shape.replicas as usize, shape.rows as usize, shape.cols as usize], values));
+        }
+        Ok(tensors)
+    }
+
+    /// Takes over what [`Session::save`] gave.
+    ///
+    /// # Errors
+    /// If a tensor is missing or has another shape, or the device fails.
+    pub fn restore(&mut self, checkpoint: &Checkpoint, path: &std::path::Path) -> Result<(), TrainError> {
+        for (name, tensor) in self.persistent() {
+            let found = checkpoint.tensors.iter().find(|(n, _, _)| *n == name);
+            let values: Vec<f64> = match found {
+                Some((_, _, Values::F32(v))) => v.iter().map(|&v| f64::from(v)).collect(),
+                Some((_, _, Values::F64(v))) => v.clone(),
+                Some((_, _, Values::U32(v))) => v.iter().map(|&v| f64::from(v)).collect(),
+                None => Vec::new(),
+            };
+            if values.len() != tensor.shape.elements() {
+                let what = format!("has {} elements, {} are needed", values.len(), tensor.shape.elements());
+                return Err(CheckpointError::Tensor { path: path.to_owned(), tensor: name, what }.into());
+            }
+            self.executor.write(tensor, &values)?;
+        }
+        Ok(())
+    }
+
+    /// One replica's parameters by the names of files.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub fn weights(&mut self, replica: usize) -> Result<Vec<NamedTensor>, TrainError> {
+        Ok(weights::read(&self.network, self.executor.as_mut(), replica)?)
+    }
+
+    /// Starts every replica from the tensors of a file.
+    ///
+    /// # Errors
+    /// If the file cannot be read or does not fit the network.
+    pub fn load_weights(&mut self, path: &std::path::Path) -> Result<(), TrainError> {
+        let tensors: Vec<NamedTensor> = super::checkpoint::read_weights(path)?
+            .into_iter()
+            .map(|(name, shape, values)| NamedTensor {
+                name,
+                shape,
+                values: values.into_iter().map(f64::from).collect(),
+            })
+            .collect();
+        weights::write(&self.network, self.executor.as_mut(), &tensors)
+            .map_err(|source| TrainError::Weights { path: path.to_owned(), source })
+    }
+}
+
+/// Fewer ranks than classes: some classes' errors must share a direction.
+fn rank_warning(network: &Network, classes: u32) -> Option<String> {
+    let rank = network.dense.iter().flat_map(|d| d.ranks.iter().copied()).filter(|&r| r < classes).min()?;
+    Some(format!("rank {rank} is below the {classes} classes: errors of some classes cannot be told apart"))
+}
+
+fn means(sums: &[f64]) -> Vec<Metrics> {
+    sums.chunks(3)
+        .map(|sums| {
+            let count = sums[2].max(1.0);
+            Metrics { loss: sums[0] / count, accuracy: sums[1] / count, samples: sums[2] }
+        })
+        .collect()
+}
+
+fn part(values: &[f64], replica: usize, replicas: usize) -> &[f64] {
+    let size = values.len() / replicas;
+    &values[replica * size..(replica + 1) * size]
+}
+
+/// p (m x rank) and q (rank x k) of one replica, without the padding of smaller ranks.
+fn factors(dense: &crate::model::DenseLayer, replica: usize, p: &[f64], q: &[f64]) -> (Vec<f64>, Vec<f64>) {
+    let replicas = dense.ranks.len();
+    let (rank, widest) = (dense.ranks[replica] as usize, dense.ranks.iter().copied().max().unwrap_or(1) as usize);
+    let k = dense.weight.value.cols() as usize;
+    let narrow = part(p, replica, replicas).chunks(widest).flat_map(|row| &row[..rank]).copied().collect();
+    (narrow, part(q, replica, replicas)[..rank * k].to_vec())
+}
+
+/// p q, m x k.
+fn product(p: &[f64], q: &[f64], rank: usize) -> Vec<f64> {
+    let k = q.len() / rank;
+    p.chunks(rank)
+        .flat_map(|row| {
+            let mut sums = vec![0.0; k];
+            for (factor, line) in row.iter().zip(q.chunks(k)) {
+                sums.iter_mut().zip(line).for_each(|(sum, q)| *sum += factor * q);
+            }
+            sums
+        })
+        .collect()
+}
+
+/// 0..count in an order that depends on seed and epoch alone (Fisher and Yates).
+fn shuffled(count: u32, seed: u32, epoch: u32) -> Vec<u32> {
+    /// Keeps these generators apart from those of the initialisation.
+    const STREAM: u64 = 1 << 40;
+    let mut generator = ChaCha8Rng::seed_from_u64(u64::from(seed));
+    generator.set_stream(STREAM | u64::from(epoch));
+    let mut order: Vec<u32> = (0..count).collect();
+    for last in (1..order.len()).rev() {
+        let other = (u128::from(generator.next_u64()) * (last as u128 + 1)) >> 64;
+        order.swap(last, other as usize);
+    }
+    order
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_epoch_and_seed_has_an_order_of_its_own() {
+        let order = shuffled(1000, 3, 5);
+        let mut sorted = order.clone();
+        sorted.sort_unstable();
+        assert_eq!(sorted, (0..1000).collect::<Vec<_>>());
+        assert_eq!(order, shuffled(1000, 3, 5));
+        assert_ne!(order, shuffled(1000, 3, 6));
+        assert_ne!(order, shuffled(1000, 4, 5));
+    }
+}

@@ -1,0 +1,328 @@
+//! The end of a run: `summary.json`, and the table that is printed.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
+use serde::{Deserialize, Deserializer, Serialize};
+
+use super::files::{FileError, write_atomically};
+use super::metrics::{MetricsRow, Spread};
+
+/// A run in one file. A number that is not finite is stored as `null`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Summary {
+    /// The feedback rule.
+    pub rule: String,
+    /// The preset, or the name of the configuration file.
+    pub preset: String,
+    /// The device that trained.
+    pub adapter: String,
+    /// Version of the program.
+    pub version: String,
+    /// SHA-256 of the resolved configuration, in hexadecimal.
+    pub config_hash: String,
+    /// Training steps completed.
+    pub steps: u64,
+    /// Epochs completed.
+    pub epochs: u32,
+    /// Time that all replicas together took, stops in between not counted.
+    pub seconds: f64,
+    /// Trainable forward parameters of one network.
+    pub parameters: u64,
+    /// Floating point operations of one training step of one network, by what they are for.
+    pub flops_per_step: BTreeMap<String, u64>,
+    /// Each network, by replica index.
+    pub replicas: Vec<ReplicaSummary>,
+    /// Means over the seeds, by rank.
+    pub by_rank: Vec<RankSummary>,
+}
+
+/// What became of one network. Accuracies are shares, 0 to 1.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ReplicaSummary {
+    /// Index among the networks trained side by side.
+    pub replica: u32,
+    /// Its seed.
+    pub seed: u32,
+    /// Rank of its feedback; none for rules without one.
+    pub rank: Option<u32>,
+    /// Epochs completed.
+    pub last_epoch: u32,
+    /// Mean training loss of the last epoch.
+    #[serde(deserialize_with = "number_or_null")]
+    pub last_train_loss: f64,
+    /// Test loss after the last epoch.
+    #[serde(deserialize_with = "number_or_null")]
+    pub last_test_loss: f64,
+    /// Test accuracy after the last epoch.
+    #[serde(deserialize_with = "number_or_null")]
+    pub last_test_accuracy: f64,
+    /// Greatest test accuracy of any epoch. Chosen on the test set, so it flatters; report the last one.
+    #[serde(deserialize_with = "number_or_null")]
+    pub best_test_accuracy: f64,
+    /// The first epoch that reached it.
+    pub best_epoch: u32,
+}
+
+/// The networks of one rank, which differ in their seeds. Accuracies are shares, 0 to 1.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RankSummary {
+    /// Rank of the feedback; none for rules without one.
+    pub rank: Option<u32>,
+    /// Number of seeds.
+    pub n: u32,
+    /// Mean test accuracy after the last epoch.
+    #[serde(deserialize_with = "number_or_null")]
+    pub mean_last: f64,
+    /// Its sample standard deviation; none for one seed.
+    pub std_last: Option<f64>,
+    /// Mean over the seeds of the best test accuracy.
+    #[serde(deserialize_with = "number_or_null")]
+    pub mean_best: f64,
+    /// Its sample standard deviation; none for one seed.
+    pub std_best: Option<f64>,
+}
+
+/// JSON knows no NaN and no infinity.
+fn number_or_null<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
+    Ok(Option::deserialize(deserializer)?.unwrap_or(f64::NAN))
+}
+
+/// A summary that cannot be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum SummaryError {
+    /// The system refused.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// Not a summary.
+    #[error("{}: {source}; `ldfa-gpu train --resume` on its run writes it anew", path.display())]
+    Content {
+        /// The file.
+        path: PathBuf,
+        /// The place and what is wrong there.
+        source: serde_json::Error,
+    },
+}
+
+impl Summary {
+    /// Writes the summary as indented JSON.
+    ///
+    /// # Errors
+    /// [`SummaryError::File`] when the disk refuses; what was there before is untouched.
+    pub fn write(&self, path: &Path) -> Result<(), SummaryError> {
+        Ok(write_atomically(path, |file| Ok(serde_json::to_writer_pretty(file, self)?))?)
+    }
+
+    /// Reads a summary back.
+    ///
+    /// # Errors
+    /// [`SummaryError`] naming the line that is not as it should be.
+    pub fn read(path: &Path) -> Result<Summary, SummaryError> {
+        let bytes = fs::read(path).map_err(FileError::at(path, "read"))?;
+        serde_json::from_slice(&bytes).map_err(|source| SummaryError::Content { path: path.to_owned(), source })
+    }
+}
+
+/// What became of each network, from the rows of `metrics.csv` in any order.
+pub fn replicas(rows: &[MetricsRow]) -> Vec<ReplicaSummary> {
+    let mut by_replica: BTreeMap<u32, Vec<&MetricsRow>> = BTreeMap::new();
+    for row in rows {
+        by_replica.entry(row.replica).or_default().push(row);
+    }
+    by_replica.into_values().filter_map(replica).collect()
+}
+
+fn replica(mut rows: Vec<&MetricsRow>) -> Option<ReplicaSummary> {
+    rows.sort_by_key(|row| row.epoch);
+    let last = rows.last()?;
+    // `max_by` keeps the last of equals, and the first epoch to reach the best is wanted.
+    let best = rows.iter().rev().max_by(|a, b| a.test_accuracy.total_cmp(&b.test_accuracy))?;
+    Some(ReplicaSummary {
+        replica: last.replica,
+        seed: last.seed,
+        rank: last.rank,
+        last_epoch: last.epoch,
+        last_train_loss: last.train_loss,
+        last_test_loss: last.test_loss,
+        last_test_accuracy: last.test_accuracy,
+        best_test_accuracy: best.test_accuracy,
+        best_epoch: best.epoch,
+    })
+}
+
+/// Mean and spread over the seeds of each rank, in ascending order.
+pub fn by_rank(replicas: &[ReplicaSummary]) -> Vec<RankSummary> {
+    let mut groups: BTreeMap<Option<u32>, Vec<&ReplicaSummary>> = BTreeMap::new();
+    for replica in replicas {
+        groups.entry(replica.rank).or_default().push(replica);
+    }
+    let summary = |(rank, group): (Option<u32>, Vec<&ReplicaSummary>)| {
+        let spread = |measure: fn(&ReplicaSummary) -> f64| {
+            Spread::of(&group.iter().map(|replica| measure(replica)).collect::<Vec<_>>())
+        };
+        let (last, best) = (spread(|replica| replica.last_test_accuracy), spread(|replica| replica.best_test_accuracy));
+        let (mean_last, std_last, mean_best, std_best) = (last.mean, last.std, best.mean, best.std);
+        RankSummary { rank, n: group.len() as u32, mean_last, std_last, mean_best, std_best }
+    };
+    groups.into_iter().map(summary).collect()
+}
+
+/// The table at the end of one or several runs: a line for each run and rank, its time on the run's first line.
+pub fn table(summaries: &[Summary]) -> String {
+    let mut table = Table::new();
+    table.load_style(presets::UTF8_FULL_CONDENSED).set_content_arrangement(ContentArrangement::Disabled);
+    table.set_header(["rule", "rank", "seeds", "test accuracy, last epoch", "best epoch", "time"]);
+    for summary in summaries {
+        for (index, group) in summary.by_rank.iter().enumerate() {
+            let seconds = format!("{:.1} s", summary.seconds);
+            table.add_row([
+                if index == 0 { summary.rule.clone() } else { String::new() },
+                group.rank.map_or("-".to_owned(), |rank| rank.to_string()),
+                group.n.to_string(),
+                percent(group.mean_last, group.std_last),
+                percent(group.mean_best, group.std_best),
+                if index == 0 { seconds } else { String::new() },
+            ]);
+        }
+    }
+    table.column_iter_mut().skip(1).for_each(|column| column.set_cell_alignment(CellAlignment::Right));
+    table.to_string()
+}
+
+/// A share in percent, with its standard deviation over seeds if there is one.
+pub(crate) fn percent(mean: f64, std: Option<f64>) -> String {
+    match std {
+        Some(std) => format!("{:.2} ± {:.2} %", 100.0 * mean, 100.0 * std),
+        None => format!("{:.2} %", 100.0 * mean),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(replica: u32, rank: Option<u32>, epoch: u32, test_accuracy: f64) -> MetricsRow {
+        MetricsRow {
+            epoch,
+            step: 10 * epoch,
+            replica,
+            seed: 100 + replica,
+            rank,
+            train_loss: 1.0 / f64::from(epoch),
+            train_accuracy: 0.5,
+            test_loss: 0.25,
+            test_accuracy,
+            seconds: 1.0,
+        }
+    }
+
+    /// Two seeds at rank 4, two at rank 10; the rows shuffled.
+    fn rows() -> Vec<MetricsRow> {
+        vec![
+            row(3, Some(10), 2, 0.75),
+            row(0, Some(4), 1, 0.5),
+            row(1, Some(4), 2, 0.75),
+            row(1, Some(4), 1, 0.75),
+            row(0, Some(4), 2, 0.25),
+            row(2, Some(10), 1, 0.5),
+            row(2, Some(10), 2, 1.0),
+            row(3, Some(10), 1, 1.0),
+        ]
+    }
+
+    fn summary() -> Summary {
+        let replicas = replicas(&rows());
+        Summary {
+            rule: "normative".to_owned(),
+            preset: "digits".to_owned(),
+            adapter: "llvmpipe".to_owned(),
+            version: "0.1.0".to_owned(),
+            config_hash: "ab".to_owned(),
+            steps: 20,
+            epochs: 2,
+            seconds: 12.34,
+            parameters: 42_000,
+            flops_per_step: [("forward".to_owned(), 100), ("transport".to_owned(), 50)].into(),
+            by_rank: by_rank(&replicas),
+            replicas,
+        }
+    }
+
+    #[test]
+    fn last_and_best_of_each_replica() {
+        let replicas = replicas(&rows());
+        let facts: Vec<_> = replicas
+            .iter()
+            .map(|r| (r.replica, r.seed, r.last_test_accuracy, r.best_test_accuracy, r.best_epoch, r.last_train_loss))
+            .collect();
+        assert_eq!(
+            facts,
+            [
+                (0, 100, 0.25, 0.5, 1, 0.5),
+                (1, 101, 0.75, 0.75, 1, 0.5),
+                (2, 102, 1.0, 1.0, 2, 0.5),
+                (3, 103, 0.75, 1.0, 1, 0.5)
+            ]
+        );
+    }
+
+    #[test]
+    fn statistics_by_hand() {
+        let groups = by_rank(&replicas(&rows()));
+        assert_eq!(groups.iter().map(|group| (group.rank, group.n)).collect::<Vec<_>>(), [(Some(4), 2), (Some(10), 2)]);
+        // Rank 4: last 0.25 and 0.75, so mean 0.5 and deviations 0.25 each: sqrt(2 * 0.0625 / 1).
+        assert_eq!((groups[0].mean_last, groups[0].std_last), (0.5, Some(0.125f64.sqrt())));
+        assert_eq!((groups[0].mean_best, groups[0].std_best), (0.625, Some(0.03125f64.sqrt())));
+        // Rank 10: last 1 and 0.75; best 1 and 1.
+        assert_eq!((groups[1].mean_last, groups[1].std_last), (0.875, Some(0.03125f64.sqrt())));
+        assert_eq!((groups[1].mean_best, groups[1].std_best), (1.0, Some(0.0)));
+        let single = by_rank(&replicas(&[row(0, None, 1, 0.5)]));
+        assert_eq!((single[0].rank, single[0].n, single[0].std_last), (None, 1, None));
+        assert!(by_rank(&[]).is_empty());
+    }
+
+    #[test]
+    fn json_reads_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("summary.json");
+        let mut written = summary();
+        written.write(&path).unwrap();
+        let text = fs::read_to_string(&path).unwrap();
+        assert!(text.contains("\"flops_per_step\"") && text.contains("\"mean_last\": 0.5"), "{text}");
+        assert_eq!(Summary::read(&path).unwrap(), written);
+        written.replicas[0].last_train_loss = f64::NAN;
+        written.by_rank[0].std_last = None;
+        written.write(&path).unwrap();
+        let read = Summary::read(&path).unwrap();
+        assert!(read.replicas[0].last_train_loss.is_nan() && read.by_rank[0].std_last.is_none());
+    }
+
+    #[test]
+    fn a_broken_file_is_named_with_its_line() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("summary.json");
+        fs::write(&path, "{\n  \"rule\": 3\n}").unwrap();
+        let error = Summary::read(&path).unwrap_err().to_string();
+        assert!(error.contains("summary.json") && error.contains("line 2"), "{error}");
+        assert!(matches!(Summary::read(folder.path()).unwrap_err(), SummaryError::File(_)));
+    }
+
+    #[test]
+    fn the_table_has_a_line_for_each_rank() {
+        let mut other = summary();
+        other.rule = "backprop".to_owned();
+        other.by_rank = vec![RankSummary { rank: None, n: 1, std_last: None, ..other.by_rank[1].clone() }];
+        let table = table(&[other, summary()]);
+        let expected = "\
+┌───────────┬──────┬───────┬───────────────────────────┬─────────────────┬────────┐
+│ rule      ┆ rank ┆ seeds ┆ test accuracy, last epoch ┆      best epoch ┆   time │
+╞═══════════╪══════╪═══════╪═══════════════════════════╪═════════════════╪════════╡
+│ backprop  ┆    - ┆     1 ┆                   87.50 % ┆ 100.00 ± 0.00 % ┆ 12.3 s │
+│ normative ┆    4 ┆     2 ┆           50.00 ± 35.36 % ┆ 62.50 ± 17.68 % ┆ 12.3 s │
+│           ┆   10 ┆     2 ┆           87.50 ± 17.68 % ┆ 100.00 ± 0.00 % ┆        │
+└───────────┴──────┴───────┴───────────────────────────┴─────────────────┴────────┘";
+        assert_eq!(table, expected, "\n{table}");
+    }
+}

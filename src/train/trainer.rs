@@ -1,0 +1,362 @@
+//! The loop over epochs and what it leaves in the run directory.
+
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use super::TrainError;
+use super::checkpoint::{Best, Checkpoint, CheckpointMeta};
+use super::curves::{Curve, draw_curves};
+use super::metrics::{AlignmentRow, Log, MetricsRow};
+use super::progress::{EpochReport, Progress};
+use super::run_dir::RunDir;
+use super::session::Session;
+use super::summary::{self, Summary};
+use crate::feedback::PRule;
+use crate::ops::{Phase, Role};
+
+/// Longest time that a kill can cost; epochs end with a checkpoint anyway.
+const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(120);
+
+/// Growth of ||P P^T - I|| from one epoch to the next that counts as drifting, past the norm of I itself.
+const DRIFT: f64 = 1.5;
+
+/// How a run ended.
+#[derive(Clone, Debug)]
+pub enum Outcome {
+    /// All steps are done.
+    Finished(Box<Summary>),
+    /// Asked to stop; a checkpoint of that step is saved.
+    Stopped {
+        /// Steps done.
+        step: u32,
+    },
+}
+
+/// A training in its run directory.
+pub struct Trainer<'a> {
+    session: Session,
+    run: RunDir,
+    preset: String,
+    stop: &'a AtomicBool,
+    progress: Progress,
+    metrics: Log<MetricsRow>,
+    alignments: Log<AlignmentRow>,
+    rows: Vec<MetricsRow>,
+    step: u32,
+    /// Time spent before this process took over.
+    seconds_before: f64,
+    started: Instant,
+    saved: Instant,
+    drift: Vec<(String, f64)>,
+}
+
+impl<'a> Trainer<'a> {
+    /// A run from its beginning; writes the resolved configuration.
+    ///
+    /// # Errors
+    /// If the directory cannot be written.
+    pub fn start(session: Session, run: RunDir, preset: &str, stop: &'a AtomicBool) -> Result<Trainer<'a>, TrainError> {
+        let text = session.config.to_toml()?;
+        super::files::write_atomically(&run.config(), |file| std::io::Write::write_all(file, text.as_bytes()))?;
+        let metrics = Log::create(&run.metrics())?;
+        let alignments = Log::create(&run.alignment())?;
+        Ok(Trainer::assemble(session, run, preset, stop, metrics, alignments))
+    }
+
+    /// A run from its last checkpoint, or from its beginning if it was stopped before the first.
+    ///
+    /// # Errors
+    /// If the checkpoint is damaged or belongs to another configuration, or the directory cannot be written.
+    pub fn resume(
+        mut session: Session,
+        run: RunDir,
+        preset: &str,
+        stop: &'a AtomicBool,
+    ) -> Result<Trainer<'a>, TrainError> {
+        let path = run.last_checkpoint();
+        let checkpoint = match Checkpoint::load(&path) {
+            Ok(checkpoint) => Some(checkpoint),
+            Err(error) if error.is_not_found() => None,
+            Err(error) => return Err(error.into()),
+        };
+        if let Some(checkpoint) = &checkpoint {
+            checkpoint.check_config(&path, &session.hash)?;
+            session.restore(checkpoint, &path)?;
+        }
+        let (step, seconds) = checkpoint.map_or((0, 0.0), |c| (c.meta.step as u32, c.meta.seconds));
+        let metrics = Log::resume(&run.metrics(), step)?;
+        let alignments = Log::resume(&run.alignment(), step)?;
+        let rows = Log::<MetricsRow>::read(&run.metrics())?;
+        let mut trainer = Trainer::assemble(session, run, preset, stop, metrics, alignments);
+        trainer.progress = trainer.progress.resumed_at(u64::from(step));
+        trainer.step = step;
+        trainer.seconds_before = seconds;
+        trainer.rows = rows;
+        Ok(trainer)
+    }
+
+    fn assemble(
+        session: Session,
+        run: RunDir,
+        preset: &str,
+        stop: &'a AtomicBool,
+        metrics: Log<MetricsRow>,
+        alignments: Log<AlignmentRow>,
+    ) -> Trainer<'a> {
+        let train = &session.config.train;
+        let images = u64::from(train.batch) * session.replicas.len() as u64;
+        Trainer {
+            progress: Progress::new(u64::from(last_step(&session)), images, train.epochs),
+            session,
+            run,
+            preset: preset.to_owned(),
+            stop,
+            metrics,
+            alignments,
+            rows: Vec::new(),
+            step: 0,
+            seconds_before: 0.0,
+            started: Instant::now(),
+            saved: Instant::now(),
+            drift: Vec::new(),
+        }
+    }
+
+    /// The run directory.
+    pub fn path(&self) -> &Path {
+        self.run.path()
+    }
+
+    /// Trains to the end, or until `stop` is set.
+    ///
+    /// # Errors
+    /// If the device or a file fails, or a loss is not finite; the last good checkpoint stays.
+    pub fn run(mut self) -> Result<Outcome, TrainError> {
+        for warning in self.session.warnings.clone() {
+            self.progress.warn(&warning);
+        }
+        let last = last_step(&self.session);
+        let per_epoch = self.session.horizon.steps_per_epoch;
+        while self.step < last {
+            let epoch = self.step / per_epoch;
+            self.session.shuffle(epoch)?;
+            if self.step.is_multiple_of(per_epoch) {
+                self.session.clear_metrics()?;
+            }
+            let (from, began) = (self.step, Instant::now());
+            let end = last.min((epoch + 1) * per_epoch);
+            if !self.train_until(end)? {
+                self.check_fault()?;
+                self.save(false)?;
+                self.progress.finish();
+                return Ok(Outcome::Stopped { step: self.step });
+            }
+            // Reading waits for the device, so that the time is the computation's.
+            self.check_fault()?;
+            let rate = f64::from((self.step - from) * self.session.config.train.batch)
+                * self.session.replicas.len() as f64
+                / began.elapsed().as_secs_f64();
+            self.close_epoch(rate)?;
+        }
+        self.finish()
+    }
+
+    /// Steps up to `end`; false if asked to stop before.
+    fn train_until(&mut self, end: u32) -> Result<bool, TrainError> {
+        let every = self.session.config.feedback.refactorise_every;
+        while self.step < end {
+            if self.stop.load(Ordering::Relaxed) {
+                return Ok(false);
+            }
+            let boundary = every.map_or(end, |every| (self.step / every + 1) * every);
+            let next = end.min(boundary).min(self.step + self.session.batch());
+            self.session.train(self.step..next)?;
+            self.step = next;
+            if every.is_some_and(|every| self.step.is_multiple_of(every)) {
+                self.session.refactorise()?;
+            }
+            if self.progress.wants_update() {
+                self.check_fault()?;
+                let metrics = self.session.metrics()?;
+                let mean = |pick: fn(&super::session::Metrics) -> f64| {
+                    metrics.iter().map(pick).sum::<f64>() / metrics.len() as f64
+                };
+                self.progress.update(u64::from(self.step), mean(|m| m.loss), mean(|m| m.accuracy));
+            }
+            if self.saved.elapsed() > CHECKPOINT_INTERVAL {
+                self.check_fault()?;
+                self.save(false)?;
+            }
+        }
+        Ok(true)
+    }
+
+    /// Ends the run if a loss was not finite, before anything of it is saved.
+    fn check_fault(&mut self) -> Result<(), TrainError> {
+        match self.session.fault()? {
+            None => Ok(()),
+            Some((replica, step)) => Err(self.session.explain_fault(replica, step)?),
+        }
+    }
+
+    /// Metrics, alignment and a checkpoint at the end of an epoch (or of the run within one).
+    fn close_epoch(&mut self, images_per_second: f64) -> Result<(), TrainError> {
+        let train = self.session.metrics()?;
+        let test = self.session.evaluate()?;
+        let epoch = self.step.div_ceil(self.session.horizon.steps_per_epoch);
+        let seconds = self.seconds();
+        let rows: Vec<MetricsRow> = self
+            .session
+            .replicas
+            .iter()
+            .enumerate()
+            .map(|(replica, &(rank, seed))| MetricsRow {
+                epoch,
+                step: self.step,
+                replica: replica as u32,
+                seed,
+                rank,
+                train_loss: train[replica].loss,
+                train_accuracy: train[replica].accuracy,
+                test_loss: test[replica].loss,
+                test_accuracy: test[replica].accuracy,
+                seconds,
+            })
+            .collect();
+        self.metrics.append(&rows)?;
+        let is_best = mean_accuracy(&rows) > self.best_mean();
+        self.rows.extend(rows.iter().cloned());
+        self.log_alignment(epoch)?;
+        self.save(is_best)?;
+        let rate = self.session.step_state(self.step.saturating_sub(1)).replicas[0].rate[0];
+        self.progress.epoch_done(&EpochReport::of(&rows, self.session.config.train.epochs, images_per_second, rate));
+        Ok(())
+    }
+
+    /// The best mean test accuracy of an earlier epoch.
+    fn best_mean(&self) -> f64 {
+        let steps = self.rows.chunk_by(|a, b| a.step == b.step);
+        steps.map(mean_accuracy).fold(f64::NEG_INFINITY, f64::max)
+    }
+
+    fn log_alignment(&mut self, epoch: u32) -> Result<(), TrainError> {
+        let found = self.session.alignment(self.step.saturating_sub(1))?;
+        let rows: Vec<AlignmentRow> = found
+            .into_iter()
+            .map(|(replica, layer, alignment)| {
+                let (rank, seed) = self.session.replicas[replica];
+                AlignmentRow {
+                    epoch,
+                    step: self.step,
+                    replica: replica as u32,
+                    seed,
+                    rank,
+                    layer,
+                    angle_degrees: Some(alignment.angle_degrees),
+                    norm_ratio: Some(alignment.norm_ratio),
+                    captured_energy: alignment.captured_energy,
+                    orthonormality_error: alignment.orthonormality_error,
+                }
+            })
+            .collect();
+        self.alignments.append(&rows)?;
+        self.warn_of_drift(&rows);
+        Ok(())
+    }
+
+    /// The Oja rule keeps the rows of P orthonormal; if they move away from it, its learning rate is too high.
+    fn warn_of_drift(&mut self, rows: &[AlignmentRow]) {
+        if self.session.config.feedback.p_rule() != PRule::Oja {
+            return;
+        }
+        for row in rows {
+            let (Some(error), rank) = (row.orthonormality_error, f64::from(row.rank.unwrap_or(1))) else { continue };
+            let name = format!("replica {} {}", row.replica, row.layer);
+            match self.drift.iter_mut().find(|(known, _)| *known == name) {
+                Some((_, before)) => {
+                    if error > DRIFT * *before && error > rank.sqrt() {
+                        self.progress.warn(&format!(
+                            "P of {name} drifts from orthonormal: |PP^T - I| went from {before:.2} to {error:.2}; lower \
+                             feedback_optimizer.lr"
+                        ));
+                    }
+                    *before = error;
+                }
+                None => self.drift.push((name, error)),
+            }
+        }
+    }
+
+    fn seconds(&self) -> f64 {
+        self.seconds_before + self.started.elapsed().as_secs_f64()
+    }
+
+    fn save(&mut self, is_best: bool) -> Result<(), TrainError> {
+        let replicas = summary::replicas(&self.rows);
+        let best = replicas.iter().map(|r| Best { accuracy: r.best_test_accuracy, epoch: r.best_epoch }).collect();
+        let checkpoint = Checkpoint {
+            meta: CheckpointMeta {
+                program_version: env!("CARGO_PKG_VERSION").into(),
+                config_hash: self.session.hash.clone(),
+                step: u64::from(self.step),
+                epoch: self.step / self.session.horizon.steps_per_epoch,
+                best,
+                seconds: self.seconds(),
+            },
+            tensors: self.session.save()?,
+        };
+        if is_best {
+            checkpoint.save(&self.run.best_checkpoint())?;
+        }
+        checkpoint.save(&self.run.last_checkpoint())?;
+        self.saved = Instant::now();
+        Ok(())
+    }
+
+    fn finish(self) -> Result<Outcome, TrainError> {
+        let seconds = self.seconds();
+        let Trainer { session, run, preset, rows, step, progress, .. } = self;
+        progress.finish();
+        let plan = session.plan();
+        let roles = [
+            Role::Data,
+            Role::Forward,
+            Role::Loss,
+            Role::Transport,
+            Role::Derivative,
+            Role::WeightGradient,
+            Role::Feedback,
+            Role::Update,
+        ];
+        let replicas = summary::replicas(&rows);
+        let flops = |role: Role| plan.cost(Phase::Train, Some(role)).flops / u64::from(plan.replicas());
+        let summary = Summary {
+            rule: session.config.feedback.label(),
+            preset,
+            adapter: session.device.clone(),
+            version: env!("CARGO_PKG_VERSION").into(),
+            config_hash: session.hash.clone(),
+            steps: u64::from(step),
+            epochs: step / session.horizon.steps_per_epoch,
+            seconds,
+            parameters: session.network.parameters(),
+            flops_per_step: roles.into_iter().map(|role| (role.name().replace('-', "_"), flops(role))).collect(),
+            by_rank: summary::by_rank(&replicas),
+            replicas,
+        };
+        summary.write(&run.summary())?;
+        draw_curves(&run.curves(), &session.config.label(), &Curve::from_metrics(&summary.rule, &rows))?;
+        Ok(Outcome::Finished(Box::new(summary)))
+    }
+}
+
+fn mean_accuracy(rows: &[MetricsRow]) -> f64 {
+    rows.iter().map(|row| row.test_accuracy).sum::<f64>() / rows.len().max(1) as f64
+}
+
+/// Steps of the whole run.
+fn last_step(session: &Session) -> u32 {
+    let all = session.horizon.steps_per_epoch.saturating_mul(session.horizon.epochs);
+    session.config.train.max_steps.map_or(all, |most| most.min(all))
+}

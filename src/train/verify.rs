@@ -1,0 +1,118 @@
+//! One training step, operation by operation, against the f64 reference.
+
+use super::TrainError;
+use super::session::Session;
+use crate::ops::{Access, Op, Phase, Tensor};
+use crate::plan::{ExecuteError, Plan};
+use crate::reference::{Reference, ReferenceError};
+
+/// An output of one operation, compared.
+#[derive(Clone, Debug)]
+pub struct Finding {
+    /// The operation.
+    pub op: &'static str,
+    /// The kernel that computed it.
+    pub variant: String,
+    /// The output.
+    pub tensor: String,
+    /// ||found - expected|| / ||expected||; infinite if a value is not a number.
+    pub error: f64,
+    /// Largest error that rounding explains.
+    pub allowed: f64,
+}
+
+impl Finding {
+    /// Whether rounding explains the error.
+    pub fn holds(&self) -> bool {
+        self.error <= self.allowed
+    }
+}
+
+/// Unit roundoff of f32.
+const UNIT: f64 = 1.0 / (1u64 << 24) as f64;
+
+/// What rounding can amount to, relative to the norm of the result: a sum of n products carries at most n roundings,
+/// and grows far slower in practice; the rest of an operation adds a few tens (exponentials, roots, quotients).
+fn allowance(op: &Op) -> f64 {
+    let terms = match op {
+        Op::Gemm(gemm) => gemm.inner(),
+        Op::Transport(transport) => transport.delta.cols() + transport.p.cols(),
+        Op::ColumnSum(sum) => sum.x.rows(),
+        Op::Moments(moments) => moments.x.rows(),
+        Op::NormaliseGradients(gradients) => gradients.x.rows(),
+        Op::Tally(tally) => tally.losses.rows(),
+        // The function that erf is approximated by is itself off by 1.5e-7; rotated pixels move by their angle's error.
+        Op::Activate(_) | Op::Gate(_) | Op::Gather(_) => 100,
+        _ => 0,
+    };
+    UNIT * (64.0 + f64::from(terms))
+}
+
+/// Runs the step that follows the session's start and judges every operation on the device's own inputs.
+///
+/// The session's plan must not share memory between tensors.
+///
+/// # Errors
+/// If the device fails.
+pub fn verify(session: &mut Session) -> Result<Vec<Finding>, TrainError> {
+    session.shuffle(0)?;
+    let plan: Plan = session.plan().clone();
+    let step = session.step_state(0);
+    let mut reference = Reference::new(plan.clone());
+    let tensors: Vec<Tensor> = plan.tensors().iter().map(|t| t.tensor).collect();
+    // States first: the step changes some of them in place.
+    for &tensor in &tensors {
+        if plan.placement(tensor).is_some() {
+            let values = session.executor().read(tensor)?;
+            reference.set(tensor, &values).map_err(failed)?;
+        }
+    }
+    session.executor().run(Phase::Train, std::slice::from_ref(&step))?;
+    let mut findings = Vec::new();
+    for node in plan.nodes(Phase::Train) {
+        let op = &node.entry.op;
+        reference.execute(op, &step).map_err(failed)?;
+        for operand in op.operands().iter().filter(|o| o.access != Access::Read) {
+            let expected = reference.get(operand.tensor).map_err(failed)?;
+            let found = session.executor().read(operand.tensor)?;
+            findings.push(Finding {
+                op: op.name(),
+                variant: node.variant.to_string(),
+                tensor: plan.info(operand.tensor).name.clone(),
+                error: relative_error(&found, &expected),
+                allowed: allowance(op),
+            });
+            // What follows is judged on what the device computed.
+            if found.iter().all(|v| v.is_finite()) {
+                reference.set(operand.tensor, &found).map_err(failed)?;
+            }
+        }
+    }
+    Ok(findings)
+}
+
+fn failed(error: ReferenceError) -> TrainError {
+    ExecuteError::from(error).into()
+}
+
+fn relative_error(found: &[f64], expected: &[f64]) -> f64 {
+    let difference = found.iter().zip(expected).map(|(a, b)| (a - b).powi(2)).sum::<f64>().sqrt();
+    let scale = expected.iter().map(|b| b * b).sum::<f64>().sqrt();
+    let error = if scale > 0.0 { difference / scale } else { difference };
+    if error.is_nan() { f64::INFINITY } else { error }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::relative_error;
+
+    #[test]
+    fn the_comparison_notices_what_it_should() {
+        let expected = [1.0, -2.0, 2.0];
+        assert_eq!(relative_error(&expected, &expected), 0.0);
+        assert!((relative_error(&[1.0, -2.0, 2.3], &expected) - 0.1).abs() < 1e-12);
+        assert_eq!(relative_error(&[0.0; 3], &expected), 1.0);
+        assert_eq!(relative_error(&[1.0, f64::NAN, 2.0], &expected), f64::INFINITY);
+        assert_eq!(relative_error(&[0.5, 0.0], &[0.0, 0.0]), 0.5, "absolute where nothing is expected");
+    }
+}
