@@ -1,0 +1,34 @@
+# The commands of this repository. `make demo` and `make test` are all that a newcomer needs.
+
+DEMO := target/demo
+LDFA := target/release/ldfa-gpu
+
+.PHONY: demo test test-webgpu bench lint driver build
+
+## Train digits by backpropagation and by two rules of rank 10, three seeds each, and draw them side by side.
+demo: driver build
+	rm -rf $(DEMO)
+	$(LDFA) train digits --rule backprop --out $(DEMO)/backprop
+	$(LDFA) train digits --p normative --q normative --rank 10 --out $(DEMO)/normative
+	$(LDFA) train digits --p oja --q hebbian --rank 10 --out $(DEMO)/local
+	$(LDFA) report $(DEMO)/backprop $(DEMO)/normative $(DEMO)/local -o $(DEMO)/demo.png --title "Digits, 64-128-128-128-10, three seeds"
+
+## All tests, then those that touch a device again under the limits that WebGPU guarantees everywhere.
+test: driver
+	cargo test --release --locked
+	LDFA_LIMITS=webgpu cargo test --release --locked --test golden --test kernels --test step --test training
+
+## Kernels by shape, as ratios within one run.
+bench: driver
+	cargo bench --locked
+
+lint:
+	cargo fmt --check
+	cargo clippy --release --locked --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --release --locked --no-deps
+
+build:
+	cargo build --release --locked
+
+driver:
+	@sh scripts/vulkan-driver.sh

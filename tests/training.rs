@@ -1,0 +1,179 @@
+//! Whole runs of the program on the embedded digits: accuracy by rule, determinism, stopping and resuming.
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use safetensors::SafeTensors;
+use tempfile::TempDir;
+
+fn program() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ldfa-gpu"));
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+fn finish(child: Child) -> Output {
+    let output = child.wait_with_output().unwrap();
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    assert!(output.status.success(), "{}\n{}", text(&output.stdout), text(&output.stderr));
+    output
+}
+
+/// Trains digits into a folder.
+fn train(out: &Path, arguments: &[&str]) -> PathBuf {
+    finish(program().args(["train", "digits", "--out"]).arg(out).args(arguments).spawn().unwrap());
+    out.to_owned()
+}
+
+fn resume(run: &Path) {
+    finish(program().args(["train", "--resume"]).arg(run).spawn().unwrap());
+}
+
+/// The weights of one replica as `export` writes them: name, shape and bytes of every tensor.
+fn weights(run: &Path, replica: usize) -> Vec<(String, Vec<usize>, Vec<u8>)> {
+    let file = run.join(format!("exported-{replica}.safetensors"));
+    let replica = replica.to_string();
+    finish(program().arg("export").arg(run).args(["--replica", &replica, "-o"]).arg(&file).spawn().unwrap());
+    let bytes = std::fs::read(&file).unwrap();
+    let tensors = SafeTensors::deserialize(&bytes).unwrap();
+    let mut list: Vec<_> =
+        tensors.iter().map(|(name, view)| (name.to_owned(), view.shape().to_vec(), view.data().to_vec())).collect();
+    list.sort();
+    assert!(list.len() >= 8, "four layers with weight and bias");
+    list
+}
+
+/// Mean last test accuracy of a run in percent.
+fn accuracy(run: &Path) -> f64 {
+    let summary: serde_json::Value = serde_json::from_slice(&std::fs::read(run.join("summary.json")).unwrap()).unwrap();
+    let ranks = summary["by_rank"].as_array().unwrap();
+    assert_eq!((ranks.len(), &ranks[0]["n"]), (1, &serde_json::json!(3)), "one rank, three seeds");
+    100.0 * ranks[0]["mean_last"].as_f64().unwrap()
+}
+
+#[test]
+fn every_rule_reaches_its_accuracy_on_digits() {
+    let folder = TempDir::new().unwrap();
+    let run = |name: &str, arguments: &[&str]| accuracy(&train(&folder.path().join(name), arguments));
+    let backprop = run("backprop", &["--rule", "backprop"]);
+    let normative = run("normative", &["--p", "normative", "--q", "normative", "--rank", "10"]);
+    let local = run("local", &["--p", "oja", "--q", "hebbian", "--rank", "10"]);
+    let fixed = run("fixed", &["--p", "fixed", "--q", "fixed", "--rank", "4"]);
+    println!("backprop {backprop:.2}, normative {normative:.2}, local {local:.2}, fixed r=4 {fixed:.2}");
+    assert!(backprop >= 97.0, "backprop {backprop}");
+    assert!(normative >= backprop - 1.0, "normative {normative}, backprop {backprop}");
+    assert!(local >= backprop - 2.0, "local {local}, backprop {backprop}");
+    assert!(fixed <= backprop - 3.0, "fixed P and Q of rank 4 must fail: {fixed}, backprop {backprop}");
+}
+
+#[test]
+fn the_same_seed_gives_the_same_bits() {
+    let folder = TempDir::new().unwrap();
+    let run = |name| train(&folder.path().join(name), &["--epochs", "2", "--seeds", "1"]);
+    let (first, second) = (run("first"), run("second"));
+    assert_eq!(weights(&first, 0), weights(&second, 0));
+    let other = train(&folder.path().join("other"), &["--epochs", "2", "--seeds", "1", "--set", "train.seed=1"]);
+    assert_ne!(weights(&first, 0), weights(&other, 0), "another seed must give other weights");
+}
+
+/// 15 networks at once: ranks 4, 7 and 10, five seeds each. Replica 5 (rank index) + 2 (seed) against itself alone.
+#[test]
+fn a_replica_among_fifteen_is_bitwise_the_replica_alone() {
+    let folder = TempDir::new().unwrap();
+    let short = ["--epochs", "1", "--max-steps", "20"];
+    let together =
+        train(&folder.path().join("together"), &[&["--rank", "4,7,10", "--seeds", "5"], &short[..]].concat());
+    for (rank_index, rank, seed) in [(0, "4", 0), (1, "7", 2), (2, "10", 4)] {
+        let seed_setting = format!("train.seed={seed}");
+        let alone = ["--rank", rank, "--seeds", "1", "--set", &seed_setting];
+        let alone = train(&folder.path().join(format!("alone-{rank}")), &[&alone[..], &short[..]].concat());
+        assert_eq!(weights(&together, rank_index * 5 + seed), weights(&alone, 0), "rank {rank}, seed {seed}");
+    }
+}
+
+#[test]
+fn stopped_within_an_epoch_and_resumed_is_bitwise_uninterrupted() {
+    let folder = TempDir::new().unwrap();
+    let arguments = ["--p", "normative", "--q", "normative", "--epochs", "2", "--seeds", "2"];
+    let refactorise = ["--set", "feedback.refactorise_every=22"];
+    let all = [&arguments[..], &refactorise[..]].concat();
+    let whole = train(&folder.path().join("whole"), &all);
+    let parts = train(&folder.path().join("parts"), &[&all[..], &["--max-steps", "30"]].concat());
+    resume(&parts);
+    for replica in 0..2 {
+        assert_eq!(weights(&whole, replica), weights(&parts, replica));
+    }
+    let losses = |run: &Path| {
+        let text = std::fs::read_to_string(run.join("metrics.csv")).unwrap();
+        let last = text.lines().rev().take(2).map(|line| line.split(',').take(9).collect::<Vec<_>>().join(","));
+        last.collect::<Vec<_>>()
+    };
+    assert_eq!(losses(&whole), losses(&parts), "the metrics of the last epoch count the steps before the stop too");
+}
+
+/// Waits for a file to appear, so that the process has work behind and before it.
+fn wait_for(path: &Path, child: &mut Child) {
+    let deadline = Instant::now() + Duration::from_secs(120);
+    while !path.exists() {
+        assert!(Instant::now() < deadline, "{} never appeared", path.display());
+        assert!(child.try_wait().unwrap().is_none(), "the run ended too early to be interrupted");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+#[test]
+fn killed_and_resumed_is_bitwise_uninterrupted() {
+    let folder = TempDir::new().unwrap();
+    let arguments = ["--epochs", "6", "--seeds", "2"];
+    let whole = train(&folder.path().join("whole"), &arguments);
+    let killed = folder.path().join("killed");
+    for attempt in 0..3 {
+        let mut command = program();
+        if attempt == 0 {
+            command.args(["train", "digits", "--out"]).arg(&killed).args(arguments);
+        } else {
+            command.args(["train", "--resume"]).arg(&killed);
+        }
+        let mut child = command.spawn().unwrap();
+        wait_for(&killed.join("checkpoints/last.safetensors"), &mut child);
+        std::thread::sleep(Duration::from_millis(120 * attempt + 60));
+        // SIGKILL: nothing of the program runs any more.
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+    resume(&killed);
+    for replica in 0..2 {
+        assert_eq!(weights(&whole, replica), weights(&killed, replica));
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn ctrl_c_saves_and_says_how_to_resume() {
+    let folder = TempDir::new().unwrap();
+    let arguments = ["--epochs", "8", "--seeds", "1"];
+    let whole = train(&folder.path().join("whole"), &arguments);
+    let stopped = folder.path().join("stopped");
+    let mut child = program().args(["train", "digits", "--out"]).arg(&stopped).args(arguments).spawn().unwrap();
+    wait_for(&stopped.join("checkpoints/last.safetensors"), &mut child);
+    let interrupt = Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+    assert!(interrupt.success());
+    let output = child.wait_with_output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(output.status.code(), Some(130), "{text}");
+    assert!(text.contains("--resume") && text.contains(&stopped.display().to_string()), "{text}");
+    resume(&stopped);
+    assert_eq!(weights(&whole, 0), weights(&stopped, 0));
+}
+
+#[test]
+fn weights_leave_and_come_back() {
+    let folder = TempDir::new().unwrap();
+    let first = train(&folder.path().join("first"), &["--epochs", "1", "--seeds", "1"]);
+    let exported = weights(&first, 0);
+    let file = first.join("exported-0.safetensors");
+    let still = ["--epochs", "1", "--max-steps", "1", "--seeds", "1", "--set", "optimizer.lr=0", "--init"];
+    let second = train(&folder.path().join("second"), &[&still[..], &[file.to_str().unwrap()]].concat());
+    assert_eq!(exported, weights(&second, 0), "a step of length zero changes nothing");
+}
