@@ -2,6 +2,8 @@
 
 DEMO := target/demo
 LDFA := target/release/ldfa-gpu
+# Mesa complains on standard error where no session has set one.
+export XDG_RUNTIME_DIR ?= /tmp
 
 .PHONY: demo test test-webgpu bench lint driver build
 

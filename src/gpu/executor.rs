@@ -69,7 +69,17 @@ impl Gpu {
             .map(|node| (node.entry.op.clone(), lower(&node.entry.op, node.variant)))
             .collect();
         let keys = kernels.iter().map(|(_, kernel)| kernel.key.clone()).collect();
+        let began = std::time::Instant::now();
         let pipelines = shaders::build(&context, &step_layout, keys)?;
+        tracing::debug!(
+            adapter = context.describe(),
+            buffers = plan.buffers().len(),
+            bytes = plan.buffers().iter().sum::<u64>(),
+            operations = kernels.len(),
+            pipelines = pipelines.len(),
+            compiled_in = ?began.elapsed(),
+            "program built"
+        );
         let mut binder = Binder { context: &context, plan: &plan, buffers: &buffers, pipelines: &pipelines };
         let mut dispatches = binder.bind(&kernels)?.into_iter();
         let phases = Phase::ALL.map(|phase| dispatches.by_ref().take(plan.nodes(phase).len()).collect());

@@ -1,14 +1,13 @@
 //! Fusion: operations that follow a product without another reader in between move into its epilogue.
 
 use super::Profile;
-use super::select::TRANSPORT_MAX_RANK;
+use super::select::fuses_transport;
 use crate::ops::{Entry, Epilogue, Op, Phase, Recording, Role, Tensor, Transport};
 
 /// Rewrites a phase.
 pub(super) fn fuse(recording: &mut Recording, phase: Phase, profile: &Profile) {
-    let _ = profile;
     fuse_epilogues(recording, phase);
-    fuse_transports(recording, phase);
+    fuse_transports(recording, phase, profile);
 }
 
 /// How many operations of the phase read a tensor, plus one if the host does.
@@ -54,11 +53,12 @@ fn epilogue_after(entries: &[Entry], kept: &[Tensor], at: usize) -> Option<(usiz
 }
 
 /// `y = delta p` directly followed by `y q`: the fused bottleneck.
-fn fuse_transports(recording: &mut Recording, phase: Phase) {
+fn fuse_transports(recording: &mut Recording, phase: Phase, profile: &Profile) {
     let mut entries = recording.entries(phase).to_vec();
     let mut at = 0;
     while at + 1 < entries.len() {
-        if let Some(transport) = transport_at(&entries[at], &entries[at + 1]) {
+        let transport = transport_at(&entries[at], &entries[at + 1]);
+        if let Some(transport) = transport.filter(|t| fuses_transport(t.p.cols(), profile)) {
             entries[at].op = transport.into();
             entries.remove(at + 1);
         }
@@ -77,9 +77,8 @@ fn transport_at(project: &Entry, mix: &Entry) -> Option<Transport> {
         && first.epilogue == Epilogue::default()
         && second.a == first.out
         && second.epilogue.bias.is_none()
-        && second.epilogue.addend.is_none()
-        && first.out.cols() <= TRANSPORT_MAX_RANK;
-    fits.then(|| Transport {
+        && second.epilogue.addend.is_none();
+    fits.then_some(Transport {
         delta: first.a,
         p: first.b,
         q: second.b,

@@ -51,6 +51,14 @@ pub(crate) const TRANSPORT_ROWS: u32 = 16;
 /// Largest rank whose squeezed rows fit in the shared memory of every adapter (16 KiB).
 pub(crate) const TRANSPORT_MAX_RANK: u32 = 128;
 
+/// Whether a transport of this rank is worth one fused kernel.
+///
+/// On a GPU the fused kernel saves y's way through memory. On a software adapter, where shared memory is a detour and
+/// lanes along the rank are few, two products were 2 to 4 times as fast (docs/measurements.md).
+pub(super) fn fuses_transport(rank: u32, profile: &Profile) -> bool {
+    !profile.software && rank <= TRANSPORT_MAX_RANK
+}
+
 /// Every kernel that can compute the operation on such an adapter; the tests run them all.
 pub fn candidates(op: &Op, profile: &Profile) -> Vec<Variant> {
     let _ = profile;
