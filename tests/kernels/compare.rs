@@ -11,10 +11,10 @@ pub(crate) fn roundings(count: f64) -> f64 {
 /// Allowance for sums of so many terms.
 ///
 /// Of terms with mixed signs the k-th partial sum has the size of sqrt(k) terms, and its rounding error epsilon times
-/// that. The errors add in quadrature to epsilon n / sqrt(2), which is epsilon sqrt(n / 2) of a sum of the size of
-/// sqrt(n) terms. (Where the terms have a mean, sums and errors grow alike, to epsilon sqrt(n / 3).) Twice that.
+/// that at most. The errors add in quadrature to epsilon n / sqrt(2), which is epsilon sqrt(n / 2) of a sum of the size
+/// of sqrt(n) terms. (Where the terms have a mean, sums and errors grow alike, to epsilon sqrt(n / 3).)
 pub(crate) fn sums(terms: u32) -> f64 {
-    2.0 * EPSILON * f64::from(terms).sqrt()
+    EPSILON * f64::from(terms).sqrt()
 }
 
 /// `||found - expected|| / ||expected||`; infinite if a value is not finite, an element is missing, or something was

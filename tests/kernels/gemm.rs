@@ -79,8 +79,10 @@ fn product(scene: &mut Scene, [rows, inner, cols]: [u32; 3], transposes: [bool; 
         gate: parts.gate.map(|f| (f, saved(scene, f))),
     };
     let out = scene.output(rows, cols);
-    // Keeps results where activations bend, whatever the length of the sums.
-    let alpha = if scene.draw(2) == 0 { 1.0 } else { -0.7 / f64::from(inner).sqrt() };
+    // Keeps results where activations bend, whatever the length of the sums. Far to the left gelu is small, and its
+    // error is not: there the relative norm says nothing, so the products are turned to the right.
+    let sign = if parts.activation == GELU { 1.0 } else { -1.0 };
+    let alpha = if scene.draw(2) == 0 { 1.0 } else { sign * 0.7 / f64::from(inner).sqrt() };
     let [transpose_a, transpose_b] = transposes;
     // Factor, addend, bias and gate: six roundings at most; gelu's erf is good to 1.5e-7, two and a half more, and
     // exp to a few.
@@ -109,16 +111,19 @@ fn products_of_every_shape_in_every_transposition() {
 #[test]
 fn every_epilogue_in_every_transposition() {
     let mut report = Report::default();
-    for replicas in [1, 3] {
-        let mut scene = Scene::new(replicas);
-        for (index, parts) in EPILOGUES.into_iter().enumerate() {
-            for (turn, transposes) in TRANSPOSES.into_iter().enumerate() {
-                // Narrow, medium and wide products use different pipelines on a software adapter.
-                let shape = [[33, 65, 17], [9, 31, 63], [17, 7, 129]][(index + turn + replicas as usize) % 3];
-                product(&mut scene, shape, transposes, parts);
-            }
+    let replicas = 3;
+    let mut scene = Scene::new(replicas);
+    for (index, parts) in EPILOGUES.into_iter().enumerate() {
+        for (turn, transposes) in TRANSPOSES.into_iter().enumerate() {
+            // Wider products use other pipelines on a software adapter, which take long to build.
+            let shape = match index + 4 * turn {
+                14 | 19 | 24 | 29 => [17, 7, 129],
+                3 | 6 | 13 | 18 | 23 => [9, 31, 63],
+                _ => [33, 65, 17],
+            };
+            product(&mut scene, shape, transposes, parts);
         }
-        scene.verify(&mut report, &[step(replicas, 0, 0, 1)]);
     }
+    scene.verify(&mut report, &[step(replicas, 0, 0, 1)]);
     report.finish("epilogues");
 }

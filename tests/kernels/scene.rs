@@ -148,11 +148,6 @@ impl Scene {
         self.allocate([rows, cols], Layout::Shared, None, |r, i, j| asymmetric(noise([i, j, r, key]), r, i, j))
     }
 
-    /// Positive floats, shared or not.
-    pub(crate) fn positive(&mut self, rows: u32, cols: u32) -> Tensor {
-        self.filled(rows, cols, |x, r, i, j| 0.05 + asymmetric(x, r, i, j).abs())
-    }
-
     /// Poison, to be overwritten.
     pub(crate) fn output(&mut self, rows: u32, cols: u32) -> Tensor {
         let layout = self.own_layout();
