@@ -1,0 +1,94 @@
+//! Batches from the bytes of a data set.
+
+use ldfa_gpu::ops::*;
+
+use crate::compare::{Report, roundings};
+use crate::scene::{Scene, step};
+
+/// Height, width, channels; most have rows of bytes that end within a word.
+const IMAGES: [[u32; 3]; 9] =
+    [[1, 1, 1], [3, 5, 1], [2, 2, 3], [5, 3, 2], [3, 3, 4], [7, 1, 1], [1, 9, 3], [28, 28, 1], [9, 11, 3]];
+
+const AUGMENTS: [Augment; 7] = [
+    Augment { flip: false, rotation: 0.0, padding: 0 },
+    Augment { flip: true, rotation: 0.0, padding: 0 },
+    Augment { flip: false, rotation: 0.0, padding: 2 },
+    Augment { flip: true, rotation: 0.0, padding: 1 },
+    Augment { flip: false, rotation: 15.0, padding: 0 },
+    Augment { flip: true, rotation: 180.0, padding: 0 },
+    Augment { flip: true, rotation: 30.0, padding: 3 },
+];
+
+/// One operation a shard; the set has as many images as the shards together.
+fn batch(scene: &mut Scene, image: [u32; 3], augment: Augment, rows: u32, shards: &[u32], shared: bool) {
+    let total: u32 = shards.iter().sum();
+    let features = image.iter().product();
+    let permutation = if shared {
+        scene.shared_words(1, total, |_, i| (7 * i + 3) % total)
+    } else {
+        scene.words(1, total, |_, r, i| (i * 7 + r * 5 + 1) % total)
+    };
+    let out = scene.output(rows, features);
+    let labels = scene.words(rows, 1, |_, _, _| 0xDEAD_BEEF);
+    let mut first = 0;
+    for &count in shards {
+        let images = scene.bytes(count, features);
+        let classes = scene.shared_words(count, 1, |bits, i| bits % 1000 + i);
+        let op = Gather {
+            images,
+            classes,
+            permutation,
+            out,
+            labels,
+            first,
+            image,
+            scale: [1.0 / 255.0, 2.0 / 255.0, 0.01, 0.003],
+            shift: [-0.13, 0.5, 0.0, 0.25],
+            augment,
+        };
+        first += count;
+        let extent = f64::from(image[0].max(image[1]));
+        // Coordinates are sums of three products of the extent's size, and neighbouring random pixels differ by about
+        // their own size; sine and cosine are good to a few roundings, better than the 1e-6 they are promised to.
+        let turned = if augment.rotation > 0.0 { roundings(4.0 + 2.0 * extent) } else { 0.0 };
+        scene.push(op, |operand| if operand == "labels" { 0.0 } else { roundings(4.0) + turned });
+    }
+}
+
+#[test]
+fn batches_of_every_image_size_with_every_change() {
+    let mut report = Report::default();
+    for (replicas, rows, active, cursor) in [(1, 5, 5, 0), (3, 17, 11, 6), (3, 65, 64, 1)] {
+        let mut scene = Scene::new(replicas);
+        for (at, image) in IMAGES.into_iter().enumerate() {
+            for (turn, augment) in AUGMENTS.into_iter().enumerate() {
+                // The order of the images must be a permutation: no multiple of seven in total.
+                let shards: &[u32] = [&[71][..], &[1, 40, 30], &[33, 4, 2, 1, 31]][(at + turn) % 3];
+                batch(&mut scene, image, augment, rows, shards, turn % 3 == 0);
+            }
+        }
+        scene.verify(&mut report, &[step(replicas, 9, cursor, active)]);
+    }
+    report.finish("batches");
+}
+
+/// Other steps and seeds change images otherwise.
+#[test]
+fn changes_follow_the_step() {
+    let mut report = Report::default();
+    for number in [0, 1, 1_000_000] {
+        let mut scene = Scene::new(3);
+        batch(&mut scene, [6, 5, 3], AUGMENTS[6], 40, &[71], false);
+        scene.verify(&mut report, &[step(3, number, 20, 40)]);
+    }
+    report.finish("changes by step");
+}
+
+#[test]
+fn a_batch_without_active_rows_is_absent() {
+    let mut report = Report::default();
+    let mut scene = Scene::new(2);
+    batch(&mut scene, [3, 5, 1], AUGMENTS[0], 9, &[40, 31], false);
+    scene.verify(&mut report, &[step(2, 0, 71, 0)]);
+    report.finish("absent batch");
+}

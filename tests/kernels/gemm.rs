@@ -1,0 +1,129 @@
+//! Matrix products: all transpositions, all epilogues.
+
+use ldfa_gpu::ops::*;
+
+use crate::compare::{Report, roundings, sums};
+use crate::scene::{Scene, asymmetric, step};
+
+/// Rows, inner, columns.
+const SHAPES: [[u32; 3]; 18] = [
+    [1, 1, 1],
+    [1, 257, 1],
+    [257, 1, 1],
+    [1, 1, 257],
+    [7, 1, 3],
+    [2, 3, 7],
+    [3, 17, 63],
+    [17, 257, 2],
+    [33, 65, 17],
+    [8, 16, 32],
+    [64, 64, 64],
+    [128, 16, 128],
+    [63, 127, 65],
+    [65, 129, 127],
+    [129, 33, 257],
+    [257, 63, 129],
+    [9, 31, 33],
+    [65, 7, 1],
+];
+
+/// Which parts of an epilogue are present.
+#[derive(Clone, Copy, Debug, Default)]
+struct Parts {
+    addend: bool,
+    bias: bool,
+    clamp: bool,
+    activation: Option<Activation>,
+    gate: Option<Activation>,
+}
+
+const NONE: Parts = Parts { addend: false, bias: false, clamp: false, activation: None, gate: None };
+const RELU: Option<Activation> = Some(Activation::Relu);
+const GELU: Option<Activation> = Some(Activation::Gelu);
+
+/// Each part alone, the combinations that networks use, and all at once.
+const EPILOGUES: [Parts; 15] = [
+    NONE,
+    Parts { addend: true, ..NONE },
+    Parts { bias: true, ..NONE },
+    Parts { clamp: true, ..NONE },
+    Parts { activation: RELU, ..NONE },
+    Parts { activation: GELU, ..NONE },
+    Parts { gate: RELU, ..NONE },
+    Parts { gate: GELU, ..NONE },
+    Parts { addend: true, bias: true, ..NONE },
+    Parts { bias: true, activation: RELU, ..NONE },
+    Parts { bias: true, activation: GELU, ..NONE },
+    Parts { clamp: true, gate: RELU, ..NONE },
+    Parts { clamp: true, gate: GELU, ..NONE },
+    Parts { bias: true, clamp: true, activation: GELU, gate: RELU, ..NONE },
+    Parts { addend: true, bias: true, clamp: true, activation: RELU, gate: GELU },
+];
+
+/// Adds a product with data of its own.
+fn product(scene: &mut Scene, [rows, inner, cols]: [u32; 3], transposes: [bool; 2], parts: Parts) {
+    let turn = |transposed: bool, a: u32, b: u32| if transposed { (b, a) } else { (a, b) };
+    let (a_rows, a_cols) = turn(transposes[0], rows, inner);
+    let (b_rows, b_cols) = turn(transposes[1], inner, cols);
+    let (a, b) = (scene.any(a_rows, a_cols), scene.any(b_rows, b_cols));
+    let saved = |scene: &mut Scene, f: Activation| match f {
+        // Half of what relu saves is zero, where the derivative is defined to be zero too.
+        Activation::Relu => scene.filled(rows, cols, |x, r, i, j| (asymmetric(x, r, i, j) - 0.3).max(0.0)),
+        Activation::Gelu => scene.any(rows, cols),
+    };
+    let epilogue = Epilogue {
+        addend: parts.addend.then(|| (scene.any(rows, cols), -0.625)),
+        bias: parts.bias.then(|| scene.any(1, cols)),
+        clamp: parts.clamp.then_some(0.8),
+        activation: parts.activation,
+        gate: parts.gate.map(|f| (f, saved(scene, f))),
+    };
+    let out = scene.output(rows, cols);
+    // Keeps results where activations bend, whatever the length of the sums. Far to the left gelu is small, and its
+    // error is not: there the relative norm says nothing, so the products are turned to the right.
+    let sign = if parts.activation == GELU { 1.0 } else { -1.0 };
+    let alpha = if scene.draw(2) == 0 { 1.0 } else { sign * 0.7 / f64::from(inner).sqrt() };
+    let [transpose_a, transpose_b] = transposes;
+    // Factor, addend, bias and gate: six roundings at most; gelu's erf is good to 1.5e-7, two and a half more, and
+    // exp to a few.
+    let gelus = f64::from(u8::from(parts.activation == GELU) + u8::from(parts.gate == GELU));
+    let allowed = sums(inner) + roundings(6.0 + 6.0 * gelus);
+    scene.push(Gemm { a, b, out, transpose_a, transpose_b, alpha, epilogue }, |_| allowed);
+}
+
+const TRANSPOSES: [[bool; 2]; 4] = [[false, false], [false, true], [true, false], [true, true]];
+
+#[test]
+fn products_of_every_shape_in_every_transposition() {
+    let mut report = Report::default();
+    for replicas in [1, 3] {
+        let mut scene = Scene::new(replicas);
+        for transposes in TRANSPOSES {
+            for shape in SHAPES {
+                product(&mut scene, shape, transposes, NONE);
+            }
+        }
+        scene.verify(&mut report, &[step(replicas, 0, 0, 1)]);
+    }
+    report.finish("products");
+}
+
+#[test]
+fn every_epilogue_in_every_transposition() {
+    let mut report = Report::default();
+    let replicas = 3;
+    let mut scene = Scene::new(replicas);
+    for (index, parts) in EPILOGUES.into_iter().enumerate() {
+        for (turn, transposes) in TRANSPOSES.into_iter().enumerate() {
+            // Wider products use other pipelines on a software adapter, which take long to build.
+            let shape = match index + 4 * turn {
+                14 | 19 | 24 | 29 => [17, 7, 129],
+                3 | 6 | 13 | 18 | 23 => [9, 31, 63],
+                _ => [33, 65, 17],
+            };
+            product(&mut scene, shape, transposes, parts);
+        }
+    }
+    scene.verify(&mut report, &[step(replicas, 0, 0, 1)]);
+    report.finish("epilogues");
+}

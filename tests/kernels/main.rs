@@ -1,0 +1,13 @@
+//! Every operation, every kernel variant, forced, against the f64 reference.
+
+mod columns;
+mod compare;
+mod elementwise;
+mod gather;
+mod gemm;
+mod loss;
+mod normalise;
+mod optimize;
+mod replicas;
+mod scene;
+mod transport;

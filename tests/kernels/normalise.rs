@@ -1,0 +1,112 @@
+//! Batch norm and the scaled errors of the Oja rule.
+
+use ldfa_gpu::ops::*;
+
+use crate::compare::{Report, roundings, sums};
+use crate::scene::{SIZES, Scene, asymmetric, step};
+
+/// Means of any sign, then positive variances; shared by all replicas or not.
+fn moments(scene: &mut Scene, cols: u32) -> Tensor {
+    scene.filled(2, cols, |x, r, i, j| {
+        let value = asymmetric(x, r, i, j);
+        if i == 0 { 0.4 * value } else { 0.2 + value.abs() }
+    })
+}
+
+fn shapes() -> Vec<(u32, u32)> {
+    let pair = |(at, rows): (usize, u32)| [SIZES[(3 * at + 2) % 11], SIZES[(7 * at + 5) % 11], 1].map(|c| (rows, c));
+    SIZES.into_iter().enumerate().flat_map(pair).collect()
+}
+
+#[test]
+fn batch_norm_forward_and_backward() {
+    let mut report = Report::default();
+    for replicas in [1, 3] {
+        let mut scene = Scene::new(replicas);
+        for (rows, cols) in shapes() {
+            let epsilon = [1e-5, 0.1][scene.draw(2) as usize];
+            let x = scene.own(rows, cols);
+            let of_x = moments(&mut scene, cols);
+            let (gamma, beta, out) = (scene.any(1, cols), scene.any(1, cols), scene.output(rows, cols));
+            scene.push(Normalise { x, moments: of_x, gamma, beta, out, epsilon }, |_| roundings(8.0));
+
+            let error = scene.own(rows, cols);
+            let (grad_gamma, grad_beta) = (scene.output(1, cols), scene.output(1, cols));
+            let op = NormaliseGradients { error, x, moments: of_x, grad_gamma, grad_beta, epsilon };
+            scene.push(op, |_| 2.0 * sums(rows) + roundings(8.0));
+
+            let (grad_gamma, grad_beta) = (scene.any(1, cols), scene.any(1, cols));
+            let out = scene.output(rows, cols);
+            let op = NormaliseBackward { error, x, moments: of_x, gamma, grad_gamma, grad_beta, out, epsilon };
+            scene.push(op, |_| roundings(12.0));
+        }
+        scene.verify(&mut report, &[step(replicas, 0, 0, 1)]);
+    }
+    report.finish("batch norm");
+}
+
+#[test]
+fn standardised_errors() {
+    let mut report = Report::default();
+    for replicas in [1, 3] {
+        let mut scene = Scene::new(replicas);
+        for (rows, cols) in shapes().into_iter().chain([(2, 513), (5, 300)]) {
+            // The largest variance in any place, past the first 256 columns too.
+            let largest = scene.draw(cols);
+            let of_x = scene.filled(2, cols, |x, r, i, j| match i {
+                0 => 0.3 * x,
+                _ if j == (largest + r) % cols => 9.0 + x,
+                _ => x * x,
+            });
+            let (x, out) = (scene.own(rows, cols), scene.output(rows, cols));
+            scene.push(Standardise { x, moments: of_x, out }, |_| roundings(8.0));
+        }
+        scene.verify(&mut report, &[step(replicas, 0, 0, 1)]);
+    }
+    report.finish("standardised errors");
+}
+
+/// Errors that are all equal have no deviation, and 1e-8 keeps the quotient finite.
+#[test]
+fn standardised_errors_without_deviation() {
+    let mut report = Report::default();
+    let mut scene = Scene::new(2);
+    let x = scene.filled(4, 3, |_, _, _, j| f64::from(j));
+    let same = scene.filled(2, 3, |_, _, i, j| if i == 0 { f64::from(j) } else { 0.0 });
+    let out = scene.output(4, 3);
+    scene.push(Standardise { x, moments: same, out }, |_| 0.0);
+    scene.verify(&mut report, &[step(2, 0, 0, 1)]);
+    report.finish("no deviation");
+}
+
+#[test]
+fn running_moments_move_toward_the_batch_unless_a_fault_is_set() {
+    let mut report = Report::default();
+    for replicas in [1, 3] {
+        let mut scene = Scene::new(replicas);
+        for (at, cols) in SIZES.into_iter().enumerate() {
+            let of_batch = moments(&mut scene, cols);
+            let running = scene.updated(2, cols, asymmetric);
+            // Replica 1 has failed.
+            let fault = scene.words(1, 1, |_, replica, _| if replica == 1 { 7 } else { 0 });
+            let rows = [2, 3, 64, 1000][at % 4];
+            let op = TrackMoments { moments: of_batch, running, fault, momentum: 0.1 + 0.2 * at as f64 % 0.9, rows };
+            // Six roundings a step, and three steps.
+            scene.push_by_row(op, |_| roundings(18.0));
+        }
+        scene.verify(&mut report, &[step(replicas, 0, 0, 1), step(replicas, 1, 0, 1), step(replicas, 2, 0, 1)]);
+    }
+    report.finish("running moments");
+}
+
+#[test]
+fn a_fault_leaves_running_moments_untouched() {
+    let mut report = Report::default();
+    let mut scene = Scene::new(3);
+    let of_batch = moments(&mut scene, 130);
+    let running = scene.updated(2, 130, asymmetric);
+    let fault = scene.words(1, 1, |_, replica, _| 1 << (31 * replica / 2));
+    scene.push(TrackMoments { moments: of_batch, running, fault, momentum: 0.3, rows: 9 }, |_| 0.0);
+    scene.verify(&mut report, &[step(3, 0, 0, 1)]);
+    report.finish("faulty running moments");
+}

@@ -1,0 +1,127 @@
+//! A replica's result is bitwise what it would be alone, and the same twice.
+
+use ldfa_gpu::gpu::Gpu;
+use ldfa_gpu::ops::*;
+use ldfa_gpu::plan::Variant;
+
+use crate::compare::{Report, roundings};
+use crate::scene::{Scene, asymmetric, open, step_from};
+
+const REPLICAS: u32 = 5;
+const ACTIVE: u32 = 30;
+
+/// Operations of every family, replicas `first..first + count` of five.
+fn scene(first: u32, count: u32) -> Scene {
+    let mut scene = Scene::starting_at(count, first);
+    for (rows, inner, cols) in [(33, 129, 17), (65, 7, 130), (1, 257, 3)] {
+        let (a, b, out) = (scene.any(rows, inner), scene.any(cols, inner), scene.output(rows, cols));
+        let epilogue = Epilogue { bias: Some(scene.any(1, cols)), clamp: Some(0.9), ..Epilogue::default() };
+        scene.push(Gemm { epilogue, alpha: 0.3, ..Gemm::nt(a, b, out) }, |_| 0.0);
+        let (a, b, out) = (scene.any(inner, rows), scene.any(inner, cols), scene.output(rows, cols));
+        scene.push(Gemm::tn(a, b, out), |_| 0.0);
+    }
+    for (rows, width, rank, inputs) in [(33, 17, 5, 129), (17, 3, 128, 65)] {
+        let (delta, p, q) = (scene.own(rows, width), scene.any(width, rank), scene.any(rank, inputs));
+        let (y, out) = (scene.output(rows, rank), scene.output(rows, inputs));
+        let gate = Some((Activation::Gelu, scene.own(rows, inputs)));
+        let epilogue = Epilogue { gate, ..Epilogue::default() };
+        scene.push(Transport { delta, p, q, y, out, epilogue }, |_| 0.0);
+    }
+    for (rows, cols) in [(129, 17), (3, 65), (257, 33)] {
+        let (x, sum, moments) = (scene.own(rows, cols), scene.output(1, cols), scene.output(2, cols));
+        scene.push(ColumnSum { x, out: sum }, |_| 0.0);
+        scene.push(Moments { x, out: moments }, |_| 0.0);
+        let out = scene.output(rows, cols);
+        scene.push(Dropout { x, out, drop: 0.4, stream: 3 }, |_| 0.0);
+        let (out, of_x) = (scene.output(rows, cols), scene.filled(2, cols, |x, _, _, _| x.abs()));
+        scene.push(Standardise { x, moments: of_x, out }, |_| 0.0);
+        let labels = scene.words(rows, 1, |bits, _, _| bits % cols);
+        let (delta, losses, correct) = (scene.output(rows, cols), scene.output(rows, 1), scene.output(rows, 1));
+        scene.push(SoftmaxCrossEntropy { logits: x, labels, delta, losses, correct }, |_| 0.0);
+        let metrics = scene.updated(1, 3, asymmetric);
+        let fault = scene.words(1, 1, |_, r, _| if r == 3 { 1 } else { 0 });
+        scene.push(Tally { losses, correct, metrics, fault }, |_| 0.0);
+        let (values, gradients) = (scene.updated(1, rows * cols, asymmetric), scene.own(1, rows * cols));
+        let moments = [0, 1, 2].map(|_| Some(scene.updated(1, rows * cols, |x, _, _, _| 0.1 * x.abs())));
+        let update = Update::Adam { betas: (0.9, 0.999), epsilon: 1e-8, amsgrad: true, decoupled: true };
+        scene.push(Optimize { update, group: 1, clamp: Some(0.5), values, gradients, moments, fault }, |_| 0.0);
+    }
+    let permutation = scene.words(1, 80, |_, r, i| (i * 7 + r) % 80);
+    let (images, classes) = (scene.bytes(80, 45), scene.shared_words(80, 1, |bits, _| bits));
+    let (out, labels) = (scene.output(33, 45), scene.words(33, 1, |_, _, _| 7));
+    let augment = Augment { flip: true, rotation: 20.0, padding: 1 };
+    let (scale, shift) = ([0.01; 4], [0.2; 4]);
+    let image = [3, 5, 3];
+    scene.push(Gather { images, classes, permutation, out, labels, first: 0, image, scale, shift, augment }, |_| 0.0);
+    scene
+}
+
+fn run(first: u32, count: u32, variant: Variant) -> (Scene, Gpu) {
+    let scene = scene(first, count);
+    let steps = [4, 5].map(|number| step_from(first, count, number, 11, ACTIVE));
+    let gpu = scene.run(Some(variant), &steps);
+    (scene, gpu)
+}
+
+fn variants() -> Vec<Variant> {
+    scene(0, 1).variants(&open().profile())
+}
+
+#[test]
+fn a_replica_is_bitwise_what_it_is_alone() {
+    let mut report = Report::default();
+    for variant in variants() {
+        let (together, mut gpu) = run(0, REPLICAS, variant);
+        let all = together.outputs(&mut gpu);
+        for replica in 0..REPLICAS {
+            let (alone, mut gpu) = run(replica, 1, variant);
+            for ((name, tensor, all), (_, _, own)) in all.iter().zip(alone.outputs(&mut gpu)) {
+                let size = tensor.shape.per_replica();
+                let part = &all[replica as usize * size..][..size];
+                report.same(&format!("{variant} {name}, replica {replica}"), &own, part);
+            }
+        }
+        // Replicas that agreed with each other would show nothing.
+        let differ = |(_, tensor, values): &&(String, Tensor, Vec<f64>)| {
+            let size = tensor.shape.per_replica();
+            tensor.dtype == Dtype::U32 || values[..size] != values[size..2 * size]
+        };
+        assert!(all.iter().filter(differ).count() + 4 > all.len(), "the replicas are too much alike");
+    }
+    report.finish("replicas alone");
+}
+
+#[test]
+fn the_same_twice_is_bitwise_the_same() {
+    let mut report = Report::default();
+    for variant in variants() {
+        let (scene, mut first) = run(0, REPLICAS, variant);
+        let (_, mut second) = run(0, REPLICAS, variant);
+        let again = scene.outputs(&mut second);
+        for ((name, _, one), (_, _, two)) in scene.outputs(&mut first).iter().zip(&again) {
+            report.same(&format!("{variant} {name}"), one, two);
+        }
+    }
+    report.finish("twice");
+}
+
+/// The step's uniform block has room for 64 replicas, each with a seed, two rates and two decays of its own.
+#[test]
+fn the_last_of_64_replicas_reads_its_own_part_of_the_step() {
+    let count = MAX_REPLICAS as u32;
+    let mut report = Report::default();
+    let mut scene = Scene::new(count);
+    for group in [0, 1] {
+        for update in [Update::Sgd { momentum: 0.0 }, Update::RmsProp { alpha: 0.9, epsilon: 1e-6 }] {
+            let (values, gradients) = (scene.updated(1, 9, asymmetric), scene.own(1, 9));
+            let moment = scene.updated(1, 9, |x, _, _, _| 0.1 + x.abs());
+            let moments = [(update.moments() > 0).then_some(moment), None, None];
+            let fault = scene.words(1, 1, |_, _, _| 0);
+            scene.push(Optimize { update, group, clamp: None, values, gradients, moments, fault }, |_| roundings(8.0));
+        }
+    }
+    let (x, out) = (scene.own(3, 50), scene.output(3, 50));
+    scene.push(Dropout { x, out, drop: 0.5, stream: 1 }, |_| 0.0);
+    scene.verify(&mut report, &[step_from(0, count, 2, 0, 1)]);
+    report.finish("64 replicas");
+}

@@ -1,0 +1,62 @@
+//! The fused bottleneck.
+
+use ldfa_gpu::ops::*;
+
+use crate::compare::{Report, roundings, sums};
+use crate::scene::{Scene, asymmetric, step};
+
+/// Rows, width of the error, rank, width of the input.
+const SHAPES: [[u32; 4]; 14] = [
+    [1, 1, 1, 1],
+    [1, 257, 1, 1],
+    [257, 1, 1, 3],
+    [1, 3, 128, 257],
+    [15, 10, 2, 63],
+    [16, 10, 3, 64],
+    [17, 7, 7, 65],
+    [33, 17, 16, 127],
+    [65, 33, 17, 2],
+    [63, 129, 33, 17],
+    [7, 65, 64, 129],
+    [31, 63, 100, 33],
+    [129, 127, 127, 7],
+    [18, 257, 128, 130],
+];
+
+#[test]
+fn transports_of_every_rank_with_and_without_gate_and_clamp() {
+    let mut report = Report::default();
+    for replicas in [1, 3] {
+        let mut scene = Scene::new(replicas);
+        let gates = [None, Some(Activation::Relu), Some(Activation::Gelu)];
+        for (index, shape) in SHAPES.into_iter().enumerate() {
+            for clamp in [None, Some(0.8)] {
+                transport(&mut scene, shape, clamp, gates[index % 3]);
+                transport(&mut scene, shape, clamp, gates[(index + 1) % 3]);
+            }
+        }
+        scene.verify(&mut report, &[step(replicas, 0, 0, 1)]);
+    }
+    report.finish("transports");
+}
+
+fn transport(scene: &mut Scene, [rows, width, rank, inputs]: [u32; 4], clamp: Option<f64>, gate: Option<Activation>) {
+    // Small enough that a clamp leaves something as it is.
+    let size = 1.0 / f64::from(width * rank).sqrt();
+    let delta = scene.filled(rows, width, |x, r, i, j| size * (asymmetric(x, r, i, j) - 0.5));
+    let (p, q) = (scene.any(width, rank), scene.any(rank, inputs));
+    let gate = gate.map(|f| {
+        let saved = scene.filled(rows, inputs, |x, r, i, j| match f {
+            Activation::Relu => (asymmetric(x, r, i, j) - 0.3).max(0.0),
+            Activation::Gelu => asymmetric(x, r, i, j),
+        });
+        (f, saved)
+    });
+    let (y, out) = (scene.output(rows, rank), scene.output(rows, inputs));
+    let epilogue = Epilogue { clamp, gate, ..Epilogue::default() };
+    scene.push(Transport { delta, p, q, y, out, epilogue }, |operand| match operand {
+        "y" => sums(width) + roundings(2.0),
+        // y's error is carried along; gelu's erf is good to 1.5e-7.
+        _ => sums(width) + sums(rank) + roundings(10.0),
+    });
+}

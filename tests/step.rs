@@ -1,0 +1,566 @@
+//! Whole training steps: gradients against finite differences, fusion and shared memory against their absence, every
+//! feedback rule on the GPU against the reference, replicas side by side against each alone.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use ldfa_gpu::feedback::{FeedbackSpec, Init, PRule, QRule, Ranks, Rule, Source, Statistics};
+use ldfa_gpu::gpu::{Context, DeviceChoice, Gpu, LimitPolicy};
+use ldfa_gpu::model::{Feed, FeedSpec, LayerSpec, Loss, Network, NetworkSpec, initialise};
+use ldfa_gpu::ops::random::{pcg4d, unit};
+use ldfa_gpu::ops::{Access, Kind, Op, Phase, StepState, Tensor};
+use ldfa_gpu::optim::{Algorithm, Horizon, OptimizerSpec, step_state};
+use ldfa_gpu::plan::{Executor, Options, Plan, Profile};
+use ldfa_gpu::reference::Reference;
+use ldfa_gpu::train::weights;
+
+const FEATURES: u32 = 9;
+const CLASSES: u32 = 8;
+const BATCH: u32 = 13;
+
+const FUSED: Options = Options { fuse: true, share_memory: true, force: None };
+const UNFUSED: Options = Options { fuse: false, share_memory: false, force: None };
+
+fn dense(out: u32) -> LayerSpec {
+    LayerSpec::Dense { out }
+}
+
+/// Batch norm before and after a relu, a gelu.
+fn normalised() -> Vec<LayerSpec> {
+    let norm = LayerSpec::BatchNorm {};
+    vec![norm.clone(), dense(11), norm, LayerSpec::Relu {}, dense(8), LayerSpec::Gelu {}, dense(CLASSES)]
+}
+
+/// Relu twice, with dropout between.
+fn dropped() -> Vec<LayerSpec> {
+    let drop = LayerSpec::Dropout { p: 0.3 };
+    vec![dense(12), LayerSpec::Relu {}, drop, dense(10), LayerSpec::Relu {}, dense(CLASSES)]
+}
+
+fn spec(layers: Vec<LayerSpec>, feedback: FeedbackSpec) -> NetworkSpec {
+    let rank = feedback.rank_list().first().copied();
+    NetworkSpec {
+        layers,
+        loss: Loss::CrossEntropy,
+        feedback,
+        optimizer: OptimizerSpec::sgd(0.1),
+        feedback_optimizer: OptimizerSpec::sgd(0.05),
+        batch: BATCH,
+        evaluation_batch: BATCH,
+        ranks: vec![rank],
+        feed: FeedSpec::Host { features: FEATURES },
+        classes: CLASSES,
+    }
+}
+
+fn open() -> Context {
+    Context::open(&DeviceChoice::Best, LimitPolicy::from_env())
+        .unwrap_or_else(|e| panic!("these tests need an adapter: {e}"))
+}
+
+fn gpu(network: &Network, options: Options) -> Gpu {
+    let context = open();
+    let plan = Plan::new(network.recording.clone(), &context.profile(), options).unwrap();
+    Gpu::new(context, plan).unwrap()
+}
+
+fn reference(network: &Network, options: Options) -> Reference {
+    Reference::new(Plan::new(network.recording.clone(), &Profile::reference(), options).unwrap())
+}
+
+/// Uniform in +-1.
+fn noise(element: usize, stream: u32) -> f64 {
+    f64::from((2.0 * unit(pcg4d([element as u32, stream, 3, 4])[0]) - 1.0) as f32)
+}
+
+/// Writes first values, rounded to f32 so that every executor starts alike, and a batch; replica r learns from the data
+/// of number `first + r`.
+fn start(spec: &NetworkSpec, network: &Network, executor: &mut dyn Executor, seeds: &[u32], first: usize) {
+    for (tensor, values) in initialise(network, &spec.feedback, seeds).unwrap() {
+        let rounded: Vec<f64> = values.iter().map(|&v| f64::from(v as f32)).collect();
+        executor.write(tensor, &rounded).unwrap();
+    }
+    let Feed::Host { x, labels } = network.feed else { panic!("asked for a host feed") };
+    let data: Vec<usize> = (first..first + seeds.len()).collect();
+    let size = x.shape.per_replica();
+    let values: Vec<f64> = data.iter().flat_map(|&r| (0..size).map(move |i| noise(r * size + i, 1))).collect();
+    executor.write(x, &values).unwrap();
+    let classes: Vec<f64> = data
+        .iter()
+        .flat_map(|&r| (0..BATCH as usize).map(move |i| ((7 * i + i * i + r) % CLASSES as usize) as f64))
+        .collect();
+    executor.write(labels, &classes).unwrap();
+}
+
+fn state(spec: &NetworkSpec, seeds: &[u32], step: u32) -> StepState {
+    let horizon = Horizon { steps_per_epoch: 10, epochs: 1 };
+    step_state([&spec.optimizer, &spec.feedback_optimizer], horizon, seeds, step, 0, BATCH)
+}
+
+fn train(spec: &NetworkSpec, executor: &mut dyn Executor, seeds: &[u32], steps: u32) {
+    let steps: Vec<StepState> = (0..steps).map(|step| state(spec, seeds, step)).collect();
+    executor.run(Phase::Train, &steps).unwrap();
+}
+
+/// ||found - expected|| / ||expected||, infinite where something is not finite or zeros are expected and not found.
+fn relative_error(found: &[f64], expected: &[f64]) -> f64 {
+    let norm = |values: &mut dyn Iterator<Item = f64>| values.map(|v| v * v).sum::<f64>().sqrt();
+    assert_eq!(found.len(), expected.len());
+    let difference = norm(&mut found.iter().zip(expected).map(|(a, b)| a - b));
+    let error = if difference == 0.0 { 0.0 } else { difference / norm(&mut expected.iter().copied()) };
+    if error.is_nan() { f64::INFINITY } else { error }
+}
+
+#[test]
+fn the_relative_error_is_infinite_for_what_is_no_result() {
+    assert!(relative_error(&[f64::NAN], &[1.0]).is_infinite());
+    assert!(relative_error(&[1e-9], &[0.0]).is_infinite());
+    assert_eq!(relative_error(&[0.0], &[0.0]), 0.0);
+    assert_eq!(relative_error(&[0.0, 0.0], &[3.0, 4.0]), 1.0);
+}
+
+// ---- gradients ----
+
+/// Every learned tensor with its gradient, feedback not counted.
+fn learned(network: &Network) -> Vec<(String, Tensor, Tensor)> {
+    let gradient = |name: &String| network.recording.find(&format!("{name}.gradient"));
+    let pair = |e: &ldfa_gpu::model::Exchange| Some((e.name.clone(), e.tensor, gradient(&e.name)?));
+    network.exchange.iter().filter(|e| !e.name.contains(".feedback.")).filter_map(pair).collect()
+}
+
+fn loss(spec: &NetworkSpec, network: &Network, executor: &mut Reference) -> f64 {
+    executor.write(network.train_metrics, &[0.0; 3]).unwrap();
+    train(spec, executor, &[3], 1);
+    executor.read(network.train_metrics).unwrap()[0] / f64::from(BATCH)
+}
+
+#[test]
+fn backpropagated_gradients_match_central_differences() {
+    let step = 1e-5;
+    let mut worst: f64 = 0.0;
+    for layers in [normalised(), dropped()] {
+        for of in [Loss::CrossEntropy, Loss::MeanSquaredError] {
+            let mut spec = spec(layers.clone(), FeedbackSpec::backprop());
+            // A step of length zero leaves the parameters where they are.
+            spec.optimizer = OptimizerSpec::sgd(0.0);
+            spec.loss = of;
+            let network = Network::new(&spec).unwrap();
+            let mut executor = reference(&network, UNFUSED);
+            start(&spec, &network, &mut executor, &[3], 0);
+            loss(&spec, &network, &mut executor);
+            let all = learned(&network);
+            assert_eq!(all.len(), network.exchange.iter().filter(|e| !e.name.contains(".running_")).count());
+            // Before anything is moved.
+            let gradients: Vec<Vec<f64>> =
+                all.iter().map(|(_, _, gradient)| executor.get(*gradient).unwrap()).collect();
+            for ((name, values, _), found) in all.into_iter().zip(gradients) {
+                let at_start = executor.get(values).unwrap();
+                let mut expected = Vec::new();
+                for at in 0..at_start.len() {
+                    let mut beside = |by: f64| {
+                        let mut moved = at_start.clone();
+                        moved[at] += by;
+                        executor.set(values, &moved).unwrap();
+                        loss(&spec, &network, &mut executor)
+                    };
+                    expected.push((beside(step) - beside(-step)) / (2.0 * step));
+                }
+                executor.set(values, &at_start).unwrap();
+                // A shift that the next batch norm takes away again has no gradient but rounding.
+                let size = expected.iter().chain(&found).fold(0.0f64, |size, v| size.max(v.abs()));
+                if size < 1e-9 {
+                    continue;
+                }
+                let error = relative_error(&found, &expected);
+                worst = worst.max(error);
+                assert!(error < 1e-7, "{of:?}: the gradient of {name} is off by {error:.2e}");
+            }
+        }
+    }
+    println!("gradients: off by {worst:.1e} at most, 1e-7 allowed");
+    assert!(worst > 0.0, "central differences are never exact");
+}
+
+// ---- rules ----
+
+fn ldfa(p: PRule, q: QRule) -> FeedbackSpec {
+    FeedbackSpec { p: Some(p), q: Some(q), rank: Some(Ranks::One(3)), ..FeedbackSpec::default() }
+}
+
+fn other(rule: Rule) -> FeedbackSpec {
+    FeedbackSpec { rule, ..FeedbackSpec::default() }
+}
+
+/// Every pair of rules that is allowed, then every setting beside them.
+fn rules() -> Vec<FeedbackSpec> {
+    let mut all = Vec::new();
+    for p in [PRule::Fixed, PRule::Normative, PRule::Oja, PRule::KolenPollack] {
+        for q in [QRule::Fixed, QRule::Normative, QRule::Hebbian] {
+            for source in [Source::Layer, Source::Output] {
+                let rule = FeedbackSpec { source, ..ldfa(p, q) };
+                if rule.check().is_ok() {
+                    all.push(rule);
+                }
+            }
+        }
+    }
+    // Kolen-Pollack goes with hebbian only, and what reads a weight needs the layer's own error.
+    assert_eq!(all.len(), 14);
+    let labels =
+        |source| FeedbackSpec { source, output_statistics: Statistics::Labels, ..ldfa(PRule::Oja, QRule::Hebbian) };
+    all.extend([labels(Source::Layer), labels(Source::Output)]);
+    // Each where it is not the default.
+    let from = |p, init| FeedbackSpec { init: Some(init), ..ldfa(p, QRule::Hebbian) };
+    all.extend([
+        from(PRule::Oja, Init::Svd),
+        from(PRule::Oja, Init::Orthonormal),
+        from(PRule::Normative, Init::Uniform),
+    ]);
+    all.push(FeedbackSpec { error_clamp: Some(0.01), ..ldfa(PRule::Normative, QRule::Hebbian) });
+    all.push(other(Rule::Backprop));
+    all.push(other(Rule::FeedbackAlignment));
+    all.push(other(Rule::DirectFeedbackAlignment));
+    all.push(FeedbackSpec { error_clamp: Some(0.02), ..other(Rule::FeedbackAlignment) });
+    all
+}
+
+/// Rules with a network to run in; names of layers differ from network to network.
+fn cases() -> Vec<NetworkSpec> {
+    let networks = [normalised(), dropped()];
+    let mut cases: Vec<NetworkSpec> =
+        rules().into_iter().enumerate().map(|(at, rule)| spec(networks[at % 2].clone(), rule)).collect();
+    let ranks = BTreeMap::from([("layers.4".to_owned(), 2)]);
+    let overridden = FeedbackSpec { ranks, ..ldfa(PRule::Oja, QRule::Hebbian) };
+    cases.push(spec(normalised(), overridden));
+    let exact = FeedbackSpec { exact: vec!["layers.5".into()], ..ldfa(PRule::Oja, QRule::Hebbian) };
+    cases.push(spec(dropped(), exact));
+    let named = FeedbackSpec { source: Source::Named("layers.3".into()), ..ldfa(PRule::Oja, QRule::Hebbian) };
+    cases.push(spec(dropped(), named));
+    let mut squares = spec(dropped(), ldfa(PRule::KolenPollack, QRule::Hebbian));
+    squares.loss = Loss::MeanSquaredError;
+    cases.push(squares);
+    cases
+}
+
+/// Everything that a step writes: gradients, parameters, statistics, metrics.
+fn outcome(network: &Network, executor: &mut dyn Executor) -> Vec<(String, Vec<f64>)> {
+    let named: Vec<_> = network
+        .recording
+        .tensors()
+        .iter()
+        .filter(|t| matches!(t.kind, Kind::View { .. }) || t.name.ends_with(".running") || t.name == "train.metrics")
+        .collect();
+    assert!(named.iter().any(|t| t.name.ends_with(".gradient")));
+    named.into_iter().map(|t| (t.name.clone(), executor.read(t.tensor).unwrap())).collect()
+}
+
+fn compare(title: &str, found: &[(String, Vec<f64>)], expected: &[(String, Vec<f64>)], allowed: f64) -> f64 {
+    assert_eq!(found.len(), expected.len());
+    let mut worst: f64 = 0.0;
+    for ((name, found), (_, expected)) in found.iter().zip(expected) {
+        let error = relative_error(found, expected);
+        // A shift that the next batch norm takes away again has no gradient but rounding.
+        let rounding = |values: &[f64]| values.iter().all(|v| v.abs() < 1e-7);
+        if name.contains(".bias") && rounding(found) && rounding(expected) {
+            continue;
+        }
+        assert!(error <= allowed, "{title}: {name} is off by {error:.2e}, allowed {allowed:.0e}");
+        worst = worst.max(error);
+    }
+    worst
+}
+
+fn after_one_step(spec: &NetworkSpec, network: &Network, executor: &mut dyn Executor) -> Vec<(String, Vec<f64>)> {
+    start(spec, network, executor, &[8], 0);
+    train(spec, executor, &[8], 1);
+    outcome(network, executor)
+}
+
+/// A dozen sums of ten terms one after the other, each off by two or three roundings of 6e-8.
+const ONE_STEP: f64 = 2e-6;
+
+#[test]
+fn every_rule_steps_alike_on_the_gpu_and_in_the_reference() {
+    let mut worst: f64 = 0.0;
+    for spec in cases() {
+        let network = Network::new(&spec).unwrap();
+        let expected = after_one_step(&spec, &network, &mut reference(&network, UNFUSED));
+        let found = after_one_step(&spec, &network, &mut gpu(&network, FUSED));
+        let title = format!("{:?}", spec.feedback);
+        worst = worst.max(compare(&title, &found, &expected, ONE_STEP));
+        // What was compared did change.
+        let (_, gradient) = expected.iter().find(|(name, _)| name.ends_with("weight.gradient")).unwrap();
+        assert!(gradient.iter().any(|&g| g.abs() > 1e-4), "{title}: no gradient");
+    }
+    println!("rules: {:.0} % of the allowance", worst / ONE_STEP * 100.0);
+}
+
+#[test]
+fn rules_differ_from_each_other() {
+    let mut outcomes: Vec<(String, Vec<f64>)> = Vec::new();
+    for rule in rules() {
+        let spec = spec(dropped(), rule);
+        let network = Network::new(&spec).unwrap();
+        let mut executor = reference(&network, UNFUSED);
+        start(&spec, &network, &mut executor, &[8], 0);
+        // The first step of some rules moves only P and Q.
+        train(&spec, &mut executor, &[8], 3);
+        let weights = weights::read(&network, &mut executor, 0).unwrap();
+        let values: Vec<f64> =
+            weights.into_iter().filter(|t| !t.name.contains(".feedback.")).flat_map(|t| t.values).collect();
+        let title = format!("{:?}", spec.feedback);
+        for (name, other) in &outcomes {
+            assert!(&values != other, "{title} learns just what {name} does");
+        }
+        outcomes.push((title, values));
+    }
+}
+
+// ---- fusion ----
+
+#[test]
+fn fused_and_unfused_plans_agree_in_the_reference() {
+    let mut fused_away = 0;
+    for spec in cases() {
+        let network = Network::new(&spec).unwrap();
+        let (mut fused, mut unfused) = (reference(&network, FUSED), reference(&network, UNFUSED));
+        let expected = after_one_step(&spec, &network, &mut unfused);
+        let found = after_one_step(&spec, &network, &mut fused);
+        compare(&format!("{:?}", spec.feedback), &found, &expected, 1e-12);
+        let length = |options| {
+            let plan = Plan::new(network.recording.clone(), &Profile::reference(), options).unwrap();
+            Phase::ALL.map(|phase| plan.nodes(phase).len()).iter().sum::<usize>()
+        };
+        assert!(length(FUSED) < length(UNFUSED), "nothing was fused");
+        fused_away += length(UNFUSED) - length(FUSED);
+    }
+    println!("{fused_away} operations fused away");
+}
+
+/// Fusion makes transports of products, and products take gates and activations.
+#[test]
+fn fusion_makes_what_it_should() {
+    let spec = spec(dropped(), ldfa(PRule::Oja, QRule::Hebbian));
+    let network = Network::new(&spec).unwrap();
+    let plan = Plan::new(network.recording.clone(), &Profile::reference(), FUSED).unwrap();
+    let nodes = plan.nodes(Phase::Train);
+    let transports: Vec<_> =
+        nodes.iter().filter_map(|n| if let Op::Transport(t) = &n.entry.op { Some(t) } else { None }).collect();
+    assert_eq!(transports.len(), 2);
+    // The upper one sits right above a relu; below the lower one comes dropout, which keeps the gate apart.
+    assert_eq!(transports.iter().filter(|t| t.epilogue.gate.is_some()).count(), 1);
+    let activated = nodes.iter().filter(|n| matches!(&n.entry.op, Op::Gemm(g) if g.epilogue.activation.is_some()));
+    assert_eq!(activated.count(), 2);
+    assert!(!nodes.iter().any(|n| matches!(n.entry.op, Op::Activate(_))));
+}
+
+#[test]
+fn fused_and_unfused_plans_agree_on_the_gpu() {
+    for spec in cases().into_iter().filter(|s| {
+        s.feedback == ldfa(PRule::Oja, QRule::Hebbian)
+            || s.feedback.rule == Rule::DirectFeedbackAlignment
+            || s.feedback.error_clamp.is_some()
+    }) {
+        let network = Network::new(&spec).unwrap();
+        let expected = after_one_step(&spec, &network, &mut gpu(&network, UNFUSED));
+        let found = after_one_step(&spec, &network, &mut gpu(&network, FUSED));
+        compare(&format!("{:?}", spec.feedback), &found, &expected, ONE_STEP);
+    }
+}
+
+// ---- memory ----
+
+/// Bytes of a replica's part of a tensor in its buffer.
+fn range(plan: &Plan, tensor: Tensor, replica: u32) -> (usize, std::ops::Range<u64>) {
+    let place = plan.placement(tensor).unwrap();
+    let size = tensor.dtype.size() as u64;
+    let first = place.offset + u64::from(replica) * u64::from(place.replica_stride) * size;
+    (place.buffer, first..first + tensor.shape.per_replica() as u64 * size)
+}
+
+fn overlap(a: &(usize, std::ops::Range<u64>), b: &(usize, std::ops::Range<u64>)) -> bool {
+    a.0 == b.0 && a.1.start < b.1.end && b.1.start < a.1.end
+}
+
+#[test]
+fn no_operation_finds_its_operands_in_one_place() {
+    for mut spec in cases() {
+        spec.ranks = vec![spec.ranks[0]; 2];
+        let network = Network::new(&spec).unwrap();
+        for options in [FUSED, Options { fuse: false, ..FUSED }, UNFUSED] {
+            let plan = Plan::new(network.recording.clone(), &Profile::reference(), options).unwrap();
+            for node in Phase::ALL.iter().flat_map(|&phase| plan.nodes(phase)) {
+                let operands = node.entry.op.operands();
+                for (at, one) in operands.iter().enumerate() {
+                    for other in operands.iter().take(at).filter(|o| o.tensor != one.tensor) {
+                        let name = format!("{}: {} and {}", node.entry.op.name(), one.name, other.name);
+                        let [a, b] = [one, other].map(|o| plan.placement(o.tensor).unwrap());
+                        let reads = |o: &ldfa_gpu::ops::Operand| o.access == Access::Read;
+                        if reads(one) != reads(other) {
+                            assert_ne!(a.buffer, b.buffer, "{name}: one buffer is read and written");
+                        }
+                        let scratch = [one, other].iter().any(|o| plan.info(o.tensor).kind == Kind::Scratch);
+                        assert!(!scratch || a.buffer != b.buffer, "{name}: a scratch buffer holds both");
+                        for (r, s) in [(0, 0), (0, 1), (1, 0), (1, 1)] {
+                            assert!(!overlap(&range(&plan, one.tensor, r), &range(&plan, other.tensor, s)), "{name}");
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// A walk over every phase: what an operation reads is still what its writer left there.
+#[test]
+fn shared_memory_holds_a_value_until_its_last_reader() {
+    for spec in cases() {
+        let network = Network::new(&spec).unwrap();
+        for options in [FUSED, Options { fuse: false, ..FUSED }] {
+            let plan = Plan::new(network.recording.clone(), &Profile::reference(), options).unwrap();
+            for phase in Phase::ALL {
+                let mut holds: HashMap<usize, Tensor> = HashMap::new();
+                let scratch = |t: Tensor| plan.info(t).kind == Kind::Scratch;
+                let buffer = |t: Tensor| plan.placement(t).unwrap().buffer;
+                for node in plan.nodes(phase) {
+                    let op = &node.entry.op;
+                    for tensor in op.inputs().filter(|&t| scratch(t)) {
+                        let name = &plan.info(tensor).name;
+                        assert_eq!(holds.get(&buffer(tensor)), Some(&tensor), "{} reads {name}", op.name());
+                    }
+                    for tensor in op.outputs().filter(|&t| scratch(t)) {
+                        assert!(plan.buffers()[buffer(tensor)] >= tensor.bytes());
+                        holds.insert(buffer(tensor), tensor);
+                    }
+                }
+                for kept in network.recording.kept(phase) {
+                    assert_eq!(holds.get(&buffer(*kept)), Some(kept), "{} is kept", plan.info(*kept).name);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn sharing_memory_saves_memory() {
+    for spec in cases() {
+        let network = Network::new(&spec).unwrap();
+        let bytes = |options| -> u64 {
+            Plan::new(network.recording.clone(), &Profile::reference(), options).unwrap().buffers().iter().sum()
+        };
+        let (shared, apart) = (bytes(FUSED), bytes(Options { share_memory: false, ..FUSED }));
+        assert!(shared < apart, "{shared} bytes shared, {apart} apart");
+    }
+    let network = Network::new(&spec(normalised(), other(Rule::Backprop))).unwrap();
+    let apart = Options { share_memory: false, ..FUSED };
+    let plan = Plan::new(network.recording.clone(), &Profile::reference(), apart).unwrap();
+    let scratch = |t: &&ldfa_gpu::ops::TensorInfo| t.kind == Kind::Scratch;
+    let placed: Vec<usize> =
+        plan.tensors().iter().filter(scratch).filter_map(|t| plan.placement(t.tensor)).map(|p| p.buffer).collect();
+    assert_eq!(placed.iter().collect::<HashSet<_>>().len(), placed.len(), "each has a buffer of its own");
+}
+
+// ---- replicas ----
+
+fn adam(lr: f64) -> OptimizerSpec {
+    OptimizerSpec { algorithm: Algorithm::Adam, ..OptimizerSpec::sgd(lr) }
+}
+
+/// Ranks 3 and 7 with two seeds each, padded to rank 7 where they are trained together.
+#[test]
+fn ranks_and_seeds_trained_together_equal_each_alone_bitwise() {
+    let (ranks, seeds) = ([3, 3, 7, 7], [11, 12, 11, 12]);
+    let labels = FeedbackSpec {
+        output_statistics: Statistics::Labels,
+        source: Source::Output,
+        ..ldfa(PRule::Oja, QRule::Hebbian)
+    };
+    for (at, rule) in [
+        ldfa(PRule::Oja, QRule::Hebbian),
+        ldfa(PRule::Normative, QRule::Normative),
+        ldfa(PRule::KolenPollack, QRule::Hebbian),
+        labels,
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let layers = [vec![dense(20), LayerSpec::Relu {}, dense(17), LayerSpec::Gelu {}, dense(CLASSES)], {
+            let drop = LayerSpec::Dropout { p: 0.2 };
+            vec![dense(20), LayerSpec::BatchNorm {}, LayerSpec::Relu {}, drop, dense(12), dense(CLASSES)]
+        }][at % 2]
+            .clone();
+        let run = |ranks: &[u32], seeds: &[u32], first: usize| {
+            let mut spec = spec(layers.clone(), rule.clone());
+            spec.feedback.rank = Some(Ranks::Several(vec![3, 7]));
+            spec.ranks = ranks.iter().map(|&r| Some(r)).collect();
+            (spec.optimizer, spec.feedback_optimizer) = (adam(0.01), adam(0.02));
+            let network = Network::new(&spec).unwrap();
+            let mut gpu = gpu(&network, FUSED);
+            start(&spec, &network, &mut gpu, seeds, first);
+            let before = weights::read(&network, &mut gpu, 0).unwrap();
+            train(&spec, &mut gpu, seeds, 5);
+            let all: Vec<_> = (0..seeds.len()).map(|r| weights::read(&network, &mut gpu, r).unwrap()).collect();
+            assert_ne!(before, all[0], "nothing was learned");
+            all
+        };
+        let together = run(&ranks, &seeds, 0);
+        for replica in 0..4 {
+            let alone = &run(&ranks[replica..=replica], &seeds[replica..=replica], replica)[0];
+            assert_eq!(alone.len(), together[replica].len());
+            for (alone, together) in alone.iter().zip(&together[replica]) {
+                assert_eq!((&alone.name, &alone.shape), (&together.name, &together.shape));
+                let bits = |values: &[f64]| values.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
+                assert!(alone.values.iter().all(|v| v.is_finite()), "{}", alone.name);
+                let off = relative_error(&together.values, &alone.values);
+                let title = format!("{} of replica {replica} with {}", alone.name, rule.label());
+                assert_eq!(bits(&together.values), bits(&alone.values), "{title}, off by {off:.1e}");
+            }
+        }
+        assert_ne!(together[0], together[1], "seeds must differ");
+    }
+}
+
+/// The same program twice, from the same start.
+#[test]
+fn training_twice_is_bitwise_the_same() {
+    let mut spec = spec(normalised(), ldfa(PRule::Oja, QRule::Hebbian));
+    (spec.optimizer, spec.feedback_optimizer) = (adam(0.01), adam(0.02));
+    let network = Network::new(&spec).unwrap();
+    let run = || {
+        let mut gpu = gpu(&network, FUSED);
+        start(&spec, &network, &mut gpu, &[5], 0);
+        train(&spec, &mut gpu, &[5], 6);
+        weights::read(&network, &mut gpu, 0).unwrap()
+    };
+    assert_eq!(run(), run());
+}
+
+/// A loss that is not finite stops its own replica, and leaves its neighbour as it would be alone.
+#[test]
+fn a_replica_that_fails_keeps_its_weights_and_disturbs_no_other() {
+    let mut spec = spec(normalised(), ldfa(PRule::Oja, QRule::Hebbian));
+    spec.ranks = vec![Some(3); 2];
+    let network = Network::new(&spec).unwrap();
+    let seeds = [5, 6];
+    let run = |poisoned: bool| {
+        let mut gpu = gpu(&network, FUSED);
+        start(&spec, &network, &mut gpu, &seeds, 0);
+        let before = weights::read(&network, &mut gpu, 1).unwrap();
+        if poisoned {
+            let Feed::Host { x, .. } = network.feed else { panic!("asked for a host feed") };
+            let mut values = gpu.read(x).unwrap();
+            let last = values.len() - 1;
+            values[last] = f64::NAN;
+            gpu.write(x, &values).unwrap();
+        }
+        train(&spec, &mut gpu, &seeds, 3);
+        let after = [0, 1].map(|r| weights::read(&network, &mut gpu, r).unwrap());
+        (before, after, gpu.read(network.fault).unwrap(), gpu.read(network.train_metrics).unwrap())
+    };
+    let (_, healthy, fault, _) = run(false);
+    assert_eq!(fault, [0.0, 0.0]);
+    let (before, after, fault, metrics) = run(true);
+    assert_eq!(fault, [0.0, 1.0], "the first step failed");
+    assert_eq!(after[0], healthy[0]);
+    assert_eq!(after[1], before);
+    assert_eq!(metrics[3..], [0.0, 0.0, 0.0]);
+}
