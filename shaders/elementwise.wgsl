@@ -2,6 +2,7 @@
 
 struct Params {
     count: u32,
+    cols: u32,
     stream: u32,
     drop: f32,
     keep_scale: f32,
@@ -61,15 +62,23 @@ fn dropout(
 
 var<workgroup> squares: array<vec2<f32>, 256>;
 
-// One workgroup a replica: the matrices are as narrow as the rank.
-@compute @workgroup_size(256)
-fn significant(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+// One workgroup a replica: the matrices are as narrow as the rank. Invocations take every sixteenth row and column, so
+// that zeros which pad a smaller rank leave all sums as they are, to the bit.
+@compute @workgroup_size(16, 16)
+fn significant(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(local_invocation_id) place: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
     let base_x = group.z * params.stride_x;
     let base_scale = group.z * params.stride_scale;
     var local = vec2<f32>();
-    for (var i = lane; i < params.count; i += 256u) {
-        let pair = vec2<f32>(x[base_x + i], scale[base_scale + i]);
-        local += pair * pair;
+    for (var row = place.y; row * params.cols < params.count; row += 16u) {
+        for (var col = place.x; col < params.cols; col += 16u) {
+            let i = row * params.cols + col;
+            let pair = vec2<f32>(x[base_x + i], scale[base_scale + i]);
+            local += pair * pair;
+        }
     }
     squares[lane] = local;
     workgroupBarrier();

@@ -48,6 +48,8 @@ impl DevicesArgs {
             let list: Vec<String> = wanted.iter().map(|(name, f)| format!("{name} {}", has(*f))).collect();
             say(format!("   features    {}", list.join(", ")))?;
         }
-        say("--device takes the index or a part of the name; without it: discrete, else integrated, else software")
+        say(
+            "--device takes the index or a part of the name; without it: discrete, else integrated, else virtual, else software",
+        )
     }
 }

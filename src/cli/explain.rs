@@ -39,7 +39,7 @@ enum PhaseArg {
 
 impl ExplainArgs {
     pub(super) fn run(self) -> Result<(), CliError> {
-        let (config, _) = self.config.config()?;
+        let config = self.config.config()?;
         let data = data::open(&config.data.name, &self.data.search())?;
         let network = Network::new(&network_spec(&config.resolved(), &data)?)?;
         let options = Options { fuse: !self.unfused, ..Options::default() };

@@ -73,8 +73,8 @@ pub(super) struct ConfigArgs {
 }
 
 impl ConfigArgs {
-    /// The configuration with all changes, and the name it goes by.
-    pub(super) fn config(&self) -> Result<(Config, String), CliError> {
+    /// The configuration with all changes.
+    pub(super) fn config(&self) -> Result<Config, CliError> {
         let preset = self.preset.as_deref().unwrap_or_default();
         let mut draft = Draft::open(preset)?;
         if let Some(rule) = &self.rule {
@@ -102,8 +102,10 @@ impl ConfigArgs {
             };
             draft.set(key.trim(), value.trim())?;
         }
-        let name = Path::new(preset).file_stem().map_or(preset.into(), |stem| stem.to_string_lossy());
-        Ok((draft.finish()?, name.into_owned()))
+        let mut config = draft.finish()?;
+        let stem = || Path::new(preset).file_stem().map(|stem| stem.to_string_lossy().into_owned());
+        config.name = config.name.or_else(stem);
+        Ok(config)
     }
 }
 
@@ -140,7 +142,7 @@ impl TrainArgs {
     }
 
     fn start(&self) -> Result<Trainer<'static>, CliError> {
-        let (config, name) = self.config.config()?;
+        let config = self.config.config()?;
         let data = data::open(&config.data.name, &self.data.search())?;
         let label = config.label();
         let mut session = Session::new(config, &data, &self.device.device, Options::default())?;
@@ -151,7 +153,7 @@ impl TrainArgs {
             Some(path) => RunDir::create(path)?,
             None => RunDir::create_under(Path::new(RUNS), &label)?,
         };
-        Ok(Trainer::start(session, run, &name, &STOP)?)
+        Ok(Trainer::start(session, run, &STOP)?)
     }
 
     fn resume(&self, path: &Path) -> Result<Trainer<'static>, CliError> {
@@ -159,8 +161,7 @@ impl TrainArgs {
         let mut config = Config::load(&run.config())?;
         config.train.max_steps = self.config.max_steps;
         let data = data::open(&config.data.name, &self.data.search())?;
-        let name = config.data.name.clone();
         let session = Session::new(config, &data, &self.device.device, Options::default())?;
-        Ok(Trainer::resume(session, run, &name, &STOP)?)
+        Ok(Trainer::resume(session, run, &STOP)?)
     }
 }

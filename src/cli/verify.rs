@@ -29,7 +29,7 @@ pub(super) struct VerifyArgs {
 
 impl VerifyArgs {
     pub(super) fn run(self) -> Result<ExitCode, CliError> {
-        let (config, _) = self.config.config()?;
+        let config = self.config.config()?;
         let data = data::open(&config.data.name, &self.data.search())?;
         let options = Options { share_memory: false, ..Options::default() };
         let mut session = Session::new(config, &data, &self.device.device, options)?;

@@ -108,6 +108,7 @@ pub(super) fn lower(op: &Op, variant: Variant) -> Kernel {
         Op::Dropout(op) => elementwise("dropout", op.out.shape.per_replica(), op.stream, op.drop),
         Op::Significant(op) => Kernel::new("elementwise", "significant", 1)
             .u("count", op.out.shape.per_replica() as u32)
+            .u("cols", op.out.cols())
             .f("threshold", Significant::THRESHOLD),
         Op::ColumnSum(op) => columns("sum", op.x.rows(), op.x.cols(), 0.0),
         Op::Moments(op) => columns("mean_variance", op.x.rows(), op.x.cols(), 0.0),

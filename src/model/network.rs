@@ -309,6 +309,13 @@ fn plan_pathways(spec: &NetworkSpec, widths: &[u32]) -> Result<Vec<Plan>, ModelE
 fn check_ranks(spec: &NetworkSpec, plans: &[Plan]) -> Result<(), ModelError> {
     let factored = |p: &&Plan| matches!(p.kind, PlannedPathway::Factored { .. });
     let Some(largest) = plans.iter().filter(factored).map(|p| p.shape.0.min(p.shape.1)).max() else { return Ok(()) };
+    let own = |p: &&Plan| spec.feedback.ranks.contains_key(&layer_name(p.index));
+    let several = spec.ranks.iter().any(|rank| *rank != spec.ranks[0]);
+    if several && plans.iter().filter(factored).all(|p| own(&p)) {
+        let problem = "feedback.rank lists several ranks, but feedback.ranks sets the rank of every layer: all networks \
+                       would be alike; leave one of the two out";
+        return Err(ModelError::Network(problem.into()));
+    }
     let too_large = spec.ranks.iter().flatten().chain(spec.feedback.ranks.values()).find(|&&r| r > largest);
     match too_large {
         Some(rank) => Err(ModelError::Network(format!(

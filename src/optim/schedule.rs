@@ -17,7 +17,7 @@ pub enum Schedule {
         /// Factor an epoch.
         gamma: f64,
     },
-    /// Linear from 0 over the warm-up, then half a cosine down to `final_lr` at the last step; by step.
+    /// `lr (step + 1) / w` over the `w` steps of the warm-up, then half a cosine that reaches `final_lr` as the run ends.
     WarmupCosine {
         /// Length of the warm-up.
         warmup_epochs: f64,

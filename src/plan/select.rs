@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::ops::{Dtype, Op};
+use crate::ops::Op;
 
 /// What the plan needs to know of an adapter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,8 +48,12 @@ impl fmt::Display for Variant {
 /// Rows of delta that a workgroup of the fused transport keeps.
 pub(crate) const TRANSPORT_ROWS: u32 = 16;
 
-/// Largest rank whose squeezed rows fit in the shared memory of every adapter (16 KiB).
+/// Largest rank of the fused kernel: its rows' y fill half of the shared memory that every adapter has (16 KiB), so
+/// that two workgroups can share a core.
 pub(crate) const TRANSPORT_MAX_RANK: u32 = 128;
+
+/// Workgroup memory of [`Variant::Tile`]: two tiles of 16 rows of 17 vec4.
+const TILE_BYTES: u32 = 2 * 16 * 17 * 16;
 
 /// Whether a transport of this rank is worth one fused kernel.
 ///
@@ -61,13 +65,9 @@ pub(super) fn fuses_transport(rank: u32, profile: &Profile) -> bool {
 
 /// Every kernel that can compute the operation on such an adapter; the tests run them all.
 pub fn candidates(op: &Op, profile: &Profile) -> Vec<Variant> {
-    let _ = profile;
     match op {
-        Op::Gemm(gemm) => {
-            // The stream kernel reads four elements at a time along the contiguous side of each factor.
-            debug_assert!(gemm.a.dtype == Dtype::F32);
-            vec![Variant::Tile, Variant::Stream]
-        }
+        Op::Gemm(_) if profile.shared_bytes >= TILE_BYTES => vec![Variant::Tile, Variant::Stream],
+        Op::Gemm(_) => vec![Variant::Stream],
         _ => vec![Variant::Plain],
     }
 }

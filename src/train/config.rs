@@ -72,6 +72,9 @@ fn one() -> u32 {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
+    /// What the configuration goes by in tables: the preset's or the file's name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
     /// Images.
     pub data: DataSection,
     /// Network.
@@ -317,6 +320,7 @@ impl Config {
     /// Never for a configuration that was read or checked.
     pub fn hash(&self, data_checksum: &str) -> Result<String, ConfigError> {
         let mut determining = self.clone().resolved();
+        determining.name = None;
         determining.train.max_steps = None;
         let digest = Sha256::digest(format!("{}\n{data_checksum}", determining.to_toml()?));
         Ok(digest.iter().map(|byte| format!("{byte:02x}")).collect())

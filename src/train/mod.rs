@@ -65,8 +65,8 @@ pub enum TrainError {
     Batch(String),
     /// The loss left the finite numbers.
     #[error(
-        "the loss of replica {replica} (seed {seed}) was not finite at step {step} (epoch {epoch}): {place}; the last \
-         good checkpoint is kept, try a smaller learning rate (--set optimizer.lr=...) or errors clamped \
+        "the loss of replica {replica} (seed {seed}) was not finite at step {step} (epoch {epoch}): {place}; checkpoints \
+         of earlier epochs are kept; try a smaller learning rate (--set optimizer.lr=...) or errors clamped \
          (--set feedback.error_clamp=1.0)"
     )]
     NotFinite {

@@ -18,6 +18,7 @@ pub struct Progress {
     bar: Option<ProgressBar>,
     /// Whether epochs are written to standard output; not where the bar already tells the same reader.
     lines: bool,
+    steps_per_epoch: u64,
     images_per_step: u64,
     epochs: u32,
     updated: Option<Instant>,
@@ -81,12 +82,14 @@ impl EpochReport {
 }
 
 impl Progress {
-    /// Of a training of `total_steps` steps, each taking `images_per_step` images over all replicas.
-    pub fn new(total_steps: u64, images_per_step: u64, epochs: u32) -> Progress {
+    /// Of a training of `total_steps` steps, `steps_per_epoch` of which make an epoch, each taking `images_per_step`
+    /// images over all replicas.
+    pub fn new(total_steps: u64, steps_per_epoch: u64, images_per_step: u64, epochs: u32) -> Progress {
         let to_terminal = io::stderr().is_terminal();
         Progress {
             bar: to_terminal.then(|| bar(total_steps, ProgressDrawTarget::stderr())),
             lines: !(to_terminal && io::stdout().is_terminal()),
+            steps_per_epoch,
             images_per_step,
             epochs,
             updated: None,
@@ -112,8 +115,7 @@ impl Progress {
     /// Shows `step` completed steps, with the mean loss and accuracy (0 to 1) of the epoch so far over all replicas.
     pub fn update(&mut self, step: u64, loss: f64, accuracy: f64) {
         let Some(bar) = &self.bar else { return };
-        let steps = bar.length().unwrap_or(0).max(1);
-        let epoch = (step * u64::from(self.epochs) / steps + 1).min(u64::from(self.epochs));
+        let epoch = (step / self.steps_per_epoch.max(1) + 1).min(u64::from(self.epochs));
         bar.set_position(step);
         bar.set_prefix(format!("epoch {epoch}/{}", self.epochs));
         let rate = HumanCount((bar.per_sec() * self.images_per_step as f64) as u64);
@@ -181,7 +183,15 @@ mod tests {
 
     fn with_bar() -> Progress {
         let bar = Some(bar(900, ProgressDrawTarget::hidden()));
-        Progress { bar, lines: false, images_per_step: 96, epochs: 20, updated: None, last_test: String::new() }
+        Progress {
+            bar,
+            lines: false,
+            steps_per_epoch: 45,
+            images_per_step: 96,
+            epochs: 20,
+            updated: None,
+            last_test: String::new(),
+        }
     }
 
     #[test]
@@ -200,6 +210,7 @@ mod tests {
         let mut progress = Progress {
             bar: None,
             lines: false,
+            steps_per_epoch: 1,
             images_per_step: 96,
             epochs: 1,
             updated: None,

@@ -9,7 +9,7 @@ use super::config::Config;
 use super::weights::{self, NamedTensor};
 use crate::analysis::{Alignment, Matrices, alignment};
 use crate::data::{Dataset, Split};
-use crate::feedback::Pathway;
+use crate::feedback::{Init, Pathway};
 use crate::gpu::{Context, DeviceChoice, Gpu, GpuError, LimitPolicy};
 use crate::model::{DataFeed, Feed, FeedSpec, Network, NetworkSpec, factorise, initialise};
 use crate::ops::{Augment, Dtype, Kind, Phase, StepState, Tensor};
@@ -446,7 +446,8 @@ impl Session {
         Ok(weights::read(&self.network, self.executor.as_mut(), replica)?)
     }
 
-    /// Starts every replica from the tensors of a file.
+    /// Starts every replica from the tensors of a file; feedback that it lacks keeps its own start, or is factorised
+    /// from the new weights where `init = "svd"`.
     ///
     /// # Errors
     /// If the file cannot be read or does not fit the network.
@@ -460,7 +461,13 @@ impl Session {
             })
             .collect();
         weights::write(&self.network, self.executor.as_mut(), &tensors)
-            .map_err(|source| TrainError::Weights { path: path.to_owned(), source })
+            .map_err(|source| TrainError::Weights { path: path.to_owned(), source })?;
+        // Factors of the weights that were replaced would be a start that nobody asked for.
+        let has_feedback = tensors.iter().any(|t| t.name.contains(".feedback."));
+        if !has_feedback && self.config.feedback.initialisation() == Init::Svd {
+            self.refactorise()?;
+        }
+        Ok(())
     }
 }
 

@@ -48,7 +48,7 @@ pub struct ReplicaSummary {
     pub seed: u32,
     /// Rank of its feedback; none for rules without one.
     pub rank: Option<u32>,
-    /// Epochs completed.
+    /// Epoch that the last row belongs to; a run cut short by `max_steps` may have ended within it.
     pub last_epoch: u32,
     /// Mean training loss of the last epoch.
     #[serde(deserialize_with = "number_or_null")]

@@ -37,7 +37,6 @@ pub enum Outcome {
 pub struct Trainer<'a> {
     session: Session,
     run: RunDir,
-    preset: String,
     stop: &'a AtomicBool,
     progress: Progress,
     metrics: Log<MetricsRow>,
@@ -56,24 +55,19 @@ impl<'a> Trainer<'a> {
     ///
     /// # Errors
     /// If the directory cannot be written.
-    pub fn start(session: Session, run: RunDir, preset: &str, stop: &'a AtomicBool) -> Result<Trainer<'a>, TrainError> {
+    pub fn start(session: Session, run: RunDir, stop: &'a AtomicBool) -> Result<Trainer<'a>, TrainError> {
         let text = session.config.to_toml()?;
         super::files::write_atomically(&run.config(), |file| std::io::Write::write_all(file, text.as_bytes()))?;
         let metrics = Log::create(&run.metrics())?;
         let alignments = Log::create(&run.alignment())?;
-        Ok(Trainer::assemble(session, run, preset, stop, metrics, alignments))
+        Ok(Trainer::assemble(session, run, stop, metrics, alignments))
     }
 
     /// A run from its last checkpoint, or from its beginning if it was stopped before the first.
     ///
     /// # Errors
     /// If the checkpoint is damaged or belongs to another configuration, or the directory cannot be written.
-    pub fn resume(
-        mut session: Session,
-        run: RunDir,
-        preset: &str,
-        stop: &'a AtomicBool,
-    ) -> Result<Trainer<'a>, TrainError> {
+    pub fn resume(mut session: Session, run: RunDir, stop: &'a AtomicBool) -> Result<Trainer<'a>, TrainError> {
         let path = run.last_checkpoint();
         let checkpoint = match Checkpoint::load(&path) {
             Ok(checkpoint) => Some(checkpoint),
@@ -88,7 +82,7 @@ impl<'a> Trainer<'a> {
         let metrics = Log::resume(&run.metrics(), step)?;
         let alignments = Log::resume(&run.alignment(), step)?;
         let rows = Log::<MetricsRow>::read(&run.metrics())?;
-        let mut trainer = Trainer::assemble(session, run, preset, stop, metrics, alignments);
+        let mut trainer = Trainer::assemble(session, run, stop, metrics, alignments);
         trainer.progress = trainer.progress.resumed_at(u64::from(step));
         trainer.step = step;
         trainer.seconds_before = seconds;
@@ -99,7 +93,6 @@ impl<'a> Trainer<'a> {
     fn assemble(
         session: Session,
         run: RunDir,
-        preset: &str,
         stop: &'a AtomicBool,
         metrics: Log<MetricsRow>,
         alignments: Log<AlignmentRow>,
@@ -107,10 +100,14 @@ impl<'a> Trainer<'a> {
         let train = &session.config.train;
         let images = u64::from(train.batch) * session.replicas.len() as u64;
         Trainer {
-            progress: Progress::new(u64::from(last_step(&session)), images, train.epochs),
+            progress: Progress::new(
+                u64::from(last_step(&session)),
+                u64::from(session.horizon.steps_per_epoch),
+                images,
+                train.epochs,
+            ),
             session,
             run,
-            preset: preset.to_owned(),
             stop,
             metrics,
             alignments,
@@ -316,7 +313,7 @@ impl<'a> Trainer<'a> {
 
     fn finish(self) -> Result<Outcome, TrainError> {
         let seconds = self.seconds();
-        let Trainer { session, run, preset, rows, step, progress, .. } = self;
+        let Trainer { session, run, rows, step, progress, .. } = self;
         progress.finish();
         let plan = session.plan();
         let roles = [
@@ -333,7 +330,7 @@ impl<'a> Trainer<'a> {
         let flops = |role: Role| plan.cost(Phase::Train, Some(role)).flops / u64::from(plan.replicas());
         let summary = Summary {
             rule: session.config.feedback.label(),
-            preset,
+            preset: session.config.name.clone().unwrap_or_default(),
             adapter: session.device.clone(),
             version: env!("CARGO_PKG_VERSION").into(),
             config_hash: session.hash.clone(),
