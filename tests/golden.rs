@@ -176,17 +176,20 @@ fn cases() -> Vec<PathBuf> {
     cases
 }
 
+/// Planned both as for a GPU (tiles, fused transport) and as for a software adapter, whichever this one is.
 #[test]
 fn golden_trajectories_on_the_gpu() {
-    for path in cases() {
+    for (path, software) in cases().into_iter().flat_map(|path| [(path.clone(), false), (path, true)]) {
         let problem = load(&path);
         let context = Context::open(&DeviceChoice::Best, LimitPolicy::from_env()).unwrap();
-        let plan = Plan::new(problem.network.recording.clone(), &context.profile(), Options::default()).unwrap();
+        let profile = Profile { software, ..context.profile() };
+        let plan = Plan::new(problem.network.recording.clone(), &profile, Options::default()).unwrap();
         let mut gpu = Gpu::new(context, plan).unwrap();
         let found = train(&problem, &mut gpu, &with_prefix(&problem.arrays, "init."));
         // Adam and its kin divide by small numbers.
         let allowed = if problem.case.optimizer.algorithm == Algorithm::Sgd { 1e-4 } else { 1e-3 };
-        judge(&problem, &gpu.device(), &errors(&found, &expected(&problem)), |_| allowed);
+        let device = format!("{} (planned as software: {software})", gpu.device());
+        judge(&problem, &device, &errors(&found, &expected(&problem)), |_| allowed);
     }
 }
 

@@ -57,9 +57,12 @@ fn open() -> Context {
         .unwrap_or_else(|e| panic!("these tests need an adapter: {e}"))
 }
 
+/// Planned as for a GPU, with the fused transport, also where the adapter is a software one; golden and whole-run tests
+/// cover what is planned for those.
 fn gpu(network: &Network, options: Options) -> Gpu {
     let context = open();
-    let plan = Plan::new(network.recording.clone(), &context.profile(), options).unwrap();
+    let profile = Profile { software: false, ..context.profile() };
+    let plan = Plan::new(network.recording.clone(), &profile, options).unwrap();
     Gpu::new(context, plan).unwrap()
 }
 
@@ -341,7 +344,8 @@ fn fused_and_unfused_plans_agree_in_the_reference() {
 fn fusion_makes_what_it_should() {
     let spec = spec(dropped(), ldfa(PRule::Oja, QRule::Hebbian));
     let network = Network::new(&spec).unwrap();
-    let plan = Plan::new(network.recording.clone(), &Profile::reference(), FUSED).unwrap();
+    let profile = Profile { software: false, ..Profile::reference() };
+    let plan = Plan::new(network.recording.clone(), &profile, FUSED).unwrap();
     let nodes = plan.nodes(Phase::Train);
     let transports: Vec<_> =
         nodes.iter().filter_map(|n| if let Op::Transport(t) = &n.entry.op { Some(t) } else { None }).collect();
