@@ -63,10 +63,21 @@ pub enum TrainError {
     /// The data set is too small for the configuration.
     #[error("{0}")]
     Batch(String),
+    /// Metrics tell of checkpoints that are not there.
+    #[error(
+        "{} is missing, though metrics.csv goes up to step {step}; put a copy of it back, or start a new run with \
+         another --out", path.display()
+    )]
+    LostCheckpoint {
+        /// The checkpoint.
+        path: std::path::PathBuf,
+        /// Last step in the metrics.
+        step: u32,
+    },
     /// The loss left the finite numbers.
     #[error(
         "the loss of replica {replica} (seed {seed}) was not finite at step {step} (epoch {epoch}): {place}; the last \
-         good checkpoint is kept, try a smaller learning rate (--set optimizer.lr=...) or errors clamped \
+         good checkpoint, if there is one, is kept; try a smaller learning rate (--set optimizer.lr=...) or errors clamped \
          (--set feedback.error_clamp=1.0)"
     )]
     NotFinite {
