@@ -9,8 +9,9 @@ use super::{CliError, DataDirArg, DeviceArg, say};
 use crate::data::{self, SearchPath};
 use crate::gpu::DeviceChoice;
 use crate::plan::Options;
-use crate::train::checkpoint::Checkpoint;
+use crate::train::checkpoint::{Checkpoint, CheckpointError};
 use crate::train::config::Config;
+use crate::train::progress;
 use crate::train::run_dir::RunDir;
 use crate::train::session::Session;
 
@@ -46,7 +47,14 @@ pub(super) fn open_run(
     let config = Config::load(&run.config())?;
     let data = data::open(&config.data.name, search)?;
     let path = if which.best { run.best_checkpoint() } else { run.last_checkpoint() };
-    let checkpoint = Checkpoint::load(&path)?;
+    let checkpoint = Checkpoint::load(&path).map_err(|error| match error {
+        CheckpointError::NotFound(_) => CliError::Message(format!(
+            "{} does not exist: the run has no checkpoint yet; go on with `ldfa-gpu train --resume {}`",
+            path.display(),
+            run.path().display()
+        )),
+        error => error.into(),
+    })?;
     let mut session = Session::new(config, &data, device, Options::default())?;
     checkpoint.check_config(&path, &session.hash)?;
     session.restore(&checkpoint, &path)?;
@@ -68,7 +76,7 @@ impl EvalArgs {
                 replica.to_string(),
                 rank.map_or("-".into(), |rank| rank.to_string()),
                 seed.to_string(),
-                format!("{:.4}", metrics.loss),
+                progress::loss(metrics.loss),
                 format!("{:.2}", 100.0 * metrics.accuracy),
             ]);
         }

@@ -32,7 +32,12 @@ impl ExportArgs {
         let mut session = open_run(&self.run, self.checkpoint, &self.device.device, &self.data.search())?;
         let count = session.replicas.len();
         if self.replica >= count {
-            let message = format!("--replica {}: the run has {count}, counted from 0", self.replica);
+            let message = format!(
+                "--replica {}: the last of {} is {}, counted from 0; see `ldfa-gpu eval`",
+                self.replica,
+                self.run.display(),
+                count - 1
+            );
             return Err(CliError::Message(message));
         }
         let weights: Vec<_> = session

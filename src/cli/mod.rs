@@ -104,8 +104,27 @@ fn say(text: impl Display) -> Result<(), CliError> {
     Ok(writeln!(io::stdout(), "{text}")?)
 }
 
+/// Writes a line for a reader who may have gone: what follows does not need one.
+fn say_if_heard(text: impl Display) -> Result<(), CliError> {
+    match say(text) {
+        Err(CliError::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        said => said,
+    }
+}
+
+/// Mesa's layer that orders devices asks the Wayland display, and complains ("error: XDG_RUNTIME_DIR is invalid") where
+/// there is no desktop. Without a desktop it has nothing to ask: it is left out unless its user has set it up.
+fn quiet_mesa() {
+    let is_set = |name| std::env::var_os(name).is_some();
+    if cfg!(target_os = "linux") && !is_set("XDG_RUNTIME_DIR") && !is_set("MESA_VK_DEVICE_SELECT") {
+        // SAFETY: the first thing that the process does, on its only thread.
+        unsafe { std::env::set_var("NODEVICE_SELECT", "1") };
+    }
+}
+
 /// Parses the arguments and runs the command; 0 on success, 1 on failure, 2 for wrong usage, 130 when stopped.
 pub fn main() -> ExitCode {
+    quiet_mesa();
     let filter =
         tracing_subscriber::EnvFilter::try_from_env("LDFA_LOG").unwrap_or_else(|_| "error,wgpu_hal=off".into());
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).init();

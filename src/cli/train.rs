@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::Args;
 
-use super::{CliError, DataDirArg, DeviceArg, say};
+use super::{CliError, DataDirArg, DeviceArg, say, say_if_heard};
 use crate::data;
 use crate::plan::Options;
 use crate::train::config::{Config, Draft};
@@ -67,7 +67,7 @@ pub(super) struct ConfigArgs {
     /// Stop after so many steps.
     #[arg(long, value_name = "N")]
     max_steps: Option<u32>,
-    /// Any other setting, such as optimizer.lr=1e-3 (repeatable).
+    /// Any other setting, such as optimizer.lr=1e-3 (repeatable); an empty value leaves the setting out.
     #[arg(long, value_name = "SECTION.KEY=VALUE")]
     set: Vec<String>,
 }
@@ -116,7 +116,7 @@ impl TrainArgs {
             None => self.start()?,
         };
         let path = trainer.path().to_owned();
-        say(format!("run directory {}", path.display()))?;
+        say_if_heard(format!("run directory {}", path.display()))?;
         // The first Ctrl-C stops after the step; the second ends the process as usual.
         let handler = ctrlc::set_handler(|| {
             if STOP.swap(true, Ordering::Relaxed) {
@@ -135,7 +135,7 @@ impl TrainArgs {
             }
             Outcome::Stopped { step } => {
                 let path = path.display();
-                say(format!("stopped after step {step}; go on with: ldfa-gpu train --resume {path}"))?;
+                say_if_heard(format!("stopped after step {step}; go on with: ldfa-gpu train --resume {path}"))?;
                 Ok(ExitCode::from(STOPPED))
             }
         }

@@ -214,7 +214,8 @@ fn choose(mut adapters: Vec<wgpu::Adapter>, choice: &DeviceChoice) -> Result<wgp
         DeviceChoice::Index(index) => (*index < adapters.len()).then_some(*index),
         DeviceChoice::Name(wanted) => {
             let wanted = wanted.to_lowercase();
-            names.iter().position(|name| name.to_lowercase().contains(&wanted))
+            // Every name contains the empty one.
+            names.iter().position(|name| !wanted.is_empty() && name.to_lowercase().contains(&wanted))
         }
         DeviceChoice::Best | DeviceChoice::Reference => {
             // The first of equals, as the system orders them.

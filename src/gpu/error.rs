@@ -12,7 +12,7 @@ pub enum GpuError {
     )]
     NoAdapter,
     /// No adapter answers to the name or index.
-    #[error("no adapter matches --device {wanted}; there are: {available}")]
+    #[error("no adapter matches --device {wanted:?}; there are: {available}")]
     NoSuchAdapter {
         /// What was asked for.
         wanted: String,

@@ -129,14 +129,17 @@ impl OptimizerSpec {
         let name = format!("{:?}", self.algorithm).to_lowercase();
         let adam = matches!(self.algorithm, Algorithm::Adam | Algorithm::AdamW);
         let belongs = [
-            ("momentum", self.momentum.is_none() || self.algorithm == Algorithm::Sgd),
-            ("betas", self.betas.is_none() || adam),
-            ("eps", self.eps.is_none() || self.algorithm != Algorithm::Sgd),
-            ("alpha", self.alpha.is_none() || self.algorithm == Algorithm::RmsProp),
-            ("amsgrad", self.amsgrad.is_none() || adam),
+            ("momentum", self.momentum.map(|v| v.to_string()), self.algorithm == Algorithm::Sgd),
+            ("betas", self.betas.map(|v| format!("{v:?}")), adam),
+            ("eps", self.eps.map(|v| v.to_string()), self.algorithm != Algorithm::Sgd),
+            ("alpha", self.alpha.map(|v| v.to_string()), self.algorithm == Algorithm::RmsProp),
+            ("amsgrad", self.amsgrad.map(|v| v.to_string()), adam),
         ];
-        if let Some((field, _)) = belongs.iter().find(|(_, fits)| !fits) {
-            return Err(OptimizerError { field, value: "set".into(), rule: format!("{name} has no such setting") });
+        for (field, value, fits) in belongs {
+            if let (Some(value), false) = (value, fits) {
+                let rule = format!("{name} has no such setting; leave it out (with --set: nothing after the =)");
+                return Err(OptimizerError { field, value, rule });
+            }
         }
         let positive = |field, value: f64| range(field, value, value > 0.0, "must be a positive number");
         let fraction = |field, value: f64| range(field, value, (0.0..1.0).contains(&value), "must lie in [0, 1)");

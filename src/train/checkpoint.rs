@@ -209,7 +209,7 @@ pub enum CheckpointError {
 }
 
 /// What to do about a file that is no longer what was written.
-const RESTORE: &str = "use the other file of last and best, or a copy";
+const RESTORE: &str = "use an intact copy; of a run, the other file of last and best";
 
 impl CheckpointError {
     /// Whether the file is simply not there: a run that was stopped before its first checkpoint.

@@ -1,10 +1,11 @@
 //! The configuration of a run: a TOML file, a preset, and changes to either.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use super::files::FileError;
 use crate::feedback::{FeedbackSpec, Ranks, Rule};
 use crate::model::{LayerSpec, Loss};
 use crate::ops::MAX_REPLICAS;
@@ -103,13 +104,8 @@ pub enum ConfigError {
         presets: Vec<String>,
     },
     /// The file cannot be read.
-    #[error("cannot read {}: {source}", .path.display())]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// Cause.
-        source: std::io::Error,
-    },
+    #[error(transparent)]
+    File(#[from] FileError),
     /// It is not TOML, or a key is unknown, missing or of another type.
     #[error("{origin}: {message}")]
     Parse {
@@ -137,8 +133,17 @@ fn suggest(wanted: &str, names: &[String]) -> String {
         Some((distance, name)) if distance <= 3 && distance < wanted.chars().count() => {
             format!("; did you mean {name}?")
         }
-        _ => String::new(),
+        _ => match names.iter().find(|name| abbreviates(name, wanted) || abbreviates(wanted, name)) {
+            Some(name) => format!("; did you mean {name}?"),
+            None => String::new(),
+        },
     }
+}
+
+/// Whether the letters of `short` occur in `long` in their order, from the first one on: `lr` in `learning_rate`.
+fn abbreviates(short: &str, long: &str) -> bool {
+    let mut rest = long.chars();
+    short.len() >= 2 && short.chars().next() == long.chars().next() && short.chars().all(|c| rest.any(|l| l == c))
 }
 
 /// Adds the nearest name to serde's "unknown field `x`, expected one of `a`, `b`".
@@ -153,6 +158,17 @@ fn with_suggestion(message: &str) -> String {
     format!("{message}{}", suggest(&wanted, &names))
 }
 
+/// The names of a dotted key, quoted ones included: `feedback.ranks."layers.2"` has three.
+fn key_path(key: &str) -> Vec<String> {
+    let mut names = Vec::new();
+    let mut rest = toml::from_str::<toml::Table>(&format!("{key} = 0")).ok();
+    while let Some((name, value)) = rest.take().and_then(|table| table.into_iter().next()) {
+        names.push(name);
+        rest = if let toml::Value::Table(table) = value { Some(table) } else { None };
+    }
+    if names.is_empty() { key.split('.').map(str::to_owned).collect() } else { names }
+}
+
 /// Names of the presets.
 pub fn presets() -> impl Iterator<Item = &'static str> {
     PRESETS.iter().map(|(name, _)| *name)
@@ -163,6 +179,8 @@ pub fn presets() -> impl Iterator<Item = &'static str> {
 pub struct Draft {
     origin: String,
     table: toml::Table,
+    /// Keys that options have set.
+    changed: Vec<String>,
 }
 
 impl Draft {
@@ -181,7 +199,7 @@ impl Draft {
                 presets: presets().map(str::to_owned).collect(),
             });
         }
-        let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.into(), source })?;
+        let text = std::fs::read_to_string(path).map_err(FileError::at(path, "read"))?;
         Draft::parse(path.display().to_string(), &text)
     }
 
@@ -191,29 +209,35 @@ impl Draft {
             .map_err(|e| ConfigError::Parse { origin: origin.clone(), message: with_suggestion(&e.to_string()) })?;
         let table =
             toml::from_str(text).map_err(|e| ConfigError::Parse { origin: origin.clone(), message: e.to_string() })?;
-        Ok(Draft { origin, table })
+        Ok(Draft { origin, table, changed: Vec::new() })
     }
 
-    /// Sets `section.key` to a TOML value; what is not TOML is taken as a string.
+    /// Sets `section.key` to a TOML value; what is not TOML is taken as a string, and nothing at all leaves the key out.
     ///
     /// # Errors
     /// If the path leads through something that is not a section.
     pub fn set(&mut self, key: &str, value: &str) -> Result<(), ConfigError> {
         let parsed = toml::from_str::<toml::Table>(&format!("value = {value}"))
             .ok()
+            .filter(|table| table.len() == 1)
             .and_then(|mut table| table.remove("value"))
             .unwrap_or_else(|| toml::Value::String(value.to_owned()));
-        let mut names: Vec<&str> = key.split('.').collect();
+        self.changed.push(key.to_owned());
+        let mut names = key_path(key);
         let last = names.pop().unwrap_or_default();
         let mut table = &mut self.table;
         for name in names {
-            let entry = table.entry(name).or_insert_with(|| toml::Value::Table(toml::Table::new()));
+            let entry = table.entry(name.as_str()).or_insert_with(|| toml::Value::Table(toml::Table::new()));
             table = entry.as_table_mut().ok_or_else(|| ConfigError::Parse {
                 origin: format!("--set {key}={value}"),
                 message: format!("{name} is a value, not a section"),
             })?;
         }
-        table.insert(last.to_owned(), parsed);
+        if value.is_empty() {
+            table.remove(&last);
+        } else {
+            table.insert(last, parsed);
+        }
         Ok(())
     }
 
@@ -235,10 +259,12 @@ impl Draft {
     /// # Errors
     /// If a key is unknown or missing, or a value out of range or of another type.
     pub fn finish(self) -> Result<Config, ConfigError> {
-        let config: Config = self.table.try_into().map_err(|e: toml::de::Error| ConfigError::Parse {
-            origin: self.origin,
-            message: with_suggestion(&e.to_string()),
-        })?;
+        let changed = self.changed.join(", ");
+        let origin = if changed.is_empty() { self.origin } else { format!("{} with {changed}", self.origin) };
+        let config: Config = self
+            .table
+            .try_into()
+            .map_err(|e: toml::de::Error| ConfigError::Parse { origin, message: with_suggestion(&e.to_string()) })?;
         config.check()?;
         Ok(config)
     }
@@ -250,7 +276,7 @@ impl Config {
     /// # Errors
     /// If the file is missing or damaged.
     pub fn load(path: &Path) -> Result<Config, ConfigError> {
-        let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.into(), source })?;
+        let text = std::fs::read_to_string(path).map_err(FileError::at(path, "read"))?;
         Draft::parse(path.display().to_string(), &text)?.finish()
     }
 

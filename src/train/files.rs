@@ -38,6 +38,8 @@ fn remedy(error: &io::Error) -> &'static str {
         ErrorKind::IsADirectory => "that is a folder; name a file",
         ErrorKind::AlreadyExists => "remove it or choose another name",
         ErrorKind::InvalidFilename => "choose a shorter or simpler name",
+        ErrorKind::InvalidData => "it must be plain UTF-8 text",
+        ErrorKind::FileTooLarge => "raise the limit on the size of files (ulimit -f), or choose another disk",
         ErrorKind::Unsupported => "this file system cannot do that; choose an --out on a local disk",
         _ => "check the disk, or choose another path",
     }
@@ -60,6 +62,10 @@ pub fn write_atomically(
 
 fn try_write(path: &Path, content: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>) -> io::Result<()> {
     let name = path.file_name().ok_or(ErrorKind::IsADirectory)?;
+    // The rename would put a plain file in the place of a device such as /dev/null.
+    if fs::metadata(path).is_ok_and(|there| !there.is_file() && !there.is_dir()) {
+        return Err(io::Error::other("a device or pipe of that name exists, not a regular file"));
+    }
     let folder = folder_of(path);
     // Until `persist`, dropping `temporary` removes the file: every `?` below cleans up after itself.
     let (file, temporary) = temporary_in(folder, name)?.into_parts();

@@ -63,6 +63,17 @@ pub enum TrainError {
     /// The data set is too small for the configuration.
     #[error("{0}")]
     Batch(String),
+    /// Metrics tell of checkpoints that are not there.
+    #[error(
+        "{} is missing, though metrics.csv goes up to step {step}; put a copy of it back, or start a new run with \
+         another --out", path.display()
+    )]
+    LostCheckpoint {
+        /// The checkpoint.
+        path: std::path::PathBuf,
+        /// Last step in the metrics.
+        step: u32,
+    },
     /// The loss left the finite numbers.
     #[error(
         "the loss of replica {replica} (seed {seed}) was not finite at step {step} (epoch {epoch}): {place}; checkpoints \

@@ -67,18 +67,23 @@ impl EpochReport {
     fn line(&self) -> String {
         let percent = |spread: Spread| percent(spread.mean, spread.std);
         format!(
-            "epoch {:>width$}/{}  loss {:.4}  train {}  test loss {:.4}  test {}  {} images/s  lr {:.2e}",
+            "epoch {:>width$}/{}  loss {}  train {}  test loss {}  test {}  {} images/s  lr {:.2e}",
             self.epoch,
             self.epochs,
-            self.train_loss.mean,
+            loss(self.train_loss.mean),
             percent(self.train_accuracy),
-            self.test_loss.mean,
+            loss(self.test_loss.mean),
             percent(self.test_accuracy),
             HumanCount(self.images_per_second as u64),
             self.learning_rate,
             width = self.epochs.to_string().len(),
         )
     }
+}
+
+/// A loss for people: the usual ones with four digits, those of a network that has run away with an exponent.
+pub fn loss(value: f64) -> String {
+    if value.abs() < 1e5 { format!("{value:.4}") } else { format!("{value:.3e}") }
 }
 
 impl Progress {

@@ -5,7 +5,7 @@ use chacha20::rand_core::{Rng, SeedableRng};
 
 use super::TrainError;
 use super::checkpoint::{Checkpoint, CheckpointError, Values};
-use super::config::Config;
+use super::config::{Config, ConfigError};
 use super::weights::{self, NamedTensor};
 use crate::analysis::{Alignment, Matrices, alignment};
 use crate::data::{Dataset, Split};
@@ -71,7 +71,7 @@ pub fn network_spec(config: &Config, data: &Dataset) -> Result<NetworkSpec, Trai
     if train < config.train.batch || test == 0 {
         return Err(TrainError::Batch(format!(
             "{} has {train} images to train on and {test} to test on; train.batch = {} needs at least as many to \
-             train on, and one to test on",
+             train on, and one to test on; lower train.batch or add images",
             data.name, config.train.batch
         )));
     }
@@ -83,6 +83,11 @@ pub fn network_spec(config: &Config, data: &Dataset) -> Result<NetworkSpec, Trai
         shift[channel] = -mean * scale[channel];
     }
     let section = &config.data;
+    let side = data.shape.height.min(data.shape.width);
+    if section.crop_padding >= side {
+        let (value, rule) = (section.crop_padding.to_string(), format!("must be less than the images' side, {side}"));
+        return Err(ConfigError::Range { key: "data.crop_padding", value, rule }.into());
+    }
     let augment = Augment { flip: section.flip, rotation: section.rotation, padding: section.crop_padding };
     let image = [data.shape.height, data.shape.width, data.shape.channels];
     Ok(NetworkSpec {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
@@ -96,6 +97,9 @@ pub enum SummaryError {
     /// The system refused.
     #[error(transparent)]
     File(#[from] FileError),
+    /// There is none yet.
+    #[error("{} does not exist: the run has not ended; go on with `ldfa-gpu train --resume {}`", .0.display(), folder(.0))]
+    Unfinished(PathBuf),
     /// Not a summary.
     #[error("{}: {source}; `ldfa-gpu train --resume` on its run writes it anew", path.display())]
     Content {
@@ -104,6 +108,10 @@ pub enum SummaryError {
         /// The place and what is wrong there.
         source: serde_json::Error,
     },
+}
+
+fn folder(path: &Path) -> String {
+    path.parent().unwrap_or(path).display().to_string()
 }
 
 impl Summary {
@@ -120,7 +128,10 @@ impl Summary {
     /// # Errors
     /// [`SummaryError`] naming the line that is not as it should be.
     pub fn read(path: &Path) -> Result<Summary, SummaryError> {
-        let bytes = fs::read(path).map_err(FileError::at(path, "read"))?;
+        let bytes = match fs::read(path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Err(SummaryError::Unfinished(path.to_owned())),
+            read => read.map_err(FileError::at(path, "read"))?,
+        };
         serde_json::from_slice(&bytes).map_err(|source| SummaryError::Content { path: path.to_owned(), source })
     }
 }

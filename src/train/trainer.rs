@@ -63,22 +63,29 @@ impl<'a> Trainer<'a> {
         Ok(Trainer::assemble(session, run, stop, metrics, alignments))
     }
 
-    /// A run from its last checkpoint, or from its beginning if it was stopped before the first.
+    /// A run from its last checkpoint, from its best one if that is gone, or from its beginning if it was stopped before
+    /// the first.
     ///
     /// # Errors
-    /// If the checkpoint is damaged or belongs to another configuration, or the directory cannot be written.
+    /// If the checkpoint is damaged, lost or belongs to another configuration, or the directory cannot be written.
     pub fn resume(mut session: Session, run: RunDir, stop: &'a AtomicBool) -> Result<Trainer<'a>, TrainError> {
-        let path = run.last_checkpoint();
-        let checkpoint = match Checkpoint::load(&path) {
-            Ok(checkpoint) => Some(checkpoint),
-            Err(error) if error.is_not_found() => None,
-            Err(error) => return Err(error.into()),
-        };
-        if let Some(checkpoint) = &checkpoint {
-            checkpoint.check_config(&path, &session.hash)?;
-            session.restore(checkpoint, &path)?;
+        let (last, best) = (run.last_checkpoint(), run.best_checkpoint());
+        let mut checkpoint = load_if_there(&last)?.map(|checkpoint| (last.clone(), checkpoint));
+        if checkpoint.is_none() {
+            checkpoint = load_if_there(&best)?.map(|checkpoint| (best.clone(), checkpoint));
+            match &checkpoint {
+                Some(_) => {
+                    let warning = format!("{} is missing: going on from {}", last.display(), best.display());
+                    session.warnings.push(warning);
+                }
+                None => refuse_to_forget(&run)?,
+            }
         }
-        let (step, seconds) = checkpoint.map_or((0, 0.0), |c| (c.meta.step as u32, c.meta.seconds));
+        if let Some((path, checkpoint)) = &checkpoint {
+            checkpoint.check_config(path, &session.hash)?;
+            session.restore(checkpoint, path)?;
+        }
+        let (step, seconds) = checkpoint.map_or((0, 0.0), |(_, c)| (c.meta.step as u32, c.meta.seconds));
         let metrics = Log::resume(&run.metrics(), step)?;
         let alignments = Log::resume(&run.alignment(), step)?;
         let rows = Log::<MetricsRow>::read(&run.metrics())?;
@@ -345,6 +352,28 @@ impl<'a> Trainer<'a> {
         summary.write(&run.summary())?;
         draw_curves(&run.curves(), &session.config.label(), &Curve::from_metrics(&summary.rule, &rows))?;
         Ok(Outcome::Finished(Box::new(summary)))
+    }
+}
+
+fn load_if_there(path: &Path) -> Result<Option<Checkpoint>, TrainError> {
+    match Checkpoint::load(path) {
+        Ok(checkpoint) => Ok(Some(checkpoint)),
+        Err(error) if error.is_not_found() => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// A run without checkpoints was stopped in its first epoch, or has lost them: to begin anew would then drop its metrics.
+fn refuse_to_forget(run: &RunDir) -> Result<(), TrainError> {
+    if !run.metrics().exists() {
+        return Ok(());
+    }
+    let rows = Log::<MetricsRow>::read(&run.metrics())?;
+    match (rows.first(), rows.last()) {
+        (Some(first), Some(last)) if first.step != last.step => {
+            Err(TrainError::LostCheckpoint { path: run.last_checkpoint(), step: last.step })
+        }
+        _ => Ok(()),
     }
 }
 
