@@ -15,8 +15,8 @@ pub struct Finding {
     pub variant: String,
     /// The output.
     pub tensor: String,
-    /// ||found - expected|| / ||expected||; infinite if a value is not a number. For sums over the rows, relative to the
-    /// sums of magnitudes: before a batch norm, a bias gradient cancels to nothing but rounding.
+    /// ||found - expected|| / ||expected||; infinite if a value is not a number. Where terms cancel, relative to their
+    /// magnitudes.
     pub error: f64,
     /// Largest error that rounding explains.
     pub allowed: f64,
@@ -76,13 +76,7 @@ pub fn verify(session: &mut Session) -> Result<Vec<Finding>, TrainError> {
         for operand in op.operands().iter().filter(|o| o.access != Access::Read) {
             let expected = reference.get(operand.tensor).map_err(failed)?;
             let found = session.executor().read(operand.tensor)?;
-            let magnitudes = match op {
-                Op::ColumnSum(sum) => {
-                    let x = reference.get(sum.x).map_err(failed)?;
-                    magnitude_sums(&x, sum.x.shape.per_replica(), sum.x.cols() as usize)
-                }
-                _ => expected.clone(),
-            };
+            let magnitudes = magnitudes(op, &expected, &reference).map_err(failed)?;
             findings.push(Finding {
                 op: op.name(),
                 variant: node.variant.to_string(),
@@ -101,6 +95,25 @@ pub fn verify(session: &mut Session) -> Result<Vec<Finding>, TrainError> {
 
 fn failed(error: ReferenceError) -> TrainError {
     ExecuteError::from(error).into()
+}
+
+/// The size of what an output is made of. It is the output itself, but for operations that are meant to cancel: a bias
+/// gradient before a batch norm, and the normative gradient after a factorisation, are nothing but rounding.
+fn magnitudes(op: &Op, expected: &[f64], reference: &Reference) -> Result<Vec<f64>, ReferenceError> {
+    match op {
+        Op::ColumnSum(sum) => {
+            let x = reference.get(sum.x)?;
+            Ok(magnitude_sums(&x, sum.x.shape.per_replica(), sum.x.cols() as usize))
+        }
+        Op::Gemm(gemm) => match gemm.epilogue.addend {
+            Some((addend, scale)) => {
+                let addend = reference.get(addend)?;
+                Ok(expected.iter().zip(addend).map(|(e, a)| e.abs() + (scale * a).abs()).collect())
+            }
+            None => Ok(expected.to_vec()),
+        },
+        _ => Ok(expected.to_vec()),
+    }
 }
 
 /// What every element of a column sum would be without cancellation; x is replicas x rows x cols.

@@ -1,0 +1,485 @@
+//! The program as a careless or hostile user meets it: every mistake is one clear message and a failing exit code, and
+//! nothing that existed is harmed.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::sync::OnceLock;
+
+use safetensors::SafeTensors;
+use tempfile::TempDir;
+
+fn program(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ldfa-gpu"));
+    command.args(arguments).env_remove("LDFA_DATA").stdin(Stdio::null());
+    command
+}
+
+fn run(arguments: &[&str]) -> Output {
+    program(arguments).output().unwrap()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+fn succeeds(arguments: &[&str]) -> String {
+    let output = run(arguments);
+    assert!(output.status.success(), "{arguments:?}\n{}\n{}", text(&output.stdout), text(&output.stderr));
+    text(&output.stdout)
+}
+
+/// One error line that holds all of `words`, exit code 1, no panic.
+fn check_failure(output: &Output, what: &str, words: &[&str]) {
+    let stderr = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{what}: {stderr}");
+    assert!(!stderr.contains("panicked"), "{what}: {stderr}");
+    let error = stderr.find("error: ").unwrap_or_else(|| panic!("{what}: no error in {stderr}"));
+    for word in words {
+        assert!(stderr[error..].contains(word), "{what}: {word:?} is not in {stderr}");
+    }
+}
+
+fn fails(arguments: &[&str], words: &[&str]) {
+    check_failure(&run(arguments), &format!("{arguments:?}"), words);
+}
+
+/// A tiny training of digits into `out`, with more arguments.
+fn tiny<'a>(out: &'a str, more: &[&'a str]) -> Vec<&'a str> {
+    [&["train", "digits", "--out", out, "--epochs", "1", "--max-steps", "2", "--seeds", "1"], more].concat()
+}
+
+/// A finished run that tests copy and damage.
+fn finished() -> &'static Path {
+    static RUN: OnceLock<(TempDir, PathBuf)> = OnceLock::new();
+    let (_, path) = RUN.get_or_init(|| {
+        let folder = TempDir::new().unwrap();
+        let path = folder.path().join("run");
+        succeeds(&["train", "digits", "--out", path.to_str().unwrap(), "--epochs", "2", "--seeds", "2"]);
+        (folder, path)
+    });
+    path
+}
+
+fn copy_of_finished(folder: &TempDir) -> PathBuf {
+    let to = folder.path().join("copy");
+    let status = Command::new("cp").arg("-r").arg(finished()).arg(&to).status().unwrap();
+    assert!(status.success());
+    to
+}
+
+#[test]
+fn mistakes_in_names_suggest_what_was_meant() {
+    fails(&["train", "digit"], &["digit", "did you mean digits?"]);
+    fails(&["train", "no/such/file.toml"], &["no/such/file.toml", "presets are digits"]);
+    fails(&["train", "digits", "--set", "train.epoch=3"], &["epoch", "did you mean epochs?"]);
+    fails(&["train", "digits", "--set", "optimizer.learning_rate=3"], &["learning_rate", "did you mean lr?"]);
+    fails(&["train", "digits", "--set", "feedbak.rank=3"], &["feedbak", "did you mean feedback?"]);
+    fails(&["train", "digits", "--p", "ojja"], &["ojja", "did you mean oja?"]);
+    fails(&["train", "digits", "--rule", "backpropp"], &["backpropp", "did you mean backprop?"]);
+    fails(&["train", "digits", "--set", "optimizer.type=adem"], &["adem", "did you mean adam?"]);
+}
+
+#[test]
+fn contradictory_or_impossible_settings_are_refused() {
+    let cases: &[(&[&str], &[&str])] = &[
+        (&["--rank", "0"], &["rank", "at least 1"]),
+        (&["--rank", "100000"], &["100000", "largest useful rank here is 128"]),
+        (&["--rank", "4,4"], &["rank", "twice"]),
+        (&["--rank", "4,5,6", "--seeds", "40"], &["120", "at most 64"]),
+        (&["--seeds", "0"], &["train.seeds", "at least 1"]),
+        (&["--epochs", "0"], &["train.epochs", "at least 1"]),
+        (&["--max-steps", "0"], &["train.max_steps"]),
+        (&["--rule", "backprop", "--rank", "4"], &["feedback.rank", "backprop"]),
+        (&["--p", "kolen-pollack", "--q", "fixed"], &["kolen-pollack", "hebbian"]),
+        (&["--p", "normative", "--set", "feedback.source=output"], &["source", "no weight to compare with"]),
+        (&["--set", "feedback.source=layers.1"], &["layers.1", "layers.0, layers.2"]),
+        (&["--set", "feedback.refactorise_every=0"], &["refactorise_every", "at least 1"]),
+        (&["--set", "feedback.exact=[\"layers.3\"]"], &["layers.3", "not a dense layer"]),
+        (&["--set", "feedback.error_clamp=-1"], &["error_clamp", "positive"]),
+        (&["--set", "optimizer.momentum=0.9"], &["momentum", "adam has no such setting"]),
+        (&["--set", "optimizer.lr=-1"], &["optimizer.lr", "-1"]),
+        (&["--set", "optimizer.lr=nan"], &["optimizer.lr", "NaN"]),
+        (&["--set", "optimizer.lr=inf"], &["optimizer.lr", "inf"]),
+        (&["--set", "optimizer.lr=fast"], &["lr", "expected"]),
+        (&["--set", "optimizer.lr"], &["section.key=value"]),
+        (&["--set", "data.name.x=1"], &["name is a value"]),
+        (&["--set", "train.batch=5000"], &["1437 images", "train.batch"]),
+        (&["--set", "train.batch=0"], &["train.batch", "at least 1"]),
+        (&["--set", "model.layers=[]"], &["last layer must be dense"]),
+        (&["--set", "model.layers=[{type=\"dense\",out=9}]"], &["9 outputs", "10 classes"]),
+        (&["--set", "model.layers=[{type=\"dense\",out=0},{type=\"dense\",out=10}]"], &["layers[0]", "at least 1"]),
+        (&["--set", "model.layers=[{type=\"dropout\",p=1.0},{type=\"dense\",out=10}]"], &["dropout", "[0, 1)"]),
+        (&["--set", "model.layers=[{type=\"conv\",out=8}]"], &["conv", "dense"]),
+        (&["--set", "model.layers=[{type=\"relu\",out=8}]"], &["unknown field `out`"]),
+        (&["--set", "data.rotation=400"], &["data.rotation", "180"]),
+        (&["--set", "data.crop_padding=8"], &["crop_padding", "less than the images' side"]),
+    ];
+    let folder = TempDir::new().unwrap();
+    for (index, (arguments, words)) in cases.iter().enumerate() {
+        let out = folder.path().join(index.to_string());
+        fails(&[&["train", "digits", "--out", out.to_str().unwrap()], *arguments].concat(), words);
+        assert!(!out.exists(), "{arguments:?} left a run directory behind");
+    }
+    let batchnorm = "model.layers=[{type=\"dense\",out=8},{type=\"batchnorm\"},{type=\"dense\",out=10}]";
+    fails(&["train", "digits", "--set", batchnorm, "--set", "train.batch=1"], &["batchnorm", "at least 2"]);
+}
+
+#[test]
+fn damaged_configuration_files_show_the_line() {
+    let folder = TempDir::new().unwrap();
+    let file = folder.path().join("config.toml");
+    let path = file.to_str().unwrap();
+    std::fs::write(&file, "[data]\nname = \"digits\"\n[model]\nlayers = [\n").unwrap();
+    fails(&["train", path], &["config.toml", "TOML parse error", "line"]);
+    std::fs::write(&file, [0xff, 0xfe, 0x00]).unwrap();
+    fails(&["train", path], &["config.toml", "UTF-8"]);
+    std::fs::write(&file, "").unwrap();
+    fails(&["train", path], &["config.toml", "missing field"]);
+}
+
+#[test]
+fn impossible_devices_and_places_are_refused() {
+    let folder = TempDir::new().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    fails(&tiny(&path("a"), &["--device", "nonsense"]), &["nonsense", "there are: 0:"]);
+    fails(&tiny(&path("b"), &["--device", "99"]), &["99", "there are: 0:"]);
+    std::fs::write(path("file"), "mine").unwrap();
+    fails(&tiny(&path("file/run"), &[]), &["file/run"]);
+    fails(&tiny("/proc/no-run", &[]), &["/proc/no-run"]);
+    std::fs::create_dir(path("full")).unwrap();
+    std::fs::write(path("full/thesis.tex"), "mine").unwrap();
+    fails(&tiny(&path("full"), &[]), &["full", "--out"]);
+    assert_eq!(std::fs::read_to_string(path("full/thesis.tex")).unwrap(), "mine");
+    let run = copy_of_finished(&folder);
+    let before = std::fs::read(run.join("metrics.csv")).unwrap();
+    fails(&tiny(run.to_str().unwrap(), &[]), &["copy", "--resume"]);
+    assert_eq!(std::fs::read(run.join("metrics.csv")).unwrap(), before);
+}
+
+#[test]
+fn data_that_is_missing_or_damaged_is_named() {
+    let folder = TempDir::new().unwrap();
+    let root = folder.path().to_str().unwrap();
+    let train = ["train", "fashion-mnist", "--data-dir", root];
+    fails(&train, &["fashion-mnist", "data fetch fashion-mnist"]);
+    let set = folder.path().join("fashion-mnist");
+    std::fs::create_dir(&set).unwrap();
+    for name in
+        ["train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"]
+    {
+        std::fs::write(set.join(name), [0, 0, 8, 3, 0, 0, 0, 9]).unwrap();
+    }
+    fails(&train, &["train-", "idx"]);
+    fails(&["data", "info", "no-such-set"], &["no-such-set"]);
+    fails(&["data", "fetch", "no-such-set"], &["no-such-set"]);
+    assert!(succeeds(&["data", "list", "--data-dir", root]).contains("damaged"));
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_full_disk_is_said_and_the_run_goes_on_later() {
+    let folder = TempDir::new().unwrap();
+    let run = copy_of_finished(&folder);
+    let config = std::fs::read_to_string(run.join("config.toml")).unwrap();
+    std::fs::write(run.join("config.toml"), config.replace("epochs = 2", "epochs = 3")).unwrap();
+    // Another number of epochs is another run: the checkpoint no longer belongs to it.
+    fails(&["train", "--resume", run.to_str().unwrap()], &["last.safetensors", "config"]);
+    // A limit on the size of files stands for a full disk where none can be mounted: the kernel refuses the write.
+    let out = folder.path().join("limited");
+    let command = format!(
+        "trap '' XFSZ; ulimit -f 200; exec {} {}",
+        env!("CARGO_BIN_EXE_ldfa-gpu"),
+        tiny(out.to_str().unwrap(), &[]).join(" ")
+    );
+    let output = Command::new("sh").args(["-c", &command]).output().unwrap();
+    check_failure(&output, "limited", &["safetensors"]);
+    let leftovers = std::fs::read_dir(out.join("checkpoints")).unwrap().count();
+    assert_eq!(leftovers, 0, "a failed save leaves nothing behind");
+    succeeds(&["train", "--resume", out.to_str().unwrap(), "--max-steps", "3"]);
+}
+
+#[test]
+fn damaged_checkpoints_are_refused_and_left_alone() {
+    let folder = TempDir::new().unwrap();
+    let run = copy_of_finished(&folder);
+    let path = run.to_str().unwrap();
+    let last = run.join("checkpoints/last.safetensors");
+    let whole = std::fs::read(&last).unwrap();
+    let mut flipped = whole.clone();
+    let middle = flipped.len() / 2;
+    flipped[middle] ^= 4;
+    for damaged in [&flipped[..], &whole[..whole.len() / 3], &[], b"not a checkpoint at all"] {
+        std::fs::write(&last, damaged).unwrap();
+        fails(&["eval", path], &["last.safetensors"]);
+        fails(&["train", "--resume", path], &["last.safetensors"]);
+        assert_eq!(std::fs::read(&last).unwrap(), damaged);
+    }
+    std::fs::remove_file(&last).unwrap();
+    fails(&["eval", path], &["last.safetensors", "--resume"]);
+    std::fs::create_dir(&last).unwrap();
+    fails(&["eval", path], &["last.safetensors"]);
+    std::fs::remove_dir(&last).unwrap();
+    std::fs::write(&last, whole).unwrap();
+    succeeds(&["eval", path]);
+    fails(&["train", "--resume", folder.path().to_str().unwrap()], &["config.toml"]);
+    fails(&["eval", "/no/such/run"], &["/no/such/run"]);
+}
+
+#[test]
+fn a_finished_run_can_be_read_in_every_way() {
+    let folder = TempDir::new().unwrap();
+    let run = copy_of_finished(&folder);
+    let path = run.to_str().unwrap();
+    let first_line = std::fs::read_to_string(run.join("metrics.csv")).unwrap().lines().next().unwrap().to_owned();
+    assert_eq!(first_line, "epoch,step,replica,seed,rank,train_loss,train_accuracy,test_loss,test_accuracy,seconds");
+    for file in ["config.toml", "alignment.csv", "summary.json", "curves.png", "checkpoints/best.safetensors"] {
+        assert!(run.join(file).metadata().is_ok_and(|m| m.len() > 0), "{file}");
+    }
+    let evaluated = succeeds(&["eval", path]);
+    let summary: serde_json::Value = serde_json::from_slice(&std::fs::read(run.join("summary.json")).unwrap()).unwrap();
+    let last = 100.0 * summary["replicas"][1]["last_test_accuracy"].as_f64().unwrap();
+    assert!(evaluated.contains(&format!("{last:.2}")), "{last} is not in {evaluated}");
+    for role in ["forward", "transport", "weight_gradient", "feedback"] {
+        assert!(summary["flops_per_step"][role].as_u64().unwrap() > 0, "{role}");
+    }
+    let picture = folder.path().join("all.png");
+    succeeds(&["report", path, path, "-o", picture.to_str().unwrap()]);
+    assert_eq!(&std::fs::read(&picture).unwrap()[1..4], b"PNG");
+    let file = folder.path().join("weights.safetensors");
+    succeeds(&["export", path, "--replica", "1", "-o", file.to_str().unwrap()]);
+    let bytes = std::fs::read(&file).unwrap();
+    let weights = SafeTensors::deserialize(&bytes).unwrap();
+    let shape = |name: &str| weights.tensor(name).unwrap().shape().to_vec();
+    assert_eq!(shape("layers.0.weight"), [128, 64]);
+    assert_eq!(shape("layers.0.bias"), [128]);
+    assert_eq!(shape("layers.2.feedback.p"), [128, 10]);
+    assert_eq!(shape("layers.6.feedback.q"), [10, 128]);
+    fails(&["export", path, "--replica", "9", "-o", file.to_str().unwrap()], &["9", "counted from 0"]);
+    fails(&["export", path, "-o", "/proc/weights"], &["/proc/weights"]);
+    assert!(succeeds(&["train", "--resume", path]).contains("ldfa-oja-hebbian"), "nothing is left to do");
+}
+
+#[test]
+fn weights_that_do_not_fit_are_refused() {
+    let folder = TempDir::new().unwrap();
+    let file = folder.path().join("w.safetensors");
+    let (path, out) = (file.to_str().unwrap(), folder.path().join("run"));
+    let init = |words: &[&str]| fails(&tiny(out.to_str().unwrap(), &["--init", path]), words);
+    init(&["w.safetensors"]);
+    std::fs::write(&file, "nonsense").unwrap();
+    init(&["w.safetensors"]);
+    let write = |tensors: &[(&str, Vec<usize>, f32)]| {
+        let bytes: Vec<Vec<u8>> = tensors.iter().map(|(_, s, v)| v.to_le_bytes().repeat(s.iter().product())).collect();
+        let views = tensors.iter().zip(&bytes).map(|((name, shape, _), data)| {
+            (
+                name.to_string(),
+                safetensors::tensor::TensorView::new(safetensors::Dtype::F32, shape.clone(), data).unwrap(),
+            )
+        });
+        std::fs::write(&file, safetensors::serialize(views, None).unwrap()).unwrap();
+    };
+    write(&[("layers.0.weight", vec![128, 64], 0.1)]);
+    init(&["w.safetensors", "layers.0.bias"]);
+    write(&[("layers.0.weight", vec![64, 128], 0.1)]);
+    init(&["w.safetensors", "layers.0.weight", "[64, 128]", "[128, 64]"]);
+    write(&[("layers.0.weight", vec![128, 64], f32::NAN)]);
+    init(&["w.safetensors", "layers.0.weight"]);
+    write(&[("encoder.weight", vec![2, 2], 0.1)]);
+    init(&["w.safetensors", "encoder.weight", "belongs to no layer"]);
+    assert!(!out.exists(), "no run directory for a run that never began");
+}
+
+#[test]
+fn a_loss_that_is_not_finite_ends_the_run_and_keeps_the_last_checkpoint() {
+    let folder = TempDir::new().unwrap();
+    let out = folder.path().join("run");
+    let path = out.to_str().unwrap();
+    // The warm-up begins harmlessly; in the second epoch the steps have grown past all bounds.
+    let schedule = "optimizer.schedule={type=\"warmup-cosine\",warmup_epochs=1e6}";
+    let arguments = ["--rule", "backprop", "--seeds", "2", "--epochs", "4", "--set", schedule];
+    let lr = ["--set", "optimizer.type=sgd", "--set", "optimizer.amsgrad=", "--set", "optimizer.lr=1e30"];
+    fails(
+        &[&["train", "digits", "--out", path], &arguments[..], &lr[..]].concat(),
+        &["not finite", "step", "seed", "layers."],
+    );
+    let clamped = ["--set", "optimizer.clamp=1e-3", "--set", "optimizer.lr=1e11"];
+    let second = folder.path().join("second");
+    let output = run(&[
+        &["train", "digits", "--out", second.to_str().unwrap()],
+        &arguments[..],
+        &lr[..4],
+        &clamped[..],
+    ]
+    .concat());
+    check_failure(&output, "second", &["not finite", "epoch", "kept"]);
+    let kept = second.join("checkpoints/last.safetensors");
+    if kept.exists() {
+        succeeds(&["eval", second.to_str().unwrap()]);
+    }
+}
+
+#[test]
+fn every_rule_passes_its_own_verification() {
+    let layers = "model.layers=[{type=\"dense\",out=30},{type=\"batchnorm\"},{type=\"gelu\"},{type=\"dropout\",p=0.2},\
+                  {type=\"dense\",out=20},{type=\"relu\"},{type=\"dense\",out=10}]";
+    let rules: &[&[&str]] = &[
+        &["--rule", "backprop"],
+        &["--rule", "feedback-alignment"],
+        &["--rule", "direct-feedback-alignment"],
+        &["--p", "normative", "--q", "normative"],
+        &["--p", "oja", "--q", "hebbian", "--rank", "3,9"],
+        &["--p", "kolen-pollack", "--q", "hebbian"],
+        &["--p", "oja", "--q", "hebbian", "--set", "feedback.source=output", "--set", "feedback.error_clamp=0.01"],
+        &["--p", "oja", "--set", "feedback.output_statistics=labels", "--set", "model.loss=mean-squared-error"],
+        &["--set", layers, "--set", "data.flip=true", "--set", "data.rotation=20.0", "--set", "data.crop_padding=2"],
+    ];
+    for rule in rules {
+        let printed = succeeds(&[&["verify", "digits"], *rule].concat());
+        assert!(printed.contains(" 0 beyond their allowance"), "{rule:?}: {printed}");
+    }
+}
+
+#[test]
+fn plans_and_devices_are_printed() {
+    let plan = succeeds(&["explain", "digits"]);
+    for word in ["MFLOP", "kB", "layers.2", "transport", "weight-gradient", "3*32x128", "adam", "operations"] {
+        assert!(plan.contains(word), "{word}: {plan}");
+    }
+    assert!(succeeds(&["explain", "digits", "--phase", "evaluate", "--unfused"]).contains("activate"));
+    let devices = succeeds(&["devices"]);
+    assert!(devices.contains("0: ") && devices.contains("limits") && devices.contains("features"), "{devices}");
+    assert!(succeeds(&["data", "info", "digits"]).contains("1437"));
+}
+
+#[test]
+fn a_configuration_of_every_key_trains() {
+    let folder = TempDir::new().unwrap();
+    let file = folder.path().join("mine.toml");
+    std::fs::write(
+        &file,
+        r#"
+[data]
+name = "digits"
+flip = true
+rotation = 5.0
+crop_padding = 1
+
+[model]
+loss = "cross-entropy"
+layers = [
+    { type = "dense", out = 24 },
+    { type = "batchnorm" },
+    { type = "gelu" },
+    { type = "dropout", p = 0.1 },
+    { type = "dense", out = 16 },
+    { type = "relu" },
+    { type = "dense", out = 16 },
+    { type = "relu" },
+    { type = "dense", out = 10 },
+]
+
+[feedback]
+rule = "ldfa"
+p = "normative"
+q = "normative"
+rank = [3, 8]
+init = "svd"
+source = "layer"
+refactorise_every = 2
+error_clamp = 0.5
+ranks = { "layers.4" = 5 }
+exact = ["layers.6"]
+
+[optimizer]
+type = "adamw"
+lr = 1e-3
+weight_decay = 0.1
+betas = [0.9, 0.99]
+eps = 1e-8
+amsgrad = true
+schedule = { type = "warmup-cosine", warmup_epochs = 1, final_lr = 1e-6 }
+
+[feedback_optimizer]
+type = "rmsprop"
+lr = 1e-3
+alpha = 0.9
+clamp = 0.1
+schedule = { type = "one-cycle", rise = 0.2 }
+
+[train]
+batch = 48
+epochs = 1
+seeds = 2
+seed = 7
+max_steps = 5
+"#,
+    )
+    .unwrap();
+    let out = folder.path().join("run");
+    let output = run(&["train", file.to_str().unwrap(), "--out", out.to_str().unwrap()]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert!(text(&output.stderr).contains("below the 10 classes"), "a rank too small is warned of");
+    let printed = text(&output.stdout);
+    assert!(printed.contains("epoch 1/1") && printed.contains("ldfa-normative-normative"), "{printed}");
+    let resolved = std::fs::read_to_string(out.join("config.toml")).unwrap();
+    assert!(resolved.contains("feedback_optimizer") && resolved.contains("mine"), "{resolved}");
+    succeeds(&["eval", out.to_str().unwrap(), "--device", "reference"]);
+}
+
+#[test]
+fn two_processes_never_write_one_run() {
+    let folder = TempDir::new().unwrap();
+    let out = folder.path().join("run");
+    let path = out.to_str().unwrap();
+    let mut first = program(&["train", "digits", "--out", path, "--epochs", "200", "--seeds", "1"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    while !out.join("checkpoints/last.safetensors").exists() {
+        assert!(first.try_wait().unwrap().is_none(), "the first run must last");
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    fails(&["train", "--resume", path], &["run"]);
+    first.kill().unwrap();
+    first.wait().unwrap();
+}
+
+#[test]
+fn a_reader_that_leaves_is_no_reason_to_panic() {
+    for arguments in [&["explain", "digits"][..], &["data", "info", "digits"], &["devices"]] {
+        let mut child = program(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        drop(child.stdout.take());
+        let output = child.wait_with_output().unwrap();
+        assert!(!text(&output.stderr).contains("panicked"), "{arguments:?}: {}", text(&output.stderr));
+    }
+    for command in ["train", "eval", "export", "report", "explain", "verify", "devices", "data"] {
+        assert!(succeeds(&[command, "--help"]).contains("Usage"), "{command}");
+    }
+    assert_eq!(run(&["no-such-command"]).status.code(), Some(2));
+    assert_eq!(run(&["train"]).status.code(), Some(2));
+}
+
+#[test]
+fn random_changes_to_a_configuration_never_panic() {
+    use ldfa_gpu::train::config::Draft;
+    use proptest::prelude::*;
+    let folder = TempDir::new().unwrap();
+    let out = folder.path().join("seed");
+    succeeds(&tiny(out.to_str().unwrap(), &[]));
+    let whole = std::fs::read(out.join("config.toml")).unwrap();
+    let file = folder.path().join("mutated.toml");
+    proptest!(ProptestConfig::with_cases(300), |(at in 0..whole.len(), byte: u8, cut in 0..whole.len(), short: bool)| {
+        let mut bytes = whole.clone();
+        bytes[at] = byte;
+        if short {
+            bytes.truncate(cut);
+        }
+        std::fs::File::create(&file).unwrap().write_all(&bytes).unwrap();
+        // Either outcome is fine; what must not happen is a panic.
+        if let Ok(draft) = Draft::open(file.to_str().unwrap()) {
+            let _ = draft.finish().map(|config| config.replicas().len());
+        }
+    });
+}
