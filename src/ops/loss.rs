@@ -12,7 +12,7 @@ fn rows_agree(outputs: Tensor, columns: &[Tensor]) -> Result<(), String> {
 
 /// Softmax cross-entropy of logits (rows x classes) against labels (rows x 1).
 ///
-/// `losses` = -log softmax(logits)[label], `correct` = 1 where the largest logit (the first of equals) is the label's,
+/// `losses = -log softmax(logits)[label]`, `correct` = 1 where the largest logit (the first of equals) is the label's,
 /// `delta` = (softmax - one-hot) / active rows. Rows from `active_rows` of the step on count as absent: all zero.
 #[derive(Clone, Copy, Debug)]
 pub struct SoftmaxCrossEntropy {
