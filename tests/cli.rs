@@ -458,7 +458,10 @@ fn a_reader_that_leaves_is_no_reason_to_panic() {
         assert!(succeeds(&[command, "--help"]).contains("Usage"), "{command}");
     }
     assert_eq!(run(&["no-such-command"]).status.code(), Some(2));
-    assert_eq!(run(&["train"]).status.code(), Some(2));
+    for incomplete in ["train", "explain", "verify", "eval", "report"] {
+        assert_eq!(run(&[incomplete]).status.code(), Some(2), "{incomplete}");
+    }
+    assert_eq!(run(&["train", "digits", "--resume", "runs/x"]).status.code(), Some(2));
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! `explain`.
 
-use clap::{Args, ValueEnum};
+use clap::{ArgGroup, Args, ValueEnum};
 
 use super::train::ConfigArgs;
 use super::{CliError, DataDirArg, DeviceArg, say};
@@ -12,6 +12,7 @@ use crate::train::session::{machine, network_spec};
 
 /// Print the plan of a step: operations, kernels, shapes, FLOPs, bytes.
 #[derive(Args)]
+#[command(group(ArgGroup::new("what").required(true).args(["preset"])))]
 pub(super) struct ExplainArgs {
     #[command(flatten)]
     config: ConfigArgs,
@@ -21,9 +22,6 @@ pub(super) struct ExplainArgs {
     /// Print the operations as recorded, before any fusion.
     #[arg(long)]
     unfused: bool,
-    /// Never given: a plan has no run to resume.
-    #[arg(long, hide = true)]
-    resume: Option<String>,
     #[command(flatten)]
     device: DeviceArg,
     #[command(flatten)]

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use clap::Args;
+use clap::{ArgGroup, Args};
 
 use super::{CliError, DataDirArg, DeviceArg, say, say_if_heard};
 use crate::data;
@@ -22,6 +22,7 @@ static STOP: AtomicBool = AtomicBool::new(false);
 
 /// Train a network: a preset (digits, fashion-mnist, cifar10-mlp) or a configuration file.
 #[derive(Args)]
+#[command(group(ArgGroup::new("run").required(true).args(["preset", "resume"])))]
 pub(super) struct TrainArgs {
     #[command(flatten)]
     config: ConfigArgs,
@@ -44,7 +45,7 @@ pub(super) struct TrainArgs {
 #[derive(Args)]
 pub(super) struct ConfigArgs {
     /// Preset name or TOML file.
-    #[arg(value_name = "PRESET|CONFIG.toml", required_unless_present = "resume")]
+    #[arg(value_name = "PRESET|CONFIG.toml")]
     pub preset: Option<String>,
     /// backprop, feedback-alignment, direct-feedback-alignment or ldfa.
     #[arg(long)]

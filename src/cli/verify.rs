@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use clap::Args;
+use clap::{ArgGroup, Args};
 
 use super::train::ConfigArgs;
 use super::{CliError, DataDirArg, DeviceArg, say};
@@ -15,12 +15,10 @@ use crate::train::verify::{Finding, verify};
 ///
 /// Every operation is judged on the adapter's own inputs, so that an error shows where it is made.
 #[derive(Args)]
+#[command(group(ArgGroup::new("what").required(true).args(["preset"])))]
 pub(super) struct VerifyArgs {
     #[command(flatten)]
     config: ConfigArgs,
-    /// Never given: there is no run to resume.
-    #[arg(long, hide = true)]
-    resume: Option<String>,
     #[command(flatten)]
     device: DeviceArg,
     #[command(flatten)]
