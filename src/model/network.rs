@@ -7,7 +7,7 @@ use crate::ops::{
     Activation, Dtype, MeanSquaredError, Phase, Recording, Role, ShapeError, SoftmaxCrossEntropy, Tally, Tensor,
     TrackMoments,
 };
-use crate::optim::{Group, GroupBuilder, OptimizerSpec, Parameter};
+use crate::optim::{Group, GroupBuilder, MOST_ELEMENTS, OptimizerSpec, Parameter};
 
 /// Added to variances by batch norm.
 pub(super) const BATCHNORM_EPSILON: f64 = 1e-5;
@@ -384,6 +384,16 @@ fn allocate(
             [p, q]
         })
         .collect();
+    for (what, group) in [("weights and biases", &weights), ("P and Q", &feedback)] {
+        if group.elements() > MOST_ELEMENTS {
+            let problem = format!(
+                "model.layers: {what} have {} elements, and at most {MOST_ELEMENTS} can be laid out; make the layers \
+                 narrower",
+                group.elements()
+            );
+            return Err(ModelError::Network(problem));
+        }
+    }
     let weights = weights.finish(recording, "weights", 0, &spec.optimizer);
     let feedback = feedback.finish(recording, "feedback", 1, &spec.feedback_optimizer);
     let member = |group: &Option<Group>, slot: usize| group.as_ref().map(|g| g.member(slot));

@@ -6,6 +6,9 @@ use crate::ops::{Dtype, Optimize, Recording, Role, ShapeError, Tensor};
 /// Elements at which a member may start: 256 bytes, WebGPU's largest alignment of a binding.
 const ALIGNMENT: u32 = 64;
 
+/// Most elements of a group: 4 GiB, more than any adapter binds at once, and far from where 32-bit offsets end.
+pub const MOST_ELEMENTS: u64 = 1 << 30;
+
 /// A learned tensor and its gradient.
 #[derive(Clone, Copy, Debug)]
 pub struct Parameter {
@@ -19,15 +22,21 @@ pub struct Parameter {
 #[derive(Clone, Debug, Default)]
 pub struct GroupBuilder {
     members: Vec<(String, u32, u32, u32)>,
-    length: u32,
+    length: u64,
 }
 
 impl GroupBuilder {
     /// Reserves a rows x cols member and says which one it will be.
     pub fn add(&mut self, name: impl Into<String>, rows: u32, cols: u32) -> usize {
-        self.members.push((name.into(), rows, cols, self.length));
-        self.length += (rows * cols).next_multiple_of(ALIGNMENT);
+        // An offset that does not fit belongs to a group that is over `MOST_ELEMENTS`, and never laid out.
+        self.members.push((name.into(), rows, cols, self.length as u32));
+        self.length += (u64::from(rows) * u64::from(cols)).next_multiple_of(ALIGNMENT.into());
         self.members.len() - 1
+    }
+
+    /// Elements of all members so far, padding included; at most [`MOST_ELEMENTS`] can be laid out.
+    pub fn elements(&self) -> u64 {
+        self.length
     }
 
     /// Allocates values, gradients and moments. `None` for a group without members.
@@ -35,7 +44,7 @@ impl GroupBuilder {
         if self.members.is_empty() {
             return None;
         }
-        let mut row = |what: &str| recording.state(format!("{name}.{what}"), 1, self.length, Dtype::F32);
+        let mut row = |what: &str| recording.state(format!("{name}.{what}"), 1, self.length as u32, Dtype::F32);
         let (values, gradients) = (row("values"), row("gradients"));
         let mut moments = [None; 3];
         for (moment, what) in moments.iter_mut().zip(["moment1", "moment2", "moment3"]).take(spec.update().moments()) {

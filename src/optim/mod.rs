@@ -3,7 +3,7 @@
 mod group;
 mod schedule;
 
-pub use group::{Group, GroupBuilder, Parameter};
+pub use group::{Group, GroupBuilder, MOST_ELEMENTS, Parameter};
 pub use schedule::Schedule;
 
 use serde::{Deserialize, Serialize};

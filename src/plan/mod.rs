@@ -59,7 +59,7 @@ pub struct Plan {
 pub enum PlanError {
     /// A tensor is larger than one binding may be.
     #[error(
-        "tensor {name} ({shape}) needs {needed} bytes, and this adapter binds at most {limit} at once; use fewer \
+        "tensor {name} ({shape}) needs {needed} bytes, and this device takes at most {limit} at once; use fewer \
          replicas (--seeds, --rank), a smaller batch or a narrower network"
     )]
     TensorTooLarge {

@@ -18,9 +18,10 @@ pub struct Profile {
 }
 
 impl Profile {
-    /// The reference executor: no limits but memory.
+    /// The reference executor: no limits but memory. An allocation that fails ends the process without a word, so that
+    /// tensors larger than anybody would wait for are refused.
     pub fn reference() -> Profile {
-        Profile { software: true, max_binding_bytes: u64::MAX, binding_alignment: 4, shared_bytes: 16 << 10 }
+        Profile { software: true, max_binding_bytes: 1 << 30, binding_alignment: 4, shared_bytes: 16 << 10 }
     }
 }
 
