@@ -1,7 +1,9 @@
 //! From a description to a recording: tensors first, then the operations of every phase.
 
 use super::feed::{Feed, FeedSpec};
+use super::forward::Trace;
 use super::spec::{LayerSpec, Loss, ModelError};
+use super::{backward, forward};
 use crate::feedback::{FeedbackSpec, PRule, Pathway, QRule, Rule, Source};
 use crate::ops::{
     Activation, Dtype, MeanSquaredError, Phase, Recording, Role, ShapeError, SoftmaxCrossEntropy, Tally, Tensor,
@@ -110,7 +112,6 @@ pub struct Network {
     pub activations: Vec<(String, Tensor)>,
     /// Parameters and statistics as files name them.
     pub exchange: Vec<Exchange>,
-    layers: Vec<Layer>,
 }
 
 impl Network {
@@ -128,74 +129,27 @@ impl Network {
         let feed = Feed::allocate(&mut recording, &spec.feed, spec.batch);
         let (layers, groups) = allocate(spec, &widths, &mut recording)?;
         let mut state = |name: &str, cols, dtype| recording.state(name, 1, cols, dtype);
-        let mut network = Network {
-            train_metrics: state("train.metrics", 3, Dtype::F32),
-            test_metrics: state("test.metrics", 3, Dtype::F32),
-            fault: state("train.fault", 1, Dtype::U32),
-            test_fault: state("test.fault", 1, Dtype::U32),
-            outputs: feed_placeholder(&feed),
+        let train =
+            Meters { metrics: state("train.metrics", 3, Dtype::F32), fault: state("train.fault", 1, Dtype::U32) };
+        let test = Meters { metrics: state("test.metrics", 3, Dtype::F32), fault: state("test.fault", 1, Dtype::U32) };
+        let parts = Parts { spec, feed: &feed, layers: &layers, groups: &groups };
+        parts.record_training(&mut recording, train)?;
+        let outputs = parts.record_evaluation(&mut recording, test)?;
+        let Diagnosis { deltas, activations } = parts.record_diagnosis(&mut recording)?;
+        Ok(Network {
+            train_metrics: train.metrics,
+            test_metrics: test.metrics,
+            fault: train.fault,
+            test_fault: test.fault,
+            outputs,
             exchange: exchange(&layers),
-            dense: layers.iter().filter_map(|l| if let Layer::Dense(d) = l { Some(d.clone()) } else { None }).collect(),
-            deltas: Vec::new(),
-            activations: Vec::new(),
+            dense: layers.into_iter().filter_map(|l| if let Layer::Dense(d) = l { Some(d) } else { None }).collect(),
+            deltas,
+            activations,
             recording,
             feed,
             groups,
-            layers,
-        };
-        for phase in Phase::ALL {
-            network.record(spec, phase)?;
-        }
-        Ok(network)
-    }
-
-    fn record(&mut self, spec: &NetworkSpec, phase: Phase) -> Result<(), ShapeError> {
-        let rows = if phase == Phase::Evaluate { spec.evaluation_batch } else { spec.batch };
-        let rec = &mut self.recording;
-        rec.begin(phase);
-        let (x, labels) = self.feed.record(rec, phase, rows)?;
-        let trace = super::forward::record(rec, &self.layers, x, phase != Phase::Evaluate)?;
-        let outputs = trace.output;
-        rec.layer("");
-        rec.role(Role::Loss);
-        let delta = rec.scratch("delta", rows, outputs.cols());
-        let losses = rec.scratch("losses", rows, 1);
-        let correct = rec.scratch("correct", rows, 1);
-        match spec.loss {
-            Loss::CrossEntropy => {
-                rec.push(SoftmaxCrossEntropy { logits: outputs, labels, delta, losses, correct })?;
-            }
-            Loss::MeanSquaredError => rec.push(MeanSquaredError { outputs, labels, delta, losses, correct })?,
-        }
-        let (metrics, fault) = match phase {
-            Phase::Train => (self.train_metrics, self.fault),
-            Phase::Evaluate => (self.test_metrics, self.test_fault),
-            Phase::Diagnose => {
-                self.deltas = super::backward::record(rec, &self.layers, &trace, delta, labels, &spec.feedback, false)?;
-                self.activations = (0..self.layers.len()).map(|i| (layer_name(i), trace.output_of(i))).collect();
-                for &tensor in self.deltas.iter().chain(self.activations.iter().map(|(_, t)| t)) {
-                    rec.keep(tensor);
-                }
-                return Ok(());
-            }
-        };
-        rec.push(Tally { losses, correct, metrics, fault })?;
-        if phase == Phase::Evaluate {
-            rec.keep(outputs);
-            self.outputs = outputs;
-            return Ok(());
-        }
-        super::backward::record(rec, &self.layers, &trace, delta, labels, &spec.feedback, true)?;
-        rec.layer("");
-        for group in self.groups.iter().flatten() {
-            group.record(rec, fault)?;
-        }
-        for (layer, moments) in self.layers.iter().zip(&trace.moments) {
-            if let (Layer::BatchNorm { running, .. }, Some(moments)) = (layer, *moments) {
-                rec.push(TrackMoments { moments, running: *running, fault, momentum: BATCHNORM_MOMENTUM, rows })?;
-            }
-        }
-        Ok(())
+        })
     }
 
     /// Parameters that one replica learns, feedback not counted.
@@ -210,11 +164,91 @@ impl Network {
     }
 }
 
-/// `outputs` is set while the evaluation phase is recorded; until then any tensor will do.
-fn feed_placeholder(feed: &Feed) -> Tensor {
-    match feed {
-        Feed::Host { x, .. } => *x,
-        Feed::Data { train, .. } => train.permutation,
+/// Where the sums of a phase go.
+#[derive(Clone, Copy)]
+struct Meters {
+    metrics: Tensor,
+    fault: Tensor,
+}
+
+/// A network whose tensors exist, and whose operations are to be recorded.
+struct Parts<'a> {
+    spec: &'a NetworkSpec,
+    feed: &'a Feed,
+    layers: &'a [Layer],
+    groups: &'a [Option<Group>; 2],
+}
+
+/// What the loss leaves for the backward pass and the metrics.
+struct Judged {
+    delta: Tensor,
+    losses: Tensor,
+    correct: Tensor,
+}
+
+/// What the host looks at after [`Phase::Diagnose`].
+struct Diagnosis {
+    deltas: Vec<Tensor>,
+    activations: Vec<(String, Tensor)>,
+}
+
+impl Parts<'_> {
+    /// From a batch to the loss; returns the forward pass, the loss and the labels.
+    fn record_forward(&self, rec: &mut Recording, phase: Phase) -> Result<(Trace, Judged, Tensor), ShapeError> {
+        let rows = if phase == Phase::Evaluate { self.spec.evaluation_batch } else { self.spec.batch };
+        rec.begin(phase);
+        let (x, labels) = self.feed.record(rec, phase, rows)?;
+        let trace = forward::record(rec, self.layers, x, phase != Phase::Evaluate)?;
+        let outputs = trace.output;
+        rec.layer("");
+        rec.role(Role::Loss);
+        let delta = rec.scratch("delta", rows, outputs.cols());
+        let losses = rec.scratch("losses", rows, 1);
+        let correct = rec.scratch("correct", rows, 1);
+        match self.spec.loss {
+            Loss::CrossEntropy => {
+                rec.push(SoftmaxCrossEntropy { logits: outputs, labels, delta, losses, correct })?;
+            }
+            Loss::MeanSquaredError => rec.push(MeanSquaredError { outputs, labels, delta, losses, correct })?,
+        }
+        Ok((trace, Judged { delta, losses, correct }, labels))
+    }
+
+    fn record_training(&self, rec: &mut Recording, meters: Meters) -> Result<(), ShapeError> {
+        let (trace, Judged { delta, losses, correct }, labels) = self.record_forward(rec, Phase::Train)?;
+        let Meters { metrics, fault } = meters;
+        rec.push(Tally { losses, correct, metrics, fault })?;
+        backward::record(rec, self.layers, &trace, delta, labels, &self.spec.feedback, true)?;
+        rec.layer("");
+        for group in self.groups.iter().flatten() {
+            group.record(rec, fault)?;
+        }
+        for (layer, moments) in self.layers.iter().zip(&trace.moments) {
+            if let (Layer::BatchNorm { running, .. }, Some(moments)) = (layer, *moments) {
+                let (running, rows) = (*running, self.spec.batch);
+                rec.push(TrackMoments { moments, running, fault, momentum: BATCHNORM_MOMENTUM, rows })?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns the outputs, which stay readable.
+    fn record_evaluation(&self, rec: &mut Recording, meters: Meters) -> Result<Tensor, ShapeError> {
+        let (trace, Judged { losses, correct, .. }, _) = self.record_forward(rec, Phase::Evaluate)?;
+        rec.push(Tally { losses, correct, metrics: meters.metrics, fault: meters.fault })?;
+        rec.keep(trace.output);
+        Ok(trace.output)
+    }
+
+    /// Returns the errors of the dense layers and the outputs of all layers, which stay readable.
+    fn record_diagnosis(&self, rec: &mut Recording) -> Result<Diagnosis, ShapeError> {
+        let (trace, Judged { delta, .. }, labels) = self.record_forward(rec, Phase::Diagnose)?;
+        let deltas = backward::record(rec, self.layers, &trace, delta, labels, &self.spec.feedback, false)?;
+        let activations: Vec<_> = (0..self.layers.len()).map(|i| (layer_name(i), trace.output_of(i))).collect();
+        for &tensor in deltas.iter().chain(activations.iter().map(|(_, tensor)| tensor)) {
+            rec.keep(tensor);
+        }
+        Ok(Diagnosis { deltas, activations })
     }
 }
 

@@ -70,10 +70,14 @@ pub fn verify(session: &mut Session) -> Result<Vec<Finding>, TrainError> {
     }
     session.executor().run(Phase::Train, std::slice::from_ref(&step))?;
     let mut findings = Vec::new();
-    for node in plan.nodes(Phase::Train) {
+    let nodes = plan.nodes(Phase::Train);
+    for (at, node) in nodes.iter().enumerate() {
         let op = &node.entry.op;
         reference.execute(op, &step).map_err(failed)?;
-        for operand in op.operands().iter().filter(|o| o.access != Access::Read) {
+        // A batch from several shards is complete only after the last of them.
+        let is_complete =
+            |tensor: Tensor| !nodes[at + 1..].iter().any(|later| later.entry.op.outputs().any(|t| t == tensor));
+        for operand in op.operands().iter().filter(|o| o.access != Access::Read && is_complete(o.tensor)) {
             let expected = reference.get(operand.tensor).map_err(failed)?;
             let found = session.executor().read(operand.tensor)?;
             let magnitudes = magnitudes(op, &expected, &reference).map_err(failed)?;
@@ -97,13 +101,20 @@ fn failed(error: ReferenceError) -> TrainError {
     ExecuteError::from(error).into()
 }
 
-/// The size of what an output is made of. It is the output itself, but for operations that are meant to cancel: a bias
-/// gradient before a batch norm, and the normative gradient after a factorisation, are nothing but rounding.
+/// The size of what an output is made of. It is the output itself, but for operations that can cancel: means and sums of
+/// errors behind a batch norm, and the normative gradient after a factorisation, are nothing but rounding.
 fn magnitudes(op: &Op, expected: &[f64], reference: &Reference) -> Result<Vec<f64>, ReferenceError> {
     match op {
         Op::ColumnSum(sum) => {
             let x = reference.get(sum.x)?;
             Ok(magnitude_sums(&x, sum.x.shape.per_replica(), sum.x.cols() as usize))
+        }
+        Op::Moments(moments) => {
+            let (x, cols) = (reference.get(moments.x)?, moments.x.cols() as usize);
+            let sums = magnitude_sums(&x, moments.x.shape.per_replica(), cols);
+            let means = sums.iter().map(|sum| sum / f64::from(moments.x.rows())).collect::<Vec<_>>();
+            let variances = expected.chunks(2 * cols).map(|replica| &replica[cols..]);
+            Ok(means.chunks(cols).zip(variances).flat_map(|(means, variances)| [means, variances].concat()).collect())
         }
         Op::Gemm(gemm) => match gemm.epilogue.addend {
             Some((addend, scale)) => {

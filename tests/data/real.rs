@@ -63,3 +63,14 @@ fn cifar10() {
     assert_eq!(set.train.labels[..3], [6, 9, 9]);
     assert_eq!(set.checksum, "f4fc8bc3e34d0a3674820f3f9e8b3ff16e4de225af0fe17caba7a0b6c5e25fc0");
 }
+
+/// CIFAR-10 is larger than a shard, so a batch is gathered from several tensors.
+#[test]
+fn a_step_on_cifar10_holds_operation_by_operation() {
+    load("cifar10");
+    let output =
+        std::process::Command::new(env!("CARGO_BIN_EXE_ldfa-gpu")).args(["verify", "cifar10-mlp"]).output().unwrap();
+    let printed = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{printed}{}", String::from_utf8_lossy(&output.stderr));
+    assert!(printed.matches("gather").count() >= 2 && printed.contains(" 0 beyond their allowance"), "{printed}");
+}
