@@ -291,11 +291,10 @@ fn weights_that_do_not_fit_are_refused() {
 }
 
 #[test]
-fn a_loss_that_is_not_finite_ends_the_run_and_keeps_the_last_checkpoint() {
+fn a_loss_that_is_not_finite_ends_the_run_and_names_its_place() {
     let folder = TempDir::new().unwrap();
     let out = folder.path().join("run");
     let path = out.to_str().unwrap();
-    // The warm-up begins harmlessly; in the second epoch the steps have grown past all bounds.
     let schedule = "optimizer.schedule={type=\"warmup-cosine\",warmup_epochs=1e6}";
     let arguments = ["--rule", "backprop", "--seeds", "2", "--epochs", "4", "--set", schedule];
     let lr = ["--set", "optimizer.type=sgd", "--set", "optimizer.amsgrad=", "--set", "optimizer.lr=1e30"];
@@ -303,20 +302,6 @@ fn a_loss_that_is_not_finite_ends_the_run_and_keeps_the_last_checkpoint() {
         &[&["train", "digits", "--out", path], &arguments[..], &lr[..]].concat(),
         &["not finite", "step", "seed", "layers."],
     );
-    let clamped = ["--set", "optimizer.clamp=1e-3", "--set", "optimizer.lr=1e11"];
-    let second = folder.path().join("second");
-    let output = run(&[
-        &["train", "digits", "--out", second.to_str().unwrap()],
-        &arguments[..],
-        &lr[..4],
-        &clamped[..],
-    ]
-    .concat());
-    check_failure(&output, "second", &["not finite", "epoch", "kept"]);
-    let kept = second.join("checkpoints/last.safetensors");
-    if kept.exists() {
-        succeeds(&["eval", second.to_str().unwrap()]);
-    }
 }
 
 #[test]
