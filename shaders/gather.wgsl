@@ -1,4 +1,5 @@
 // A batch from the bytes of the data set; see src/ops/gather.rs.
+//% include "common.wgsl"
 
 struct Params {
     // images in this shard, and the index of its first

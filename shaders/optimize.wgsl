@@ -1,4 +1,5 @@
 // Parameter updates, one dispatch a group; see src/ops/optimize.rs.
+//% include "common.wgsl"
 
 struct Params {
     count: u32,

@@ -5,6 +5,7 @@ use std::str::FromStr;
 use std::sync::{Arc, Mutex};
 
 use super::GpuError;
+use super::shaders::Ability;
 use crate::plan::Profile;
 
 /// Which adapter to run on.
@@ -106,6 +107,15 @@ fn preference(kind: wgpu::DeviceType) -> u32 {
     }
 }
 
+/// The optional features that kernels use where the adapter has them.
+fn features_of(ability: Ability) -> wgpu::Features {
+    match ability {
+        Ability::Core => wgpu::Features::empty(),
+        Ability::Subgroups => wgpu::Features::SUBGROUP,
+        Ability::Half => wgpu::Features::SHADER_F16,
+    }
+}
+
 /// Errors that wgpu reports outside of any call: kept until the executor asks.
 #[derive(Debug, Default)]
 pub(super) struct Faults {
@@ -133,13 +143,15 @@ impl Context {
         let offered = adapter.limits();
         let floor = wgpu::Limits::defaults();
         check_floor(&info.name, &offered, &floor)?;
-        let limits = match policy {
-            LimitPolicy::Adapter => offered,
-            LimitPolicy::WebGpu => floor,
+        let optional = features_of(Ability::Subgroups) | features_of(Ability::Half);
+        let (limits, features) = match policy {
+            LimitPolicy::Adapter => (offered, adapter.features() & optional),
+            LimitPolicy::WebGpu => (floor, wgpu::Features::empty()),
         };
         let request = adapter.request_device(&wgpu::DeviceDescriptor {
             label: Some("ldfa-gpu"),
             required_limits: limits,
+            required_features: features,
             memory_hints: wgpu::MemoryHints::Performance,
             ..Default::default()
         });
@@ -177,8 +189,15 @@ impl Context {
             software: self.is_software(),
             max_binding_bytes: limits.max_storage_buffer_binding_size.min(limits.max_buffer_size),
             binding_alignment: limits.min_storage_buffer_offset_alignment,
-            shared_bytes: limits.max_compute_workgroup_storage_size,
+            subgroup_lanes: (self.can(Ability::Subgroups)
+                && self.info.subgroup_min_size == self.info.subgroup_max_size)
+                .then_some(self.info.subgroup_min_size),
         }
+    }
+
+    /// Whether shaders may ask so much of the device.
+    pub(super) fn can(&self, ability: Ability) -> bool {
+        self.device.features().contains(features_of(ability))
     }
 
     /// The first error that arrived outside of a call, if any.

@@ -384,6 +384,9 @@ impl Binder<'_> {
                 return Err(kernel.key.wrong(format!("{} is read-only on one side only", binding.name)));
             }
             let resource = match operand.and_then(|o| self.plan.placement(o.tensor)) {
+                Some(place) if binding.quads && !place.replica_stride.is_multiple_of(4) => {
+                    return Err(kernel.key.wrong(format!("replicas of {} do not start at whole quads", binding.name)));
+                }
                 Some(place) => wgpu::BindingResource::Buffer(wgpu::BufferBinding {
                     buffer: &self.buffers[place.buffer],
                     offset: place.offset,

@@ -1,5 +1,6 @@
 //! The shaders as the build script found them, and the pipelines made from them.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 
 use rayon::prelude::*;
@@ -16,6 +17,8 @@ pub struct Binding {
     pub index: u32,
     /// Whether the shader declares it `read_write`.
     pub writable: bool,
+    /// Whether it is read and written four neighbours at once: every replica must start at a multiple of four.
+    pub quads: bool,
 }
 
 /// A compute entry point with the storage it can reach.
@@ -27,13 +30,26 @@ pub struct EntryPoint {
     pub bindings: &'static [Binding],
 }
 
+/// What a device must be able to do beyond WebGPU's core for a shader to be accepted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ability {
+    /// Nothing.
+    Core,
+    /// Pass values from lane to lane.
+    Subgroups,
+    /// Hold 16-bit floats.
+    Half,
+}
+
 /// One file of `shaders/`.
 #[derive(Debug)]
 pub struct Shader {
     /// File name without extension.
     pub name: &'static str,
-    /// WGSL, `common.wgsl` in front.
+    /// WGSL, with what it includes and repeats written out.
     pub source: &'static str,
+    /// What it asks of the device.
+    pub ability: Ability,
     /// Names of its pipeline constants.
     pub constants: &'static [&'static str],
     /// Members of its `Params` block with their byte offsets.
@@ -55,7 +71,7 @@ pub struct PipelineKey {
     /// File of `shaders/`.
     pub shader: &'static str,
     /// Function in it.
-    pub entry: &'static str,
+    pub entry: Cow<'static, str>,
     /// Pipeline constants that differ from their defaults; whole numbers.
     pub constants: Vec<(&'static str, u32)>,
 }
@@ -71,7 +87,7 @@ impl PipelineKey {
     }
 
     pub(super) fn wrong(&self, message: impl Into<String>) -> GpuError {
-        GpuError::Interface { shader: self.shader, entry: self.entry, message: message.into() }
+        GpuError::Interface { shader: self.shader, entry: self.entry.clone().into_owned(), message: message.into() }
     }
 }
 
@@ -144,19 +160,19 @@ fn pipeline(
         })
         .collect();
     let scope = device.push_error_scope(wgpu::ErrorFilter::Validation);
-    let tensors =
-        device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor { label: Some(key.entry), entries: &entries });
+    let tensors = device
+        .create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor { label: Some(&key.entry), entries: &entries });
     let layout = device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
-        label: Some(key.entry),
+        label: Some(&key.entry),
         bind_group_layouts: &[Some(step), Some(&tensors)],
         immediate_size: 0,
     });
     let constants: Vec<(&str, f64)> = key.constants.iter().map(|&(name, value)| (name, f64::from(value))).collect();
     let pipeline = device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
-        label: Some(key.entry),
+        label: Some(&key.entry),
         layout: Some(&layout),
         module,
-        entry_point: Some(key.entry),
+        entry_point: Some(&key.entry),
         compilation_options: wgpu::PipelineCompilationOptions {
             constants: &constants,
             // Every kernel writes its shared memory before it reads it.
@@ -168,7 +184,7 @@ fn pipeline(
         None => Ok(Pipeline { pipeline, tensors }),
         Some(error) => Err(GpuError::Shader {
             shader: key.shader.to_owned(),
-            entry: key.entry.to_owned(),
+            entry: key.entry.clone().into_owned(),
             message: error.to_string(),
         }),
     }

@@ -5,6 +5,7 @@
 //! function of the same name in [`crate::reference`], and in f32 by the shader of the same file name.
 
 mod columns;
+mod correlate;
 mod elementwise;
 mod gather;
 mod gemm;
@@ -18,11 +19,12 @@ mod tensor;
 mod transport;
 
 pub use columns::{ColumnSum, Moments};
+pub use correlate::{Correlate, Hebbian, Oja};
 pub use elementwise::{Activate, Activation, Dropout, Gate, Saves, Significant};
 pub use gather::{Augment, Gather};
-pub use gemm::{Epilogue, Gemm};
+pub use gemm::{Epilogue, Gemm, SumParts};
 pub use loss::{MeanSquaredError, OneHot, SoftmaxCrossEntropy, Tally};
-pub use normalise::{Normalise, NormaliseBackward, NormaliseGradients, Standardise, TrackMoments};
+pub use normalise::{Normalise, NormaliseBackward, NormaliseGradients, TrackMoments};
 pub use optimize::{Optimize, Update};
 pub use recording::{Entry, Phase, Recording, Role};
 pub use step::{GroupStep, MAX_REPLICAS, ReplicaStep, StepState};
@@ -134,6 +136,7 @@ macro_rules! operations {
 operations!(
     Gather,
     Gemm,
+    SumParts,
     Transport,
     Activate,
     Gate,
@@ -144,7 +147,8 @@ operations!(
     Normalise,
     NormaliseGradients,
     NormaliseBackward,
-    Standardise,
+    Correlate,
+    Oja,
     TrackMoments,
     SoftmaxCrossEntropy,
     MeanSquaredError,

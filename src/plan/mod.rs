@@ -13,7 +13,7 @@ use std::sync::Arc;
 pub use executor::{ExecuteError, Executor};
 pub use explain::explain;
 pub use memory::Placement;
-pub(crate) use select::TRANSPORT_ROWS;
+pub(crate) use select::BROADCAST_MAX_RANK;
 pub use select::{Profile, Variant, candidates, select};
 
 use crate::ops::{Cost, Entry, Phase, Recording, Role, Tensor, TensorInfo};

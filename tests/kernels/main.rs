@@ -2,6 +2,7 @@
 
 mod columns;
 mod compare;
+mod correlate;
 mod elementwise;
 mod gather;
 mod gemm;
