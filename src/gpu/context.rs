@@ -113,8 +113,8 @@ pub(super) struct Faults {
     uncaptured: Option<String>,
 }
 
-/// An open device and its queue.
-#[derive(Debug)]
+/// An open device and its queue. Clones share both: several programs can run on one device.
+#[derive(Clone, Debug)]
 pub struct Context {
     pub(super) device: wgpu::Device,
     pub(super) queue: wgpu::Queue,
@@ -137,8 +137,14 @@ impl Context {
             LimitPolicy::Adapter => offered,
             LimitPolicy::WebGpu => floor,
         };
+        // Of what is optional, the profiler alone uses something.
+        let features = match policy {
+            LimitPolicy::Adapter => adapter.features() & wgpu::Features::TIMESTAMP_QUERY,
+            LimitPolicy::WebGpu => wgpu::Features::empty(),
+        };
         let request = adapter.request_device(&wgpu::DeviceDescriptor {
             label: Some("ldfa-gpu"),
+            required_features: features,
             required_limits: limits,
             memory_hints: wgpu::MemoryHints::Performance,
             ..Default::default()
@@ -163,6 +169,16 @@ impl Context {
     /// Name, backend and driver in one line.
     pub fn describe(&self) -> String {
         describe(&self.info)
+    }
+
+    /// Name, backend, driver, kind.
+    pub fn info(&self) -> &wgpu::AdapterInfo {
+        &self.info
+    }
+
+    /// Whether the device writes timestamps.
+    pub(super) fn has_timestamps(&self) -> bool {
+        self.device.features().contains(wgpu::Features::TIMESTAMP_QUERY)
     }
 
     /// Whether the adapter computes on the CPU.

@@ -1,7 +1,7 @@
 //! From an operation and its variant to a kernel: entry point, pipeline constants, parameters, size of the grid.
 
 use super::shaders::PipelineKey;
-use crate::ops::{Activation, Epilogue, Gemm, Op, Optimize, Significant, Transport, Update};
+use crate::ops::{Activation, Chain, Epilogue, Gemm, Op, Optimize, Significant, Transport, Update};
 use crate::plan::Variant;
 
 /// A 32-bit member of a shader's `Params` block.
@@ -135,6 +135,11 @@ pub(super) fn lower(op: &Op, variant: Variant) -> Kernel {
         }
         Op::Tally(op) => loss("tally", 1, op.losses.rows(), 1),
         Op::Optimize(op) => optimize(op),
+        Op::Chain(op) => ceiling("chain", op.x.shape.per_replica() as u32 / 4, 768)
+            .u("length", op.length)
+            .f("factor", Chain::FACTOR)
+            .f("offset", Chain::OFFSET),
+        Op::Duplicate(op) => ceiling("copy", op.x.shape.per_replica() as u32 / 4, 1024),
     }
 }
 
@@ -160,6 +165,11 @@ fn normalise(entry: &'static str, elements: usize, rows: u32, cols: u32, epsilon
 
 fn loss(entry: &'static str, groups: u32, rows: u32, cols: u32) -> Kernel {
     Kernel::new("loss", entry, groups).u("rows", rows).u("cols", cols)
+}
+
+/// `each` vec4 a workgroup.
+fn ceiling(entry: &'static str, quads: u32, each: u32) -> Kernel {
+    Kernel::new("ceiling", entry, quads.div_ceil(each)).u("count", quads)
 }
 
 fn epilogue(kernel: Kernel, epilogue: &Epilogue) -> Kernel {

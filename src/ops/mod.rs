@@ -4,6 +4,7 @@
 //! name, its shape check and its [`Cost`]; what it means is written in its doc comment, computed in f64 by the
 //! function of the same name in [`crate::reference`], and in f32 by the shader of the same file name.
 
+mod ceiling;
 mod columns;
 mod elementwise;
 mod gather;
@@ -17,6 +18,7 @@ mod step;
 mod tensor;
 mod transport;
 
+pub use ceiling::{Chain, Duplicate};
 pub use columns::{ColumnSum, Moments};
 pub use elementwise::{Activate, Activation, Dropout, Gate, Saves, Significant};
 pub use gather::{Augment, Gather};
@@ -151,6 +153,8 @@ operations!(
     OneHot,
     Tally,
     Optimize,
+    Chain,
+    Duplicate,
 );
 
 impl Op {
