@@ -24,14 +24,6 @@ const LONG_ENOUGH: f64 = 2e-3;
 const MOST_REPETITIONS: u32 = 64;
 
 impl Gpu {
-    /// What [`Gpu::profile`] and [`Gpu::time`] measure with.
-    ///
-    /// Software adapters have timestamps too, but what a query itself costs them is in the difference of two: on
-    /// llvmpipe 40 microseconds, more than many operations take. The host's clock, on the same CPU, is the better one.
-    pub fn clock(&self) -> Clock {
-        if self.context.has_timestamps() && !self.context.is_software() { Clock::Device } else { Clock::Host }
-    }
-
     /// Median seconds of every operation of a phase over `rounds` rounds (at least one).
     ///
     /// States are put aside before and restored afterwards: training goes on to the same bits. Scratch tensors are
@@ -44,7 +36,7 @@ impl Gpu {
         let copies = self.put_aside(&states)?;
         let timed = self.time_operations(phase, step, rounds);
         self.restore(&states, &copies)?;
-        Ok(OpTimes { clock: self.clock(), seconds: timed? })
+        Ok(OpTimes { clock: self.context.clock(), seconds: timed? })
     }
 
     fn time_operations(&mut self, phase: Phase, step: &StepState, rounds: usize) -> Result<Vec<f64>, GpuError> {
@@ -54,7 +46,7 @@ impl Gpu {
         if parts.is_empty() {
             return Ok(Vec::new());
         }
-        match self.clock() {
+        match self.context.clock() {
             Clock::Device => {
                 // The first run of a kernel pays for what its driver has put off.
                 self.time_on_device(&parts, 1)?;
@@ -76,7 +68,7 @@ impl Gpu {
     pub fn time(&mut self, phase: Phase, step: &StepState, repetitions: u32) -> Result<f64, GpuError> {
         self.write_steps(std::slice::from_ref(step));
         let dispatches: &[Dispatch] = &self.phases[phase as usize];
-        match self.clock() {
+        match self.context.clock() {
             Clock::Device => Ok(self.time_on_device(&[dispatches], repetitions)?.into_iter().sum()),
             Clock::Host => self.time_on_host(dispatches, repetitions),
         }
