@@ -10,11 +10,12 @@ use super::rounds::interleave;
 use super::subject::{Subject, Way, dataset};
 use super::workload::Workload;
 use super::{BenchError, Effort, open};
+use crate::data::Dataset;
 use crate::gpu::{Context, DeviceChoice, Gpu};
 use crate::model::Network;
 use crate::ops::{Phase, ReplicaStep, StepState};
 use crate::plan::{Executor, Options, Plan, Variant, median};
-use crate::train::config::Draft;
+use crate::train::config::{Config, Draft};
 use crate::train::session::network_spec;
 
 /// The plain kernel that the chosen one is held against: 64 x 64 outputs from tiles in shared memory.
@@ -41,8 +42,8 @@ impl Headline {
 impl fmt::Display for Headline {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let lines = self.0.iter().map(|(name, value)| match value.as_f64() {
-            Some(number) if value.is_f64() => format!("{name:<48} {number:.4}"),
-            _ => format!("{name:<48} {}", value.as_str().map_or_else(|| value.to_string(), str::to_owned)),
+            Some(number) if value.is_f64() => format!("{name:<52} {number:.4}"),
+            _ => format!("{name:<52} {}", value.as_str().map_or_else(|| value.to_string(), str::to_owned)),
         });
         f.write_str(&lines.collect::<Vec<_>>().join("\n"))
     }
@@ -177,12 +178,12 @@ fn compare(
     effort: Effort,
     found: &mut Headline,
 ) -> Result<(), BenchError> {
-    type Build = fn(&Context, crate::train::config::Config, &crate::data::Dataset) -> Result<Subject, BenchError>;
+    type Build = fn(&Context, Config, &Dataset, Effort) -> Result<Subject, BenchError>;
     let ways = [("backprop", Way::Backprop), ("local", Way::Local), ("normative", Way::Normative)];
     let data = dataset(&Way::Backprop.of(draft.clone())?)?;
     let measures: [(&str, Build); 2] = [("step", Subject::steps), ("backward", Subject::backward)];
     for (what, build) in measures {
-        let subjects = ways.map(|(_, way)| build(context, way.of(draft.clone())?, &data));
+        let subjects = ways.map(|(_, way)| build(context, way.of(draft.clone())?, &data, effort));
         let mut subjects = subjects.into_iter().collect::<Result<Vec<_>, BenchError>>()?;
         let samples = interleave(&mut subjects, effort.pick(5, 2), Subject::sample)?;
         for (at, (name, _)) in ways.iter().enumerate() {

@@ -74,7 +74,7 @@ pub struct KernelReport {
     pub rows: Vec<KernelRow>,
 }
 
-/// What the adapter can do at most.
+/// What the adapter can do at most: the fastest round counts, since nothing makes a ceiling look too high.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Ceilings {
     /// Operations a second.
@@ -96,13 +96,13 @@ impl Ceilings {
             Workload::new(context, recording, Options::default(), effort)
         };
         let mut both = [
-            ceiling(chained, |x, out| Chain { x, out, length: 1024 }.into())?,
+            ceiling(chained, |x, out| Chain { x, out, length: 512 }.into())?,
             ceiling(copied, |x, out| Duplicate { x, out }.into())?,
         ];
         let samples = interleave(&mut both, rounds, Workload::sample)?;
         Ok(Ceilings {
-            flops: both[0].cost().flops as f64 / samples[0].median(),
-            bytes: both[1].cost().bytes as f64 / samples[1].median(),
+            flops: both[0].cost().flops as f64 / samples[0].fastest(),
+            bytes: both[1].cost().bytes as f64 / samples[1].fastest(),
         })
     }
 }
@@ -229,8 +229,12 @@ fn measure(
     Ok(KernelRow { family: case.family, shape: case.shape, times })
 }
 
-/// A product of three sizes; `nn`, `nt` or `tn`.
-pub(super) fn product([rows, cols, inner]: [u32; 3], orientation: &str) -> Result<Recording, ShapeError> {
+/// A product, rows x cols with sums of `inner` terms, of factors stored as `nn`, `nt` or `tn` says, as the training phase
+/// of a recording.
+///
+/// # Errors
+/// Never: the factors are made to fit.
+pub fn product([rows, cols, inner]: [u32; 3], orientation: &str) -> Result<Recording, ShapeError> {
     let mut recording = Recording::new(1);
     let (turn_a, turn_b) = (orientation == "tn", orientation == "nt");
     let mut factor = |name, rows, cols, turned| {
@@ -267,7 +271,7 @@ fn products(profile: &Profile, effort: Effort) -> Result<Vec<Case>, BenchError> 
 
 /// How a transport is written down.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Form {
+pub enum Form {
     /// Two products and a gate, as the model records it.
     Recorded,
     /// Two products, the gate in the second one's epilogue.
@@ -276,8 +280,12 @@ pub(super) enum Form {
     Fused,
 }
 
-/// A ReLU-gated transport of a layer as wide as its source.
-pub(super) fn transport([rows, width, rank]: [u32; 3], form: Form) -> Result<Recording, ShapeError> {
+/// A ReLU-gated transport of `rows` errors through `rank`, from a layer to one as wide, as the training phase of a
+/// recording.
+///
+/// # Errors
+/// Never: the tensors are made to fit.
+pub fn transport([rows, width, rank]: [u32; 3], form: Form) -> Result<Recording, ShapeError> {
     let mut recording = Recording::new(1);
     let mut state = |name, rows, cols| recording.state(name, rows, cols, Dtype::F32);
     let (delta, p, q) = (state("delta", rows, width), state("p", width, rank), state("q", rank, width));

@@ -11,8 +11,9 @@ mod subject;
 mod workload;
 
 pub use headline::{Headline, headline};
-pub use kernels::{KernelReport, KernelRow, KernelTime, kernels};
+pub use kernels::{Form, KernelReport, KernelRow, KernelTime, kernels, product, transport};
 pub use steps::{StepReport, StepRow, steps};
+pub use workload::Workload;
 
 use crate::gpu::{Context, DeviceChoice, LimitPolicy};
 use crate::ops::ShapeError;

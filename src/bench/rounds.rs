@@ -13,6 +13,11 @@ impl Samples {
         median(&self.0)
     }
 
+    /// Seconds of the fastest round.
+    pub(super) fn fastest(&self) -> f64 {
+        self.0.iter().copied().fold(f64::INFINITY, f64::min)
+    }
+
     /// Median over the rounds of own time over the other's: what slows a whole round down cancels.
     pub(super) fn over(&self, other: &Samples) -> f64 {
         let ratios: Vec<f64> = self.0.iter().zip(&other.0).map(|(own, other)| own / other).collect();
@@ -68,7 +73,7 @@ mod tests {
         // The second is twice as slow; the machine is three times slower in the last two rounds.
         let (first, second) = (Samples(vec![1.0, 1.0, 3.0, 3.0]), Samples(vec![2.0, 2.0, 6.0, 6.0]));
         assert_eq!((second.over(&first), first.over(&second), first.over(&first)), (2.0, 0.5, 1.0));
-        assert_eq!((first.median(), first.spread()), (2.0, 0.5));
+        assert_eq!((first.median(), first.spread(), first.fastest()), (2.0, 0.5, 1.0));
     }
 
     #[test]

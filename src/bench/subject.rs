@@ -2,13 +2,12 @@
 
 use std::time::Instant;
 
-use super::BenchError;
+use super::{BenchError, Effort};
 use crate::data::{Dataset, ImageShape, Split};
 use crate::gpu::Context;
 use crate::model::Network;
 use crate::ops::{Entry, Phase, Role};
 use crate::plan::{Options, Plan};
-use crate::train::TrainError;
 use crate::train::config::{Config, ConfigError, Draft};
 use crate::train::session::{Session, machine_on, network_spec};
 
@@ -80,8 +79,8 @@ pub(super) fn dataset(config: &Config) -> Result<Dataset, BenchError> {
     Ok(Dataset::new(name, shape, classes, train, split(64))?)
 }
 
-/// Seconds of a sample of whole steps.
-const SAMPLE_SECONDS: f64 = 0.2;
+/// Seconds of a sample of whole steps, in full and quick.
+const SAMPLE_SECONDS: [f64; 2] = [0.2, 0.01];
 
 /// What a subject repeats.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -104,8 +103,13 @@ const BACKWARD: [Role; 4] = [Role::Transport, Role::Derivative, Role::WeightGrad
 
 impl Subject {
     /// A network as `train` builds it.
-    pub(super) fn steps(context: &Context, config: Config, data: &Dataset) -> Result<Subject, BenchError> {
-        Subject::new(context, config, data, Repeats::Steps)
+    pub(super) fn steps(
+        context: &Context,
+        config: Config,
+        data: &Dataset,
+        effort: Effort,
+    ) -> Result<Subject, BenchError> {
+        Subject::new(context, config, data, Repeats::Steps, effort)
     }
 
     /// The backward part of a network's steps alone.
@@ -115,16 +119,27 @@ impl Subject {
     /// one submission as any other, on adapters with and without timestamps, where timestamps around parts of a step
     /// would cut it into several passes. Tensors do not share memory here, or the first backward pass would overwrite
     /// the activations that the second reads; the kernels are the same.
-    pub(super) fn backward(context: &Context, config: Config, data: &Dataset) -> Result<Subject, BenchError> {
-        Subject::new(context, config, data, Repeats::Backward)
+    pub(super) fn backward(
+        context: &Context,
+        config: Config,
+        data: &Dataset,
+        effort: Effort,
+    ) -> Result<Subject, BenchError> {
+        Subject::new(context, config, data, Repeats::Backward, effort)
     }
 
-    fn new(context: &Context, config: Config, data: &Dataset, repeats: Repeats) -> Result<Subject, BenchError> {
+    fn new(
+        context: &Context,
+        config: Config,
+        data: &Dataset,
+        repeats: Repeats,
+        effort: Effort,
+    ) -> Result<Subject, BenchError> {
         let session = Subject::start(context, config, data, repeats)?;
         let mut subject = Subject { session, repeats, next: 1, count: 1 };
-        subject.sample()?;
         let batch = subject.batch();
-        let count = ((SAMPLE_SECONDS / subject.sample()?) as u32).clamp(1, 10_000);
+        let [full, quick] = SAMPLE_SECONDS;
+        let count = ((effort.pick(full, quick) / subject.sample()?) as u32).clamp(1, 10_000);
         // Whole submissions, as training makes them.
         subject.count = if count > batch { count / batch * batch } else { count };
         Ok(subject)
@@ -181,7 +196,7 @@ impl Subject {
         // After a fault nothing is updated any more, which would flatter every later sample.
         match fault {
             None => Ok(seconds),
-            Some((replica, step)) => Err(TrainError::from(self.session.explain_fault(replica, step)?).into()),
+            Some((replica, step)) => Err(self.session.explain_fault(replica, step)?.into()),
         }
     }
 

@@ -19,7 +19,7 @@ fn sample_seconds(clock: Clock, effort: Effort) -> f64 {
 const MOST_REPETITIONS: f64 = 1000.0;
 
 /// The training phase of a recording on the device.
-pub(super) struct Workload {
+pub struct Workload {
     gpu: Gpu,
     step: StepState,
     repetitions: u32,
@@ -27,7 +27,10 @@ pub(super) struct Workload {
 
 impl Workload {
     /// Plans the recording, fills what its training phase reads, and finds out how often a sample must run it.
-    pub(super) fn new(
+    ///
+    /// # Errors
+    /// If a tensor does not fit the device, or it fails.
+    pub fn new(
         context: &Context,
         recording: Recording,
         options: Options,
@@ -59,13 +62,21 @@ impl Workload {
         Ok(Workload { gpu, step, repetitions })
     }
 
-    /// Seconds of one run.
+    /// Seconds of one run, the mean of so many in one submission.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub fn seconds(&mut self, repetitions: u32) -> Result<f64, BenchError> {
+        Ok(self.gpu.time(Phase::Train, &self.step, repetitions)?)
+    }
+
+    /// Seconds of one run, from a sample of a fitting length.
     pub(super) fn sample(&mut self) -> Result<f64, BenchError> {
-        Ok(self.gpu.time(Phase::Train, &self.step, self.repetitions)?)
+        self.seconds(self.repetitions)
     }
 
     /// Arithmetic and traffic of one run.
-    pub(super) fn cost(&self) -> Cost {
+    pub fn cost(&self) -> Cost {
         self.gpu.plan().cost(Phase::Train, None)
     }
 

@@ -65,7 +65,7 @@ pub(crate) fn update(name: &'static str, tensor: Tensor) -> Operand {
     Operand { name, tensor, access: Access::Update }
 }
 
-/// Arithmetic and memory traffic of one operation over all replicas, each operand moved once.
+/// Arithmetic and memory traffic of one operation over all replicas, each operand moved once (of a data set, a batch).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Cost {
     /// Floating point operations; a multiply-add counts as two.
@@ -103,6 +103,10 @@ pub trait Operation {
     fn check(&self) -> Result<(), String>;
     /// Floating point operations of one replica.
     fn flops(&self) -> u64;
+    /// Bytes that one replica moves, where that is not each operand once.
+    fn bytes(&self) -> Option<u64> {
+        None
+    }
     /// What a reader of a plan wants to know beyond the shapes.
     fn details(&self) -> String {
         String::new()
@@ -207,9 +211,11 @@ impl Op {
 
     /// Arithmetic and traffic over all replicas.
     pub fn cost(&self) -> Cost {
-        let bytes =
-            self.operands().iter().map(|o| o.tensor.bytes() * if o.access == Access::Update { 2 } else { 1 }).sum();
-        Cost { flops: self.operation().flops() * u64::from(self.replicas()), bytes }
+        let replicas = u64::from(self.replicas());
+        let bytes = self.operation().bytes().map(|bytes| bytes * replicas).unwrap_or_else(|| {
+            self.operands().iter().map(|o| o.tensor.bytes() * if o.access == Access::Update { 2 } else { 1 }).sum()
+        });
+        Cost { flops: self.operation().flops() * replicas, bytes }
     }
 }
 
