@@ -22,9 +22,10 @@ test: driver
 	cargo test --release --locked $(if $(LDFA_DATA),,-- --skip real::)
 	LDFA_LIMITS=webgpu cargo test --release --locked --test golden --test kernels --test step --test training --test cli --test hostile
 
-## Kernels by shape, as ratios within one run.
-bench: driver
+## Kernels by shape: with criterion's statistics, then every variant as ratios within one run.
+bench: driver build
 	cargo bench --locked
+	$(LDFA) bench kernels
 
 lint:
 	cargo fmt --check

@@ -1,5 +1,6 @@
 //! Low-dimensional feedback alignment on any GPU.
 pub mod analysis;
+pub mod bench;
 pub mod cli;
 pub mod data;
 pub mod feedback;

@@ -237,3 +237,15 @@ fn a_recording_takes_no_operation_that_would_be_refused() {
     assert_eq!(error.to_string(), "activate: x and out must have one shape (x 2*2x3, out 2*1x3)");
     assert!(t.0.entries(Phase::Train).is_empty());
 }
+
+#[test]
+fn ceilings_take_four_elements_at_once() {
+    let mut t = Table::new();
+    let (x, out, other, odd) = (t.floats(3, 8), t.floats(3, 8), t.floats(8, 3), t.floats(3, 5));
+    accepts(Duplicate { x, out });
+    accepts(Chain { x, out, length: 16 });
+    refuses(Duplicate { x, out: other }, "copy", "x and out must have one shape");
+    refuses(Duplicate { x: odd, out: odd }, "copy", "the elements of a replica must be a multiple of four");
+    refuses(Chain { x: odd, out: odd, length: 16 }, "chain", "must be a multiple of four");
+    refuses(Chain { x, out, length: 12 }, "chain", "length must be a multiple of eight");
+}

@@ -1,5 +1,6 @@
 //! The command line: one file a subcommand.
 
+mod bench;
 mod data;
 mod devices;
 mod eval;
@@ -36,6 +37,7 @@ enum Command {
     Report(report::ReportArgs),
     Explain(explain::ExplainArgs),
     Verify(verify::VerifyArgs),
+    Bench(bench::BenchArgs),
     Devices(devices::DevicesArgs),
     Data(data::DataArgs),
 }
@@ -67,6 +69,8 @@ impl DataDirArg {
 enum CliError {
     #[error(transparent)]
     Train(#[from] TrainError),
+    #[error(transparent)]
+    Bench(#[from] crate::bench::BenchError),
     #[error("cannot write to standard output: {0}")]
     Output(#[from] io::Error),
     #[error("{0}")]
@@ -135,6 +139,7 @@ pub fn main() -> ExitCode {
         Command::Report(args) => args.run().map(|()| ExitCode::SUCCESS),
         Command::Explain(args) => args.run().map(|()| ExitCode::SUCCESS),
         Command::Verify(args) => args.run(),
+        Command::Bench(args) => args.run().map(|()| ExitCode::SUCCESS),
         Command::Devices(args) => args.run().map(|()| ExitCode::SUCCESS),
         Command::Data(args) => args.run().map(|()| ExitCode::SUCCESS),
     };

@@ -35,6 +35,9 @@ pub(super) struct TrainArgs {
     /// Start all replicas from these weights.
     #[arg(long, value_name = "FILE.safetensors")]
     init: Option<PathBuf>,
+    /// Print at the end how long each operation of a training step takes; results do not change.
+    #[arg(long)]
+    profile: bool,
     #[command(flatten)]
     device: DeviceArg,
     #[command(flatten)]
@@ -112,7 +115,7 @@ impl ConfigArgs {
 
 impl TrainArgs {
     pub(super) fn run(self) -> Result<ExitCode, CliError> {
-        let trainer = match &self.resume {
+        let mut trainer = match &self.resume {
             Some(path) => self.resume(path)?,
             None => self.start()?,
         };
@@ -132,6 +135,9 @@ impl TrainArgs {
                     "test accuracy is the last epoch's; curves, metrics and weights are in {}",
                     path.display()
                 ))?;
+                if self.profile {
+                    say(trainer.profile()?.trim_end())?;
+                }
                 Ok(ExitCode::SUCCESS)
             }
             Outcome::Stopped { step } => {

@@ -11,7 +11,7 @@ use super::error::GpuError;
 use super::kernels::{Kernel, lower};
 use super::shaders::{self, Pipeline, PipelineKey};
 use crate::ops::{Access, Dtype, MAX_REPLICAS, Op, Phase, StepState, Tensor};
-use crate::plan::{ExecuteError, Executor, Plan};
+use crate::plan::{ExecuteError, Executor, OpTimes, Plan};
 
 /// Steps that one submission can hold.
 const RING: usize = 64;
@@ -31,7 +31,7 @@ const FLOPS_PER_SUBMISSION: u64 = 1 << 30;
 /// Bytes handed to the queue at once, which bounds the staging memory of a large upload.
 const UPLOAD_CHUNK: usize = 16 << 20;
 
-struct Dispatch {
+pub(super) struct Dispatch {
     pipeline: wgpu::ComputePipeline,
     tensors: wgpu::BindGroup,
     grid: [u32; 3],
@@ -39,12 +39,12 @@ struct Dispatch {
 
 /// A plan on a device.
 pub struct Gpu {
-    context: Context,
-    plan: Plan,
-    buffers: Vec<wgpu::Buffer>,
+    pub(super) context: Context,
+    pub(super) plan: Plan,
+    pub(super) buffers: Vec<wgpu::Buffer>,
     ring: wgpu::Buffer,
     step: wgpu::BindGroup,
-    phases: [Vec<Dispatch>; 3],
+    pub(super) phases: [Vec<Dispatch>; 3],
     in_flight: Option<wgpu::SubmissionIndex>,
 }
 
@@ -97,30 +97,50 @@ impl Gpu {
         &self.plan
     }
 
-    fn submit(&mut self, phase: Phase, steps: &[StepState]) -> Result<(), GpuError> {
+    /// Encodes steps into the ring, for what is submitted next.
+    pub(super) fn write_steps(&self, steps: &[StepState]) {
         let mut slots = vec![0u8; steps.len() * SLOT];
         for (step, slot) in steps.iter().zip(slots.chunks_exact_mut(SLOT)) {
             encode_step(step, slot);
         }
         self.context.queue.write_buffer(&self.ring, 0, &slots);
+    }
+
+    /// Hands steps over in one submission.
+    pub(super) fn record(&self, phase: Phase, steps: &[StepState]) -> wgpu::SubmissionIndex {
+        self.write_steps(steps);
         let mut encoder = self.context.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
         {
             let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
-            let mut current = None;
-            for slot in 0..steps.len() {
-                pass.set_bind_group(0, &self.step, &[(slot * SLOT) as u32]);
-                for dispatch in &self.phases[phase as usize] {
-                    if current != Some(&dispatch.pipeline) {
-                        pass.set_pipeline(&dispatch.pipeline);
-                        current = Some(&dispatch.pipeline);
-                    }
-                    pass.set_bind_group(1, &dispatch.tensors, &[]);
-                    let [x, y, z] = dispatch.grid;
-                    pass.dispatch_workgroups(x, y, z);
+            self.walk(&mut pass, &self.phases[phase as usize], 0..steps.len());
+        }
+        self.context.queue.submit([encoder.finish()])
+    }
+
+    /// All dispatches for one slot of the ring after the other.
+    pub(super) fn walk(
+        &self,
+        pass: &mut wgpu::ComputePass<'_>,
+        dispatches: &[Dispatch],
+        slots: impl Iterator<Item = usize>,
+    ) {
+        let mut current = None;
+        for slot in slots {
+            pass.set_bind_group(0, &self.step, &[(slot * SLOT) as u32]);
+            for dispatch in dispatches {
+                if current != Some(&dispatch.pipeline) {
+                    pass.set_pipeline(&dispatch.pipeline);
+                    current = Some(&dispatch.pipeline);
                 }
+                pass.set_bind_group(1, &dispatch.tensors, &[]);
+                let [x, y, z] = dispatch.grid;
+                pass.dispatch_workgroups(x, y, z);
             }
         }
-        let submitted = self.context.queue.submit([encoder.finish()]);
+    }
+
+    fn submit(&mut self, phase: Phase, steps: &[StepState]) -> Result<(), GpuError> {
+        let submitted = self.record(phase, steps);
         // One submission computes while the next is recorded; more would only delay Ctrl-C and pile up memory.
         if let Some(previous) = self.in_flight.replace(submitted) {
             self.context.wait(Some(previous))?;
@@ -229,6 +249,10 @@ impl Executor for Gpu {
     fn batch(&self, phase: Phase) -> usize {
         let flops = self.plan.cost(phase, None).flops.max(1);
         ((FLOPS_PER_SUBMISSION / flops) as usize).clamp(1, RING)
+    }
+
+    fn profile(&mut self, phase: Phase, step: &StepState, rounds: usize) -> Result<OpTimes, ExecuteError> {
+        Ok(Gpu::profile(self, phase, step, rounds)?)
     }
 }
 

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use super::shaders::PipelineKey;
 use crate::ops::{
-    Activation, Correlate, Epilogue, Gemm, Op, Optimize, Significant, SumParts, Tensor, Transport, Update,
+    Activation, Chain, Correlate, Epilogue, Gemm, Op, Optimize, Significant, SumParts, Tensor, Transport, Update,
 };
 use crate::plan::{BROADCAST_MAX_RANK, Variant};
 
@@ -145,6 +145,11 @@ pub(super) fn lower(op: &Op, variant: Variant) -> Kernel {
         }
         Op::Tally(op) => loss("tally", 1, op.losses.rows(), 1),
         Op::Optimize(op) => optimize(op),
+        Op::Chain(op) => ceiling("chain", op.x.shape.per_replica() as u32 / 4, 768)
+            .u("length", op.length)
+            .f("factor", Chain::FACTOR)
+            .f("offset", Chain::OFFSET),
+        Op::Duplicate(op) => ceiling("copy", op.x.shape.per_replica() as u32 / 4, 1024),
     }
 }
 
@@ -170,6 +175,11 @@ fn normalise(entry: &'static str, elements: usize, rows: u32, cols: u32, epsilon
 
 fn loss(entry: &'static str, groups: u32, rows: u32, cols: u32) -> Kernel {
     Kernel::new("loss", entry, groups).u("rows", rows).u("cols", cols)
+}
+
+/// `each` vec4 a workgroup.
+fn ceiling(entry: &'static str, quads: u32, each: u32) -> Kernel {
+    Kernel::new("ceiling", entry, quads.div_ceil(each)).u("count", quads)
 }
 
 fn epilogue(kernel: Kernel, epilogue: &Epilogue) -> Kernel {

@@ -6,6 +6,7 @@ mod context;
 mod error;
 mod executor;
 mod kernels;
+mod profiler;
 pub mod shaders;
 
 pub use context::{AdapterSummary, Context, DeviceChoice, LimitPolicy, adapters, describe};

@@ -7,6 +7,7 @@ mod explain;
 mod fuse;
 mod memory;
 mod select;
+pub(crate) mod timing;
 
 use std::sync::Arc;
 
@@ -15,6 +16,7 @@ pub use explain::explain;
 pub use memory::Placement;
 pub(crate) use select::BROADCAST_MAX_RANK;
 pub use select::{Profile, Variant, candidates, select};
+pub use timing::{Clock, OpTimes, median, time_table};
 
 use crate::ops::{Cost, Entry, Phase, Recording, Role, Tensor, TensorInfo};
 

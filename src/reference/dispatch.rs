@@ -3,7 +3,7 @@
 use super::error::ReferenceError;
 use super::matrix::Matrix;
 use super::storage::{Storage, Values};
-use super::{columns, correlate, elementwise, gather, gemm, loss, normalise, optimize, transport};
+use super::{ceiling, columns, correlate, elementwise, gather, gemm, loss, normalise, optimize, transport};
 use crate::ops::{Correlate, Epilogue, Gather, Gemm, Op, Optimize, ReplicaStep, StepState, Tally, Tensor, Transport};
 
 /// What one replica's share of an operation computed.
@@ -116,6 +116,8 @@ impl<'a> Replica<'a> {
             Op::Tally(op) => self.tally(op)?,
             Op::Optimize(op) if self.faulty(op.fault)? => Vec::new(),
             Op::Optimize(op) => self.optimize(op)?,
+            Op::Chain(op) => one(op.out, ceiling::chain(self.floats(op.x)?, op.length)),
+            Op::Duplicate(op) => one(op.out, self.copy(op.x)?),
         })
     }
 

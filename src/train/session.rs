@@ -116,12 +116,29 @@ pub struct Machine {
     pub warning: Option<String>,
 }
 
+/// Plans a network for an open device.
+///
+/// # Errors
+/// If a tensor does not fit the device, or it fails.
+pub fn machine_on(context: Context, network: &Network, options: Options) -> Result<Machine, TrainError> {
+    let is_software = context.is_software();
+    let warning = is_software.then(|| {
+        format!(
+            "{} is a software adapter: the CPU computes, correctly but far slower than a GPU (see \
+             `ldfa-gpu devices`)",
+            context.describe()
+        )
+    });
+    let plan = Plan::new(network.recording.clone(), &context.profile(), options)?;
+    let executor = Box::new(Gpu::new(context, plan.clone())?);
+    Ok(Machine { plan, executor, is_software, warning })
+}
+
 /// Plans a network for the chosen adapter; without any adapter, for the f64 reference.
 ///
 /// # Errors
 /// If the adapter does not exist or fails, or a tensor does not fit it.
 pub fn machine(network: &Network, choice: &DeviceChoice, options: Options) -> Result<Machine, TrainError> {
-    let recording = network.recording.clone();
     let opened = match choice {
         DeviceChoice::Reference => None,
         _ => match Context::open(choice, LimitPolicy::from_env()) {
@@ -130,21 +147,9 @@ pub fn machine(network: &Network, choice: &DeviceChoice, options: Options) -> Re
         },
     };
     match opened {
-        Some(context) => {
-            let is_software = context.is_software();
-            let warning = is_software.then(|| {
-                format!(
-                    "{} is a software adapter: the CPU computes, correctly but far slower than a GPU (see \
-                     `ldfa-gpu devices`)",
-                    context.describe()
-                )
-            });
-            let plan = Plan::new(recording, &context.profile(), options)?;
-            let executor = Box::new(Gpu::new(context, plan.clone())?);
-            Ok(Machine { plan, executor, is_software, warning })
-        }
+        Some(context) => machine_on(context, network, options),
         None => {
-            let plan = Plan::new(recording, &Profile::reference(), options)?;
+            let plan = Plan::new(network.recording.clone(), &Profile::reference(), options)?;
             let executor = Box::new(Reference::new(plan.clone()));
             let warning = (*choice != DeviceChoice::Reference).then(|| {
                 format!("{}; meanwhile the f64 reference executor runs the plan, slowly", GpuError::NoAdapter)
@@ -163,7 +168,23 @@ impl Session {
         let config = config.resolved();
         let spec = network_spec(&config, data)?;
         let network = Network::new(&spec)?;
-        let Machine { plan, executor, is_software, warning } = machine(&network, choice, options)?;
+        let machine = machine(&network, choice, options)?;
+        Session::assemble(config, data, &spec, network, machine)
+    }
+
+    /// Uploads the data to a machine and initialises every replica of its network, which was recorded from `spec`; the
+    /// configuration is a [resolved](Config::resolved) one.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub(crate) fn assemble(
+        config: Config,
+        data: &Dataset,
+        spec: &NetworkSpec,
+        network: Network,
+        machine: Machine,
+    ) -> Result<Session, TrainError> {
+        let Machine { plan, executor, is_software, warning } = machine;
         let mut warnings: Vec<String> = warning.into_iter().collect();
         warnings.extend(rank_warning(&network, spec.classes));
         let replicas = config.replicas();

@@ -14,12 +14,16 @@ use super::session::Session;
 use super::summary::{self, Summary};
 use crate::feedback::PRule;
 use crate::ops::{Phase, Role};
+use crate::plan::time_table;
 
 /// Longest time that a kill can cost; epochs end with a checkpoint anyway.
 const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(120);
 
 /// Growth of ||P P^T - I|| from one epoch to the next that counts as drifting, past the norm of I itself.
 const DRIFT: f64 = 1.5;
+
+/// Rounds of a profile.
+const PROFILE_ROUNDS: usize = 9;
 
 /// How a run ended.
 #[derive(Clone, Debug)]
@@ -132,11 +136,23 @@ impl<'a> Trainer<'a> {
         self.run.path()
     }
 
+    /// Time of every operation of a training step, by layer and role, as text; training goes on unchanged afterwards.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub fn profile(&mut self) -> Result<String, TrainError> {
+        let step = self.session.step_state(self.step.saturating_sub(1));
+        let times = self.session.executor().profile(Phase::Train, &step, PROFILE_ROUNDS)?;
+        let clock = times.clock.name();
+        let table = time_table(self.session.plan(), Phase::Train, &times);
+        Ok(format!("a training step on {}, {clock}, medians of {PROFILE_ROUNDS} rounds\n{table}", self.session.device))
+    }
+
     /// Trains to the end, or until `stop` is set.
     ///
     /// # Errors
     /// If the device or a file fails, or a loss is not finite; the last good checkpoint stays.
-    pub fn run(mut self) -> Result<Outcome, TrainError> {
+    pub fn run(&mut self) -> Result<Outcome, TrainError> {
         for warning in self.session.warnings.clone() {
             self.progress.warn(&warning);
         }
@@ -318,22 +334,12 @@ impl<'a> Trainer<'a> {
         Ok(())
     }
 
-    fn finish(self) -> Result<Outcome, TrainError> {
+    fn finish(&mut self) -> Result<Outcome, TrainError> {
         let seconds = self.seconds();
         let Trainer { session, run, rows, step, progress, .. } = self;
         progress.finish();
         let plan = session.plan();
-        let roles = [
-            Role::Data,
-            Role::Forward,
-            Role::Loss,
-            Role::Transport,
-            Role::Derivative,
-            Role::WeightGradient,
-            Role::Feedback,
-            Role::Update,
-        ];
-        let replicas = summary::replicas(&rows);
+        let replicas = summary::replicas(rows);
         let flops = |role: Role| plan.cost(Phase::Train, Some(role)).flops / u64::from(plan.replicas());
         let summary = Summary {
             rule: session.config.feedback.label(),
@@ -341,16 +347,16 @@ impl<'a> Trainer<'a> {
             adapter: session.device.clone(),
             version: env!("CARGO_PKG_VERSION").into(),
             config_hash: session.hash.clone(),
-            steps: u64::from(step),
-            epochs: step / session.horizon.steps_per_epoch,
+            steps: u64::from(*step),
+            epochs: *step / session.horizon.steps_per_epoch,
             seconds,
             parameters: session.network.parameters(),
-            flops_per_step: roles.into_iter().map(|role| (role.name().replace('-', "_"), flops(role))).collect(),
+            flops_per_step: Role::ALL.into_iter().map(|role| (role.name().replace('-', "_"), flops(role))).collect(),
             by_rank: summary::by_rank(&replicas),
             replicas,
         };
         summary.write(&run.summary())?;
-        draw_curves(&run.curves(), &session.config.label(), &Curve::from_metrics(&summary.rule, &rows))?;
+        draw_curves(&run.curves(), &session.config.label(), &Curve::from_metrics(&summary.rule, rows))?;
         Ok(Outcome::Finished(Box::new(summary)))
     }
 }

@@ -1,5 +1,6 @@
 //! Every operation, every kernel variant, forced, against the f64 reference.
 
+mod ceiling;
 mod columns;
 mod compare;
 mod correlate;
