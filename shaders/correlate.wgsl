@@ -147,12 +147,12 @@ fn tiled(
 //% endfor
 }
 
-// ---- the Oja rule ----
+// ---- the Oja rule: four neighbouring ranks of a row an invocation ----
 
-var<workgroup> largest: array<f32, 256>;
+var<workgroup> largest: array<f32, 64>;
 
 // Every workgroup finds the largest deviation anew: two reads a column against 256 outputs.
-@compute @workgroup_size(256)
+@compute @workgroup_size(64)
 fn oja(
     @builtin(workgroup_id) group: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>,
@@ -163,20 +163,22 @@ fn oja(
     let totals = base + params.rank * wide;
     let count = f32(params.rows);
     var local = 0.0;
-    for (var col = lane; col < params.outputs; col += 256u) {
+    for (var col = lane; col < params.outputs; col += 64u) {
         let mean = correlated[totals + col] / count;
         local = max(local, correlated[totals + wide + col] / count - mean * mean);
     }
     largest[lane] = local;
     workgroupBarrier();
-    for (var half = 128u; half > 0u; half /= 2u) {
+    for (var half = 32u; half > 0u; half /= 2u) {
         if lane < half {
             largest[lane] = max(largest[lane], largest[lane + half]);
         }
         workgroupBarrier();
     }
-    let i = linear_group(group, groups) * 256u + lane;
-    if i >= params.outputs * params.rank {
+    let quads = (params.rank + 3u) / 4u;
+    let i = linear_group(group, groups) * 64u + lane;
+    let row = i / quads;
+    if row >= params.outputs {
         return;
     }
     var deviation = 0.0;
@@ -184,17 +186,37 @@ fn oja(
         deviation = sqrt(largest[0] * (count / (count - 1.0)));
     }
     let scale = 1.0 / (deviation + 1e-8);
-    let row = i / params.rank;
-    let rank = i % params.rank;
+    // Ranks past the last repeat it, and are not stored.
+    let first = i % quads * 4u;
+    let ranks = min(first + vec4<u32>(0u, 1u, 2u, 3u), vec4<u32>(params.rank - 1u));
+    let gram = base + params.outputs + ranks;
+    let mean_of = totals + params.outputs;
     let mean = correlated[totals + row] / count;
-    let mean_y = correlated[totals + params.outputs + rank] / count;
-    // In the order of their sizes, so that nothing overflows where the deviation is tiny.
-    var along = (correlated[base + rank * wide + row] / count - mean * mean_y) * scale * scale;
-    var inside = 0.0;
+    let mean_y = vec4<f32>(
+        correlated[mean_of + ranks.x],
+        correlated[mean_of + ranks.y],
+        correlated[mean_of + ranks.z],
+        correlated[mean_of + ranks.w],
+    ) / count;
+    let along = vec4<f32>(
+        correlated[base + ranks.x * wide + row],
+        correlated[base + ranks.y * wide + row],
+        correlated[base + ranks.z * wide + row],
+        correlated[base + ranks.w * wide + row],
+    ) / count - mean * mean_y;
+    var inside = vec4<f32>();
     for (var j = 0u; j < params.rank; j++) {
-        let mean_j = correlated[totals + params.outputs + j] / count;
-        let gram = correlated[base + j * wide + params.outputs + rank] / count - mean_j * mean_y;
-        inside += p[group.z * params.stride_p + row * params.rank + j] * gram;
+        let at = gram + j * wide;
+        let line = vec4<f32>(correlated[at.x], correlated[at.y], correlated[at.z], correlated[at.w]) / count;
+        let mean_j = correlated[mean_of + j] / count;
+        inside += p[group.z * params.stride_p + row * params.rank + j] * (line - mean_j * mean_y);
     }
-    out[group.z * params.stride_out + i] = inside * scale * scale - along;
+    // Step by step, so that nothing overflows where the deviation is tiny.
+    let step = (inside - along) * scale * scale;
+    let at = group.z * params.stride_out + row * params.rank;
+//% for e in range(4)
+    if first + {{ e }}u < params.rank {
+        out[at + first + {{ e }}u] = step.{{ "xyzw"[e] }};
+    }
+//% endfor
 }

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use super::shaders::PipelineKey;
 use crate::ops::{
-    Activation, Chain, Correlate, Epilogue, Gemm, Op, Optimize, Significant, SumParts, Tensor, Transport, Update,
+    Activation, Augment, Chain, Correlate, Epilogue, Gemm, Op, Optimize, Significant, SumParts, Tensor, Transport, Update,
 };
 use crate::plan::{BROADCAST_MAX_RANK, Variant};
 
@@ -85,7 +85,9 @@ pub(super) fn lower(op: &Op, variant: Variant) -> Kernel {
         Op::Gather(op) => {
             let [height, width, channels] = op.image;
             let augment = op.augment;
-            let mut kernel = Kernel::elementwise("gather", "plain", op.out.shape.per_replica())
+            let whole = augment == Augment::default() && op.out.cols().is_multiple_of(4);
+            let (entry, each) = if whole { ("plain_quads", 4) } else { ("plain", 1) };
+            let mut kernel = Kernel::elementwise("gather", entry, op.out.shape.per_replica() / each)
                 .flag("flip", augment.flip)
                 .flag("rotate", augment.rotation > 0.0)
                 .flag("crop", augment.padding > 0)
@@ -126,7 +128,7 @@ pub(super) fn lower(op: &Op, variant: Variant) -> Kernel {
             normalise("backward", op.out.shape.per_replica(), op.x.rows(), op.x.cols(), op.epsilon, 0.0)
         }
         Op::Correlate(op) => correlate(op, variant),
-        Op::Oja(op) => Kernel::elementwise("correlate", "oja", op.out.shape.per_replica())
+        Op::Oja(op) => Kernel::new("correlate", "oja", (op.p.rows() * op.p.cols().div_ceil(4)).div_ceil(64))
             .u("rows", op.rows)
             .u("outputs", op.p.rows())
             .u("rank", op.p.cols()),
@@ -278,7 +280,7 @@ fn correlate(op: &Correlate, variant: Variant) -> Kernel {
 }
 
 fn optimize(op: &Optimize) -> Kernel {
-    let entry = match op.update {
+    let rule = match op.update {
         Update::Sgd { .. } => "sgd",
         Update::Adam { .. } => "adam",
         Update::RmsProp { .. } => "rmsprop",
@@ -289,7 +291,8 @@ fn optimize(op: &Optimize) -> Kernel {
         Update::RmsProp { alpha, epsilon } => (0.0, 0.0, alpha, epsilon, false, false),
     };
     let count = op.values.shape.per_replica();
-    Kernel::elementwise("optimize", entry, count)
+    let (quads, each) = if count.is_multiple_of(4) { ("_quads", 4) } else { ("", 1) };
+    Kernel::elementwise("optimize", format!("{rule}{quads}"), count / each)
         .flag("has_bound", op.clamp.is_some())
         .flag("has_momentum", momentum != 0.0)
         .flag("amsgrad", amsgrad)
