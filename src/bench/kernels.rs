@@ -136,6 +136,8 @@ fn shape(op: &Op) -> String {
         Op::Transport(t) => {
             format!("{} rows, {} to {} {}", t.out.rows(), t.delta.cols(), t.out.cols(), Operation::details(t))
         }
+        Op::Gather(gather) => format!("{} {}", gather.out.shape, Operation::details(gather)),
+        Op::Optimize(optimize) => format!("{} {} moments", optimize.values.shape, optimize.update.moments()),
         op => {
             let largest = op.operands().into_iter().map(|o| o.tensor.shape).max_by_key(|shape| shape.per_replica());
             format!("{} {}", largest.map_or(String::new(), |shape| shape.to_string()), op.details())
@@ -352,9 +354,7 @@ fn updates(profile: &Profile, effort: Effort) -> Result<Vec<Case>, BenchError> {
         recording.begin(Phase::Train);
         recording.role(Role::Update);
         recording.push(Optimize { update, group: 0, clamp: None, values, gradients, moments, fault })?;
-        let mut case = Case::candidates(recording, profile);
-        case.shape += &format!(" {} moments", update.moments());
-        cases.push(case);
+        cases.push(Case::candidates(recording, profile));
     }
     Ok(cases)
 }
