@@ -1,7 +1,9 @@
 //! Which kernel computes an operation: a pure function of the operation and the adapter.
 
 use std::fmt;
+use std::str::FromStr;
 
+use super::tuned::{ShapeClass, Tuned};
 use crate::ops::Op;
 
 /// What the plan needs to know of an adapter.
@@ -36,13 +38,37 @@ pub enum Variant {
     Stream,
 }
 
-impl fmt::Display for Variant {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+impl Variant {
+    /// All variants.
+    pub const ALL: [Variant; 3] = [Variant::Plain, Variant::Tile, Variant::Stream];
+
+    /// Name in plans and files.
+    pub fn name(self) -> &'static str {
+        match self {
             Variant::Plain => "plain",
             Variant::Tile => "tile",
             Variant::Stream => "stream",
-        })
+        }
+    }
+}
+
+impl fmt::Display for Variant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// A name that no variant has.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("there is no kernel variant {0:?}")]
+pub struct UnknownVariant(pub String);
+
+impl FromStr for Variant {
+    type Err = UnknownVariant;
+
+    fn from_str(text: &str) -> Result<Variant, UnknownVariant> {
+        let named = Variant::ALL.into_iter().find(|variant| variant.name() == text);
+        named.ok_or_else(|| UnknownVariant(text.to_owned()))
     }
 }
 
@@ -73,8 +99,18 @@ pub fn candidates(op: &Op, profile: &Profile) -> Vec<Variant> {
     }
 }
 
-/// The kernel that training uses.
-pub fn select(op: &Op, profile: &Profile) -> Variant {
+/// The kernel that training uses: the measured choice, if there is one that this adapter can run, else the default.
+pub fn select(op: &Op, profile: &Profile, tuned: &Tuned) -> Variant {
+    let all = candidates(op, profile);
+    if let ([_, _, ..], false) = (all.as_slice(), tuned.is_empty()) {
+        let choice = tuned.get(&ShapeClass::of(op)).filter(|variant| all.contains(variant));
+        return choice.unwrap_or_else(|| default_variant(op, profile));
+    }
+    default_variant(op, profile)
+}
+
+/// The table of defaults.
+fn default_variant(op: &Op, profile: &Profile) -> Variant {
     match op {
         Op::Gemm(_) if profile.software => Variant::Stream,
         Op::Gemm(_) => Variant::Tile,
