@@ -3,6 +3,7 @@ pub mod analysis;
 pub mod cli;
 pub mod data;
 pub mod feedback;
+pub mod files;
 pub mod gpu;
 pub mod model;
 pub mod ops;

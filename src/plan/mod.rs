@@ -6,6 +6,7 @@ mod executor;
 mod explain;
 mod fuse;
 mod memory;
+mod rounding;
 mod select;
 mod tuned;
 
@@ -14,6 +15,7 @@ use std::sync::Arc;
 pub use executor::{ExecuteError, Executor};
 pub use explain::explain;
 pub use memory::Placement;
+pub use rounding::{allowance, relative_error};
 pub(crate) use select::TRANSPORT_ROWS;
 pub use select::{Profile, UnknownVariant, Variant, candidates, select};
 pub use tuned::{ShapeClass, Tuned, TunedError};

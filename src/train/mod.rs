@@ -3,7 +3,6 @@
 pub mod checkpoint;
 pub mod config;
 pub mod curves;
-pub mod files;
 pub mod metrics;
 pub mod progress;
 pub mod run_dir;
@@ -12,6 +11,8 @@ pub mod summary;
 pub mod trainer;
 pub mod verify;
 pub mod weights;
+
+pub use crate::files;
 
 /// Anything that ends a run early; every message says what, where and what to do.
 #[derive(Debug, thiserror::Error)]
