@@ -29,10 +29,11 @@ pub struct Cache {
 
 impl Cache {
     /// The folder that `LDFA_CACHE` names, else `ldfa-gpu` in the platform's folder for caches (on Linux
-    /// `$XDG_CACHE_HOME` or `~/.cache`). `None` where there is neither: then nothing is kept.
+    /// `$XDG_CACHE_HOME` or `~/.cache`). `None`, and nothing is kept, where `LDFA_CACHE` is empty or the platform has no
+    /// such folder.
     pub fn from_env() -> Option<Cache> {
-        match std::env::var_os("LDFA_CACHE").filter(|folder| !folder.is_empty()) {
-            Some(folder) => Some(Cache::at(folder)),
+        match std::env::var_os("LDFA_CACHE") {
+            Some(folder) => (!folder.is_empty()).then(|| Cache::at(folder)),
             None => {
                 let platform = etcetera::base_strategy::choose_native_strategy().ok()?;
                 Some(Cache::at(platform.cache_dir().join("ldfa-gpu")))
@@ -104,8 +105,7 @@ impl Cache {
     pub(super) fn save_pipelines(&self, key: &AdapterKey, data: &[u8]) {
         let bytes = seal(data, key);
         let path = self.pipelines(key);
-        let written =
-            create_folder(&self.folder).and_then(|()| write_atomically(&path, |file| file.write_all(&bytes)));
+        let written = create_folder(&self.folder).and_then(|()| write_atomically(&path, |file| file.write_all(&bytes)));
         if let Err(error) = written {
             warn_unwritable(&error);
         }

@@ -14,4 +14,4 @@ pub use cache::{AdapterKey, Cache};
 pub use context::{AdapterSummary, Context, DeviceChoice, LimitPolicy, adapters, describe};
 pub use error::GpuError;
 pub use executor::Gpu;
-pub use tuner::{Measured, budget, tune};
+pub use tuner::{Measured, budget, is_open, tune};

@@ -126,6 +126,18 @@ impl Plan {
         &self.phases[phase as usize]
     }
 
+    /// The choices among these that the plan's operations fall under.
+    pub fn uses(&self, tuned: &Tuned) -> Tuned {
+        let mut used = Tuned::default();
+        for node in self.phases.iter().flatten() {
+            let class = ShapeClass::of(&node.entry.op);
+            if let Some(variant) = tuned.get(&class) {
+                used.insert(class, variant);
+            }
+        }
+        used
+    }
+
     /// Gives one operation another kernel (which must be among its candidates).
     pub(crate) fn set_variant(&mut self, phase: Phase, at: usize, variant: Variant) {
         self.phases[phase as usize][at].variant = variant;

@@ -61,6 +61,17 @@ pub enum TrainError {
         /// What does not fit.
         source: weights::WeightsError,
     },
+    /// The record of a run's kernels cannot be used.
+    #[error(
+        "{}: {source}; put an intact copy back, or remove it to go on with the default kernels, which round differently",
+        .path.display()
+    )]
+    Kernels {
+        /// The file.
+        path: std::path::PathBuf,
+        /// What is wrong with it.
+        source: crate::plan::TunedError,
+    },
     /// The data set is too small for the configuration.
     #[error("{0}")]
     Batch(String),
