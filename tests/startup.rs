@@ -43,7 +43,7 @@ fn the_first_step_comes_soon() {
         let caches = TempDir::new().unwrap();
         let known = (0..100).any(|_| first_step(caches.path(), rule).1);
         assert!(known, "every process measures at least one class, and there are not so many");
-        let warm = within(3.0, 3, || first_step(caches.path(), rule).0);
+        let warm = within(3.0, 5, || first_step(caches.path(), rule).0);
         println!("digits {rule:?}: first step after {cold:.2} s without caches, {warm:.2} s with them");
         assert!(cold < 10.0, "{rule:?}: {cold} s without any cache");
         assert!(warm < 3.0, "{rule:?}: {warm} s with warm caches");

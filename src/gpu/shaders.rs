@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
+use std::time::Instant;
 
 use rayon::prelude::*;
 
@@ -129,7 +130,9 @@ impl Pipelines {
         let made: Result<Vec<_>, GpuError> = missing
             .into_par_iter()
             .map(|key| {
+                let began = Instant::now();
                 let pipeline = pipeline(device, self, &modules[key.shader], &key)?;
+                tracing::trace!(?key, took = ?began.elapsed(), "pipeline built");
                 Ok((key, pipeline))
             })
             .collect();
