@@ -4,6 +4,7 @@ pub mod bench;
 pub mod cli;
 pub mod data;
 pub mod feedback;
+pub mod files;
 pub mod gpu;
 pub mod model;
 pub mod ops;

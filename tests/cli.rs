@@ -11,7 +11,8 @@ use tempfile::TempDir;
 
 fn program(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_ldfa-gpu"));
-    command.args(arguments).env_remove("LDFA_DATA").stdin(Stdio::null());
+    // Without a cache nothing is measured, and the user's is left alone.
+    command.args(arguments).env_remove("LDFA_DATA").env("LDFA_CACHE", "").stdin(Stdio::null());
     command
 }
 
@@ -192,7 +193,7 @@ fn a_full_disk_is_said_and_the_run_goes_on_later() {
         env!("CARGO_BIN_EXE_ldfa-gpu"),
         tiny(out.to_str().unwrap(), &[]).join(" ")
     );
-    let output = Command::new("sh").args(["-c", &command]).output().unwrap();
+    let output = Command::new("sh").args(["-c", &command]).env("LDFA_CACHE", "").output().unwrap();
     check_failure(&output, "limited", &["safetensors"]);
     let leftovers = std::fs::read_dir(out.join("checkpoints")).unwrap().count();
     assert_eq!(leftovers, 0, "a failed save leaves nothing behind");

@@ -7,7 +7,7 @@ use crate::data::{Dataset, ImageShape, Split};
 use crate::gpu::Context;
 use crate::model::Network;
 use crate::ops::{Entry, Phase, Role};
-use crate::plan::{Options, Plan};
+use crate::plan::{Options, Plan, Tuned};
 use crate::train::config::{Config, ConfigError, Draft};
 use crate::train::session::{Session, machine_on, network_spec};
 
@@ -157,7 +157,7 @@ impl Subject {
             network.recording.replace(Phase::Evaluate, backward);
             options.share_memory = false;
         }
-        let machine = machine_on(context.clone(), &network, options)?;
+        let machine = machine_on(context.clone(), &network, options, &Tuned::default())?;
         let mut session = Session::assemble(config, data, &spec, network, machine)?;
         session.shuffle(0)?;
         session.train(0..1)?;

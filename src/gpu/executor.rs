@@ -5,11 +5,12 @@
 //! changes between steps is one slot of a uniform ring, bound at a dynamic offset.
 
 use std::collections::HashMap;
+use std::time::{Duration, Instant};
 
 use super::context::Context;
 use super::error::GpuError;
 use super::kernels::{Kernel, lower};
-use super::shaders::{self, Pipeline, PipelineKey};
+use super::shaders::{Pipeline, PipelineKey};
 use crate::ops::{Access, Dtype, MAX_REPLICAS, Op, Phase, StepState, Tensor};
 use crate::plan::{ExecuteError, Executor, OpTimes, Plan};
 
@@ -62,15 +63,15 @@ impl Gpu {
             usage: wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST,
             mapped_at_creation: false,
         });
-        let (step_layout, step) = bind_step(device, &ring);
+        let step = bind_step(device, &context.pipelines.step, &ring);
         let kernels: Vec<(Op, Kernel)> = Phase::ALL
             .iter()
             .flat_map(|&phase| plan.nodes(phase))
             .map(|node| (node.entry.op.clone(), lower(&node.entry.op, node.variant)))
             .collect();
         let keys = kernels.iter().map(|(_, kernel)| kernel.key.clone()).collect();
-        let began = std::time::Instant::now();
-        let pipelines = shaders::build(&context, &step_layout, keys)?;
+        let began = Instant::now();
+        let pipelines = context.pipelines.build(device, keys)?;
         tracing::debug!(
             adapter = context.describe(),
             buffers = plan.buffers().len(),
@@ -146,6 +147,26 @@ impl Gpu {
             self.context.wait(Some(previous))?;
         }
         self.context.check()
+    }
+
+    /// Runs one operation of a phase so many times, waits, and returns how long that took.
+    pub(super) fn repeat(&mut self, phase: Phase, at: usize, times: usize) -> Result<Duration, GpuError> {
+        let began = Instant::now();
+        let mut encoder = self.context.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+        {
+            let dispatch = &self.phases[phase as usize][at];
+            let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
+            pass.set_bind_group(0, &self.step, &[0]);
+            pass.set_pipeline(&dispatch.pipeline);
+            pass.set_bind_group(1, &dispatch.tensors, &[]);
+            let [x, y, z] = dispatch.grid;
+            for _ in 0..times {
+                pass.dispatch_workgroups(x, y, z);
+            }
+        }
+        let submitted = self.context.queue.submit([encoder.finish()]);
+        self.context.wait(Some(submitted))?;
+        Ok(began.elapsed())
     }
 
     fn transfer_error(&self, tensor: Tensor, message: impl Into<String>) -> GpuError {
@@ -279,27 +300,13 @@ fn allocate(context: &Context, plan: &Plan) -> Result<Vec<wgpu::Buffer>, GpuErro
         .collect()
 }
 
-fn bind_step(device: &wgpu::Device, ring: &wgpu::Buffer) -> (wgpu::BindGroupLayout, wgpu::BindGroup) {
-    let layout = device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor {
-        label: Some("step"),
-        entries: &[wgpu::BindGroupLayoutEntry {
-            binding: 0,
-            visibility: wgpu::ShaderStages::COMPUTE,
-            ty: wgpu::BindingType::Buffer {
-                ty: wgpu::BufferBindingType::Uniform,
-                has_dynamic_offset: true,
-                min_binding_size: None,
-            },
-            count: None,
-        }],
-    });
+fn bind_step(device: &wgpu::Device, layout: &wgpu::BindGroupLayout, ring: &wgpu::Buffer) -> wgpu::BindGroup {
     let slot = wgpu::BufferBinding { buffer: ring, offset: 0, size: std::num::NonZeroU64::new(STEP_BYTES as u64) };
-    let group = device.create_bind_group(&wgpu::BindGroupDescriptor {
+    device.create_bind_group(&wgpu::BindGroupDescriptor {
         label: Some("step"),
-        layout: &layout,
+        layout,
         entries: &[wgpu::BindGroupEntry { binding: 0, resource: wgpu::BindingResource::Buffer(slot) }],
-    });
-    (layout, group)
+    })
 }
 
 /// The layout of `Now` in `common.wgsl`.

@@ -1,7 +1,9 @@
 //! Which kernel computes an operation: a pure function of the operation and the adapter.
 
 use std::fmt;
+use std::str::FromStr;
 
+use super::tuned::{ShapeClass, Tuned};
 use crate::ops::{Correlate, Gemm, Op, Transport};
 
 /// What the plan needs to know of an adapter.
@@ -125,6 +127,20 @@ impl fmt::Display for Variant {
     }
 }
 
+/// A name that no variant has.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("there is no kernel variant {0:?}")]
+pub struct UnknownVariant(pub String);
+
+impl FromStr for Variant {
+    type Err = UnknownVariant;
+
+    fn from_str(text: &str) -> Result<Variant, UnknownVariant> {
+        let named = Variant::ALL.into_iter().find(|variant| variant.to_string() == text);
+        named.ok_or_else(|| UnknownVariant(text.to_owned()))
+    }
+}
+
 /// Workgroups that keep a GPU busy: its cores, some hundred, and a second one each to hide waiting.
 const BUSY_GPU: u32 = 256;
 
@@ -167,8 +183,32 @@ pub fn candidates(op: &Op, profile: &Profile) -> Vec<Variant> {
     all
 }
 
-/// The kernel that training uses.
-pub fn select(op: &Op, profile: &Profile) -> Variant {
+/// The candidates among which measuring decides. A GPU's kernels are slow on a CPU and the other way round, and where
+/// every compiled kernel costs a second of a CPU, trying them would cost more than it brings.
+pub fn contenders(op: &Op, profile: &Profile) -> Vec<Variant> {
+    let mut all = candidates(op, profile);
+    all.retain(|variant| match variant {
+        Variant::Yardstick => false,
+        Variant::Stream16x64 => profile.software && !profile.has_eight_lanes(),
+        Variant::Broadcast16x64
+        | Variant::Broadcast32x32
+        | Variant::Broadcast32x64
+        | Variant::Broadcast64x32
+        | Variant::Broadcast => profile.software,
+        Variant::Plain | Variant::Shared => true,
+        _ => !profile.software,
+    });
+    all
+}
+
+/// The kernel that training uses: the measured choice, if there is one that this adapter can run, else the default.
+pub fn select(op: &Op, profile: &Profile, tuned: &Tuned) -> Variant {
+    let measured = if tuned.is_empty() { None } else { tuned.get(&ShapeClass::of(op)) };
+    measured.filter(|v| candidates(op, profile).contains(v)).unwrap_or_else(|| default_variant(op, profile))
+}
+
+/// The table of defaults.
+fn default_variant(op: &Op, profile: &Profile) -> Variant {
     match op {
         Op::Gemm(op) if profile.software && profile.has_eight_lanes() => broadcast(op),
         Op::Gemm(_) if profile.software => Variant::Stream16x64,

@@ -14,7 +14,7 @@ use super::session::Session;
 use super::summary::{self, Summary};
 use crate::feedback::PRule;
 use crate::ops::{Phase, Role};
-use crate::plan::time_table;
+use crate::plan::{Tuned, time_table};
 
 /// Longest time that a kill can cost; epochs end with a checkpoint anyway.
 const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(120);
@@ -51,17 +51,21 @@ pub struct Trainer<'a> {
     seconds_before: f64,
     started: Instant,
     saved: Instant,
+    /// Whether this process has taken a step.
+    began: bool,
     drift: Vec<(String, f64)>,
 }
 
 impl<'a> Trainer<'a> {
-    /// A run from its beginning; writes the resolved configuration.
+    /// A run from its beginning; writes the resolved configuration and the kernels in use.
     ///
     /// # Errors
     /// If the directory cannot be written.
     pub fn start(session: Session, run: RunDir, stop: &'a AtomicBool) -> Result<Trainer<'a>, TrainError> {
         let text = session.config.to_toml()?;
         super::files::write_atomically(&run.config(), |file| std::io::Write::write_all(file, text.as_bytes()))?;
+        let kernels = session.kernels.to_text(&session.device);
+        super::files::write_atomically(&run.kernels(), |file| std::io::Write::write_all(file, kernels.as_bytes()))?;
         let metrics = Log::create(&run.metrics())?;
         let alignments = Log::create(&run.alignment())?;
         Ok(Trainer::assemble(session, run, stop, metrics, alignments))
@@ -127,6 +131,7 @@ impl<'a> Trainer<'a> {
             seconds_before: 0.0,
             started: Instant::now(),
             saved: Instant::now(),
+            began: false,
             drift: Vec::new(),
         }
     }
@@ -190,9 +195,20 @@ impl<'a> Trainer<'a> {
                 return Ok(false);
             }
             let boundary = every.map_or(end, |every| (self.step / every + 1) * every);
-            let next = end.min(boundary).min(self.step + self.session.batch());
+            let mut next = end.min(boundary).min(self.step + self.session.batch());
+            // Who wants to see when the first step is done waits for it alone; how many steps go together enters no
+            // result.
+            let is_watched = !self.began && tracing::enabled!(tracing::Level::DEBUG);
+            if is_watched {
+                next = self.step + 1;
+            }
             self.session.train(self.step..next)?;
             self.step = next;
+            if is_watched {
+                self.check_fault()?;
+                tracing::debug!("first step done");
+            }
+            self.began = true;
             if every.is_some_and(|every| self.step.is_multiple_of(every)) {
                 self.session.refactorise()?;
             }
@@ -358,6 +374,23 @@ impl<'a> Trainer<'a> {
         summary.write(&run.summary())?;
         draw_curves(&run.curves(), &session.config.label(), &Curve::from_metrics(&summary.rule, rows))?;
         Ok(Outcome::Finished(Box::new(summary)))
+    }
+}
+
+/// The measured kernels that a run began with: another choice would round differently. A run without the file began
+/// with the defaults.
+///
+/// # Errors
+/// If the file cannot be read, is damaged, or is of another version of the program.
+pub fn recorded_kernels(run: &RunDir) -> Result<Tuned, TrainError> {
+    let path = run.kernels();
+    match std::fs::read(&path) {
+        Ok(bytes) => match Tuned::from_text(&String::from_utf8_lossy(&bytes)) {
+            Ok((_, tuned)) => Ok(tuned),
+            Err(source) => Err(TrainError::Kernels { path, source }),
+        },
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Tuned::default()),
+        Err(error) => Err(super::files::FileError::at(&path, "read")(error).into()),
     }
 }
 
