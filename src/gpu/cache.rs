@@ -272,11 +272,11 @@ mod tests {
         let key = key("card");
         assert!(cache.load_kernels(&key).is_empty());
         assert!(cache.is_writable(&key));
-        cache.add_kernels(&key, &choice(8, Variant::Tile));
-        let both = cache.add_kernels(&key, &choice(64, Variant::Stream));
-        assert_eq!((both.get(&class(8)), both.get(&class(64))), (Some(Variant::Tile), Some(Variant::Stream)));
+        cache.add_kernels(&key, &choice(8, Variant::Tile64x64));
+        let both = cache.add_kernels(&key, &choice(64, Variant::Stream16x64));
+        assert_eq!((both.get(&class(8)), both.get(&class(64))), (Some(Variant::Tile64x64), Some(Variant::Stream16x64)));
         assert_eq!(cache.load_kernels(&key), both);
-        let kept = cache.add_kernels(&key, &choice(8, Variant::Stream));
+        let kept = cache.add_kernels(&key, &choice(8, Variant::Stream16x64));
         assert_eq!(kept, both, "who comes first decides for all");
     }
 
@@ -286,16 +286,16 @@ mod tests {
         let cache = Cache::at(folder.path());
         let key = key("card");
         let path = cache.kernels(&key);
-        cache.add_kernels(&key, &choice(8, Variant::Tile));
+        cache.add_kernels(&key, &choice(8, Variant::Tile64x64));
         let whole = fs::read(&path).unwrap();
         let mut flipped = whole.clone();
         flipped[whole.len() / 2] ^= 4;
-        let foreign = choice(8, Variant::Tile).to_text("another card").into_bytes();
+        let foreign = choice(8, Variant::Tile64x64).to_text("another card").into_bytes();
         let cut = whole[..whole.len() - 7].to_vec();
         for bytes in [flipped, cut, foreign, b"format = 2\n".to_vec(), vec![0xFF; 40], Vec::new()] {
             fs::write(&path, &bytes).unwrap();
             assert!(cache.load_kernels(&key).is_empty(), "{bytes:?}");
-            assert_eq!(cache.add_kernels(&key, &choice(8, Variant::Tile)).len(), 1);
+            assert_eq!(cache.add_kernels(&key, &choice(8, Variant::Tile64x64)).len(), 1);
             assert_eq!(fs::read(&path).unwrap(), whole);
         }
     }
@@ -309,7 +309,7 @@ mod tests {
         let key = key("card");
         assert!(!cache.is_writable(&key));
         assert!(cache.load_kernels(&key).is_empty());
-        assert_eq!(cache.add_kernels(&key, &choice(8, Variant::Tile)).len(), 1);
+        assert_eq!(cache.add_kernels(&key, &choice(8, Variant::Tile64x64)).len(), 1);
         cache.save_pipelines(&key, b"compiled");
         assert_eq!(cache.load_pipelines(&key), None);
     }
@@ -339,7 +339,7 @@ mod tests {
         let Some(folder) = std::env::var_os("LDFA_TEST_CACHE") else { return };
         let first: u32 = std::env::var("LDFA_TEST_FIRST").unwrap().parse().unwrap();
         for power in 0..8 {
-            Cache::at(&folder).add_kernels(&key("card"), &choice(1 << (first + power), Variant::Tile));
+            Cache::at(&folder).add_kernels(&key("card"), &choice(1 << (first + power), Variant::Tile64x64));
         }
     }
 

@@ -421,6 +421,7 @@ fn picked(values: &[f64], tensor: Tensor, along: Along, rows: &[u32]) -> Vec<f64
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::plan::OpTimes;
     use crate::gpu::{DeviceChoice, LimitPolicy};
     use crate::ops::Activation;
     use crate::plan::Profile;
@@ -569,6 +570,9 @@ mod tests {
             }
             fn batch(&self, phase: Phase) -> usize {
                 self.0.batch(phase)
+            }
+            fn profile(&mut self, phase: Phase, step: &StepState, rounds: usize) -> Result<OpTimes, ExecuteError> {
+                self.0.profile(phase, step, rounds)
             }
         }
         let context = context();

@@ -204,8 +204,8 @@ mod tests {
 
     fn some() -> Tuned {
         let mut tuned = Tuned::default();
-        tuned.insert(ShapeClass("gemm nn 8v x 8v x 8v r1".into()), Variant::Stream);
-        tuned.insert(ShapeClass("with \"quotes\" and \\".into()), Variant::Tile);
+        tuned.insert(ShapeClass("gemm nn 8v x 8v x 8v r1".into()), Variant::Stream16x64);
+        tuned.insert(ShapeClass("with \"quotes\" and \\".into()), Variant::Tile64x64);
         tuned
     }
 
@@ -269,25 +269,25 @@ mod tests {
         recording.push(Gemm::nn(a, a, out)).unwrap();
         let (op, profile) = (recording.entries(crate::ops::Phase::Train)[0].op.clone(), Profile::reference());
         let mut tuned = Tuned::default();
-        tuned.insert(ShapeClass::of(&op), Variant::Tile);
+        tuned.insert(ShapeClass::of(&op), Variant::Tile64x64);
         let variant = |force| {
             let options = Options { force, ..Options::default() };
             let plan = Plan::tuned(recording.clone(), &profile, options, &tuned).unwrap();
             plan.nodes(crate::ops::Phase::Train)[0].variant
         };
-        assert_eq!(variant(None), Variant::Tile);
-        assert_eq!(variant(Some(Variant::Stream)), Variant::Stream);
+        assert_eq!(variant(None), Variant::Tile64x64);
+        assert_eq!(variant(Some(Variant::Stream16x64)), Variant::Stream16x64);
     }
 
     #[test]
     fn what_is_there_wins_over_what_is_added() {
         let class = |name: &str| ShapeClass(name.into());
         let (mut one, mut other) = (Tuned::default(), Tuned::default());
-        one.insert(class("a"), Variant::Tile);
-        other.insert(class("a"), Variant::Stream);
-        other.insert(class("b"), Variant::Stream);
+        one.insert(class("a"), Variant::Tile64x64);
+        other.insert(class("a"), Variant::Stream16x64);
+        other.insert(class("b"), Variant::Stream16x64);
         one.complete(&other);
-        assert_eq!((one.get(&class("a")), one.get(&class("b"))), (Some(Variant::Tile), Some(Variant::Stream)));
+        assert_eq!((one.get(&class("a")), one.get(&class("b"))), (Some(Variant::Tile64x64), Some(Variant::Stream16x64)));
         assert_eq!(one.len(), 2);
     }
 }
