@@ -142,7 +142,6 @@ fn normalisation_needs_moments_and_rows_of_the_columns() {
     refuses(NormaliseBackward { moments: row, ..backward }, "normalise-backward", "moments must be two rows");
     refuses(NormaliseBackward { gamma: moments, ..backward }, "normalise-backward", "gamma and the gradients");
 
-
     let track = TrackMoments { moments, running: moments, fault, momentum: 0.1, rows: 5 };
     accepts(track);
     refuses(TrackMoments { running: row, ..track }, "track-moments", "must have one shape");

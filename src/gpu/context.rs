@@ -143,8 +143,7 @@ impl Context {
         let offered = adapter.limits();
         let floor = wgpu::Limits::defaults();
         check_floor(&info.name, &offered, &floor)?;
-        let optional =
-            features_of(Ability::Subgroups) | features_of(Ability::Half) | wgpu::Features::TIMESTAMP_QUERY;
+        let optional = features_of(Ability::Subgroups) | features_of(Ability::Half) | wgpu::Features::TIMESTAMP_QUERY;
         let (limits, features) = match policy {
             LimitPolicy::Adapter => (offered, adapter.features() & optional),
             LimitPolicy::WebGpu => (floor, wgpu::Features::empty()),

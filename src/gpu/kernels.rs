@@ -4,7 +4,8 @@ use std::borrow::Cow;
 
 use super::shaders::PipelineKey;
 use crate::ops::{
-    Activation, Augment, Chain, Correlate, Epilogue, Gemm, Op, Optimize, Significant, SumParts, Tensor, Transport, Update,
+    Activation, Augment, Chain, Correlate, Epilogue, Gemm, Op, Optimize, Significant, SumParts, Tensor, Transport,
+    Update,
 };
 use crate::plan::{BROADCAST_MAX_RANK, Variant};
 
