@@ -24,7 +24,7 @@ test: driver
 
 ## Kernels by shape: with criterion's statistics, then every variant as ratios within one run.
 bench: driver build
-	cargo bench --locked
+	cargo bench --locked --bench kernels
 	$(LDFA) bench kernels
 
 lint:

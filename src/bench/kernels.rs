@@ -24,6 +24,8 @@ use crate::train::session::network_spec;
 pub struct KernelTime {
     /// Kernel variant, or form of a transport.
     pub variant: String,
+    /// Whether training uses it.
+    pub selected: bool,
     /// Median time, microseconds.
     pub microseconds: f64,
     /// Median distance from that, relative to it.
@@ -107,23 +109,26 @@ impl Ceilings {
     }
 }
 
-/// A row that is yet to be measured: names with what they run.
+/// A row that is yet to be measured: names with what they run, and the name of what training uses.
 struct Case {
     family: String,
     shape: String,
     forms: Vec<(String, Recording, Options)>,
+    selected: String,
 }
 
 impl Case {
     /// Every candidate kernel of the recording's only training operation.
-    fn candidates(recording: Recording, profile: &Profile) -> Case {
+    fn candidates(recording: Recording, profile: &Profile) -> Result<Case, BenchError> {
         let op = recording.entries(Phase::Train)[0].op.clone();
         let form = |variant| {
             let options = Options { fuse: false, force: Some(variant), ..Options::default() };
             (format!("{variant}"), recording.clone(), options)
         };
         let forms = candidates(&op, profile).into_iter().map(form).collect();
-        Case { family: op.name().to_owned(), shape: shape(&op), forms }
+        let plan = Plan::new(recording.clone(), profile, Options { fuse: false, ..Options::default() })?;
+        let selected = plan.nodes(Phase::Train)[0].variant.to_string();
+        Ok(Case { family: op.name().to_owned(), shape: shape(&op), forms, selected })
     }
 }
 
@@ -175,7 +180,9 @@ pub fn kernels(device: &DeviceChoice, only: Option<&str>, effort: Effort) -> Res
         cases.extend(of_step(preset, *way, &profile)?);
     }
     let mut seen = HashSet::new();
-    cases.retain(|case| seen.insert((case.family.clone(), case.shape.clone())));
+    // In a hurry one shape of each will do.
+    let shape = |case: &Case| effort.pick(case.shape.clone(), String::new());
+    cases.retain(|case| seen.insert((case.family.clone(), shape(case))));
     // Families together, in the order in which they first appear.
     let mut families: Vec<String> = Vec::new();
     for case in &cases {
@@ -207,6 +214,7 @@ fn measure(
     rounds: usize,
     effort: Effort,
 ) -> Result<KernelRow, BenchError> {
+    let selected = case.selected;
     let (names, forms): (Vec<_>, Vec<_>) = case.forms.into_iter().map(|(name, r, o)| (name, (r, o))).unzip();
     let workloads = forms.into_iter().map(|(recording, options)| Workload::new(context, recording, options, effort));
     let mut workloads = workloads.collect::<Result<Vec<_>, _>>()?;
@@ -215,6 +223,7 @@ fn measure(
         let (Cost { flops, bytes }, seconds) = (workload.cost(), own.median());
         let (per_second, moved) = (flops as f64 / seconds, bytes as f64 / seconds);
         KernelTime {
+            selected: variant == selected,
             variant,
             microseconds: 1e6 * seconds,
             spread: own.spread(),
@@ -255,7 +264,12 @@ fn control(effort: Effort) -> Result<Case, BenchError> {
     let size = effort.pick(512, 32);
     let recording = product([size; 3], "nn")?;
     let forms = ["itself", "again"].map(|name| (name.to_owned(), recording.clone(), Options::default()));
-    Ok(Case { family: "control".into(), shape: format!("gemm {size}x{size}x{size} NN"), forms: forms.into() })
+    Ok(Case {
+        family: "control".into(),
+        shape: format!("gemm {size}x{size}x{size} NN"),
+        forms: forms.into(),
+        selected: "itself".into(),
+    })
 }
 
 fn products(profile: &Profile, effort: Effort) -> Result<Vec<Case>, BenchError> {
@@ -265,7 +279,7 @@ fn products(profile: &Profile, effort: Effort) -> Result<Vec<Case>, BenchError> 
     let mut cases = Vec::new();
     for sizes in sizes {
         for orientation in ["nn", "nt", "tn"] {
-            cases.push(Case::candidates(product(*sizes, orientation)?, profile));
+            cases.push(Case::candidates(product(*sizes, orientation)?, profile)?);
         }
     }
     Ok(cases)
@@ -325,10 +339,15 @@ fn transports(profile: &Profile, effort: Effort) -> Result<Vec<Case>, BenchError
             ("unfused".to_owned(), transport(*sizes, Form::Recorded)?, apart),
             ("split".to_owned(), transport(*sizes, Form::Split)?, apart),
         ];
-        let fused = Case::candidates(transport(*sizes, Form::Fused)?, profile);
+        let fused = Case::candidates(transport(*sizes, Form::Fused)?, profile)?;
+        let plan = Plan::new(transport(*sizes, Form::Recorded)?, profile, Options::default())?;
+        let selected = match plan.nodes(Phase::Train) {
+            [only] => format!("fused {}", only.variant),
+            _ => "split".to_owned(),
+        };
         forms.extend(fused.forms.into_iter().map(|(variant, r, o)| (format!("fused {variant}"), r, o)));
         let shape = format!("{rows} rows, {width} to {width} r={rank} gate relu'");
-        cases.push(Case { family: "transport".into(), shape, forms });
+        cases.push(Case { family: "transport".into(), shape, forms, selected });
     }
     Ok(cases)
 }
@@ -354,7 +373,7 @@ fn updates(profile: &Profile, effort: Effort) -> Result<Vec<Case>, BenchError> {
         recording.begin(Phase::Train);
         recording.role(Role::Update);
         recording.push(Optimize { update, group: 0, clamp: None, values, gradients, moments, fault })?;
-        cases.push(Case::candidates(recording, profile));
+        cases.push(Case::candidates(recording, profile)?);
     }
     Ok(cases)
 }
@@ -372,7 +391,7 @@ fn of_step(preset: &str, way: Way, profile: &Profile) -> Result<Vec<Case>, Bench
         recording.replace(Phase::Train, vec![entry.clone()]);
         Case::candidates(recording, profile)
     };
-    Ok(plan.nodes(Phase::Train).iter().map(|node| alone(&node.entry)).collect())
+    plan.nodes(Phase::Train).iter().map(|node| alone(&node.entry)).collect()
 }
 
 impl fmt::Display for KernelReport {
@@ -385,16 +404,17 @@ impl fmt::Display for KernelReport {
         )?;
         writeln!(
             f,
-            "{:<22} {:<52} {:<14} {:>10} {:>8} {:>9} {:>6} {:>8} {:>6} {:>7}",
+            "{:<22} {:<52} {:<17} {:>10} {:>8} {:>9} {:>6} {:>8} {:>6} {:>7}",
             "family", "shape", "variant", "us", "spread %", "GFLOP/s", "%", "GB/s", "%", "ratio"
         )?;
         for row in &self.rows {
             for (at, time) in row.times.iter().enumerate() {
                 let (family, shape) = if at == 0 { (row.family.as_str(), row.shape.as_str()) } else { ("", "") };
+                let mark = if time.selected { "*" } else { "" };
                 writeln!(
                     f,
-                    "{family:<22} {shape:<52} {:<14} {:>10.2} {:>8.1} {:>9.2} {:>6.1} {:>8.2} {:>6.1} {:>7.3}",
-                    time.variant,
+                    "{family:<22} {shape:<52} {:<17} {:>10.2} {:>8.1} {:>9.2} {:>6.1} {:>8.2} {:>6.1} {:>7.3}",
+                    format!("{}{mark}", time.variant),
                     time.microseconds,
                     100.0 * time.spread,
                     time.gflops,
@@ -407,7 +427,8 @@ impl fmt::Display for KernelReport {
         }
         write!(
             f,
-            "%: of the ceiling (operands that stay in a cache can pass that of the copy); ratio: time over the row's first"
+            "%: of the ceiling (operands that stay in a cache can pass that of the copy); ratio: time over the row's \
+             first; *: what training uses"
         )
     }
 }
