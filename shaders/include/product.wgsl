@@ -43,6 +43,9 @@ override has_addend: bool = false;
 override has_bias: bool = false;
 override has_bound: bool = false;
 override has_sums: bool = false;
+// Whether tiles cover the product with nothing left over. The kernels for lanes of a CPU then store without asking:
+// under a condition every lane's store becomes a branch of its own.
+override exact: bool = false;
 override activation: u32 = 0u;
 override gate: u32 = 0u;
 
@@ -76,7 +79,7 @@ fn place(group: vec3<u32>, groups: vec3<u32>, tile_rows: u32, tile_cols: u32) ->
 }
 
 fn store(replica: u32, place: Place, row: u32, col: u32, sum: f32) {
-    if row >= params.rows || col >= params.cols {
+    if !exact && (row >= params.rows || col >= params.cols) {
         return;
     }
     let at = row * params.cols + col;
@@ -100,7 +103,7 @@ fn store(replica: u32, place: Place, row: u32, col: u32, sum: f32) {
 }
 
 fn store_quad(replica: u32, place: Place, row: u32, col: u32, sum: vec4<f32>) {
-    if row >= params.rows || col >= params.cols {
+    if !exact && (row >= params.rows || col >= params.cols) {
         return;
     }
     let at = row * params.cols + col;
