@@ -37,7 +37,6 @@ struct Params {
 @group(1) @binding(5) var<storage, read> saved_quads: array<vec4<f32>>;
 @group(1) @binding(6) var<storage, read_write> out_quads: array<vec4<f32>>;
 
-override transpose_a: bool = false;
 override transpose_b: bool = false;
 override has_addend: bool = false;
 override has_bias: bool = false;
