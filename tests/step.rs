@@ -89,14 +89,14 @@ fn start(spec: &NetworkSpec, network: &Network, executor: &mut dyn Executor, see
     executor.write(x, &values).unwrap();
     let classes: Vec<f64> = data
         .iter()
-        .flat_map(|&r| (0..BATCH as usize).map(move |i| ((7 * i + i * i + r) % CLASSES as usize) as f64))
+        .flat_map(|&r| (0..spec.batch as usize).map(move |i| ((7 * i + i * i + r) % CLASSES as usize) as f64))
         .collect();
     executor.write(labels, &classes).unwrap();
 }
 
 fn state(spec: &NetworkSpec, seeds: &[u32], step: u32) -> StepState {
     let horizon = Horizon { steps_per_epoch: 10, epochs: 1 };
-    step_state([&spec.optimizer, &spec.feedback_optimizer], horizon, seeds, step, 0, BATCH)
+    step_state([&spec.optimizer, &spec.feedback_optimizer], horizon, seeds, step, 0, spec.batch)
 }
 
 fn train(spec: &NetworkSpec, executor: &mut dyn Executor, seeds: &[u32], steps: u32) {
@@ -355,6 +355,32 @@ fn fusion_makes_what_it_should() {
     let activated = nodes.iter().filter(|n| matches!(&n.entry.op, Op::Gemm(g) if g.epilogue.activation.is_some()));
     assert_eq!(activated.count(), 2);
     assert!(!nodes.iter().any(|n| matches!(n.entry.op, Op::Activate(_))));
+}
+
+/// A batch so long that few outputs leave a GPU idle: sums in parts, biases from the weights' tiles, and the Hebbian
+/// gradient from the tiles of the statistics.
+#[test]
+fn long_batches_are_cut_into_parts() {
+    let long = NetworkSpec {
+        batch: 1030,
+        ..spec(
+            vec![dense(12), LayerSpec::Relu {}, dense(9), LayerSpec::Relu {}, dense(CLASSES)],
+            ldfa(PRule::Oja, QRule::Hebbian),
+        )
+    };
+    let network = Network::new(&long).unwrap();
+    let mut device = gpu(&network, FUSED);
+    let count =
+        |wanted: fn(&Op) -> bool| device.plan().nodes(Phase::Train).iter().filter(|n| wanted(&n.entry.op)).count();
+    assert_eq!(count(|op| matches!(op, Op::Gemm(g) if g.transpose_a && g.parts > 1 && g.sums.is_some())), 3);
+    assert_eq!(count(|op| matches!(op, Op::Correlate(c) if c.parts > 1 && c.hebbian.is_some())), 2);
+    // Weights, biases, statistics, gradients of q.
+    assert_eq!(count(|op| matches!(op, Op::SumParts(_))), 3 + 3 + 2 + 2);
+    assert_eq!(count(|op| matches!(op, Op::ColumnSum(_))), 0);
+    let found = after_one_step(&long, &network, &mut device);
+    let expected = after_one_step(&long, &network, &mut reference(&network, UNFUSED));
+    // Sums of a thousand terms.
+    compare("a long batch", &found, &expected, 10.0 * ONE_STEP);
 }
 
 #[test]

@@ -229,6 +229,7 @@ fn rebuild(op: &Op, place: &mut Place<'_>) -> Option<Op> {
                 b: place("b", op.b, Neither),
                 epilogue: epilogue(&op.epilogue, place),
                 out: place("out", op.out, Rows),
+                sums: op.sums.map(|tensor| place("sums", tensor, Cols)),
                 ..*op
             }
             .into(),
@@ -300,7 +301,7 @@ struct Bench {
     /// Rows that are compared.
     rows: Vec<u32>,
     /// Each output with its values in these rows.
-    expected: Vec<(Tensor, Vec<f64>)>,
+    expected: Vec<(Tensor, Along, Vec<f64>)>,
 }
 
 impl Bench {
@@ -335,7 +336,8 @@ impl Bench {
         right.run(Phase::Train, &[step])?;
         let mut expected = Vec::new();
         for (output, part) in whole.op.outputs().zip(sample.op.outputs()) {
-            expected.push((output, right.read(part)?));
+            let along = whole.tensors.iter().find(|(tensor, _)| *tensor == output).map_or(Along::Rows, |(_, a)| *a);
+            expected.push((output, along, right.read(part)?));
         }
         let default = variants.iter().position(|v| *v == standard).unwrap_or(0);
         Ok(Bench { gpu, variants, default, allowed: allowance(op), rows, expected })
@@ -352,18 +354,18 @@ impl Bench {
 
 impl Trial for Bench {
     fn error(&mut self, at: usize) -> Result<f64, ExecuteError> {
-        for (output, _) in &self.expected {
+        for (output, ..) in &self.expected {
             // What a kernel does not write is seen.
             self.gpu.write(*output, &vec![f64::NAN; output.shape.elements()])?;
         }
         self.gpu.repeat(Phase::Train, at, 1)?;
         let mut worst: f64 = 0.0;
-        for (output, expected) in &self.expected {
+        for (output, along, expected) in &self.expected {
             let found = self.gpu.read(*output)?;
             if !found.iter().all(|v| v.is_finite()) {
                 return Ok(f64::INFINITY);
             }
-            let found = picked(&found, *output, Along::Rows, &self.rows);
+            let found = picked(&found, *output, *along, &self.rows);
             worst = worst.max(relative_error(&found, expected, expected) / self.allowed);
         }
         Ok(worst)

@@ -10,7 +10,7 @@ pub fn explain(plan: &Plan, phase: Phase) -> String {
     let mut text = String::new();
     let _ = writeln!(
         text,
-        "{:<10} {:<15} {:<22} {:<8} {:>10} {:>10}  operands",
+        "{:<10} {:<15} {:<22} {:<17} {:>10} {:>10}  operands",
         "layer", "role", "op", "variant", "MFLOP", "kB"
     );
     for node in plan.nodes(phase) {
@@ -25,7 +25,7 @@ pub fn explain(plan: &Plan, phase: Phase) -> String {
         };
         let _ = writeln!(
             text,
-            "{:<10} {:<15} {:<22} {:<8} {:>10.3} {:>10.1}  {} -> {}{}",
+            "{:<10} {:<15} {:<22} {:<17} {:>10.3} {:>10.1}  {} -> {}{}",
             node.entry.layer,
             node.entry.role.name(),
             op.name(),

@@ -22,7 +22,9 @@ impl ShapeClass {
         let (kind, extents, epilogue) = match op {
             Op::Gemm(gemm) => {
                 let letter = |transposed| if transposed { 't' } else { 'n' };
-                let kind = format!("gemm {}{}", letter(gemm.transpose_a), letter(gemm.transpose_b));
+                let sums = if gemm.sums.is_some() { "+sums" } else { "" };
+                let parts = if gemm.parts > 1 { format!("/{}", gemm.parts) } else { String::new() };
+                let kind = format!("gemm {}{}{sums}{parts}", letter(gemm.transpose_a), letter(gemm.transpose_b));
                 (kind, vec![gemm.out.rows(), gemm.out.cols(), gemm.inner()], Some(&gemm.epilogue))
             }
             Op::Transport(transport) => {

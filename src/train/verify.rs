@@ -60,7 +60,7 @@ pub fn verify(session: &mut Session) -> Result<Vec<Finding>, TrainError> {
         for operand in op.operands().iter().filter(|o| o.access != Access::Read && is_complete(o.tensor)) {
             let expected = reference.get(operand.tensor).map_err(failed)?;
             let found = session.executor().read(operand.tensor)?;
-            let magnitudes = magnitudes(op, &expected, &reference).map_err(failed)?;
+            let magnitudes = magnitudes(op, operand.name, &expected, &reference).map_err(failed)?;
             findings.push(Finding {
                 op: op.name(),
                 variant: node.variant.to_string(),
@@ -83,8 +83,23 @@ fn failed(error: ReferenceError) -> TrainError {
 
 /// The size of what an output is made of. It is the output itself, but for operations that can cancel: means and sums of
 /// errors behind a batch norm, and the normative gradient after a factorisation, are nothing but rounding.
-fn magnitudes(op: &Op, expected: &[f64], reference: &Reference) -> Result<Vec<f64>, ReferenceError> {
+fn magnitudes(op: &Op, operand: &str, expected: &[f64], reference: &Reference) -> Result<Vec<f64>, ReferenceError> {
     match op {
+        Op::Gemm(gemm) if operand == "sums" && gemm.transpose_a && gemm.parts == 1 => {
+            let a = reference.get(gemm.a)?;
+            Ok(magnitude_sums(&a, gemm.a.shape.per_replica(), gemm.a.cols() as usize))
+        }
+        Op::SumParts(sum) => {
+            let a = reference.get(sum.a)?;
+            Ok(magnitude_sums(&a, sum.a.shape.per_replica(), sum.out.shape.per_replica()))
+        }
+        Op::Oja(oja) => {
+            let (statistics, p) = (reference.get(oja.statistics)?, reference.get(oja.p)?);
+            let replicas =
+                statistics.chunks(oja.statistics.shape.per_replica()).zip(p.chunks(oja.p.shape.per_replica()));
+            let rank = oja.p.cols() as usize;
+            Ok(replicas.flat_map(|(statistics, p)| oja_magnitudes(statistics, p, rank, f64::from(oja.rows))).collect())
+        }
         Op::ColumnSum(sum) => {
             let x = reference.get(sum.x)?;
             Ok(magnitude_sums(&x, sum.x.shape.per_replica(), sum.x.cols() as usize))
@@ -107,6 +122,24 @@ fn magnitudes(op: &Op, expected: &[f64], reference: &Reference) -> Result<Vec<f6
     }
 }
 
+/// What the terms of the Oja gradient of one replica add up to without cancellation: covariances are differences of
+/// products, and where p has converged the gradient is one of covariances.
+fn oja_magnitudes(statistics: &[f64], p: &[f64], rank: usize, rows: f64) -> Vec<f64> {
+    let wide = statistics.len() / (rank + 2);
+    let width = wide - rank;
+    let mean = |col: usize| statistics[rank * wide + col] / rows;
+    let covariance =
+        |j: usize, col: usize| (statistics[j * wide + col] / rows).abs() + (mean(col) * mean(width + j)).abs();
+    let variance = |col: usize| statistics[(rank + 1) * wide + col] / rows - mean(col).powi(2);
+    let largest = (0..width).map(variance).fold(0.0, f64::max);
+    let scale = if rows > 1.0 { largest * rows / (rows - 1.0) } else { 0.0 };
+    let element = |row: usize, j: usize| {
+        let inside: f64 = (0..rank).map(|l| p[row * rank + l].abs() * covariance(l, width + j)).sum();
+        (inside + covariance(j, row)) / (scale.sqrt() + 1e-8).powi(2)
+    };
+    (0..width).flat_map(|row| (0..rank).map(move |j| (row, j))).map(|(row, j)| element(row, j)).collect()
+}
+
 /// What every element of a column sum would be without cancellation; x is replicas x rows x cols.
 fn magnitude_sums(x: &[f64], per_replica: usize, cols: usize) -> Vec<f64> {
     let sum = |replica: &[f64], col: usize| replica.iter().skip(col).step_by(cols).map(|v| v.abs()).sum();
@@ -115,7 +148,17 @@ fn magnitude_sums(x: &[f64], per_replica: usize, cols: usize) -> Vec<f64> {
 
 #[cfg(test)]
 mod tests {
-    use super::magnitude_sums;
+    use super::{magnitude_sums, oja_magnitudes};
+
+    /// Two columns, rank one, two rows: x' = 0 and (2, 4), y' = 0 and 3.
+    #[test]
+    fn magnitudes_of_the_oja_rule_by_hand() {
+        let statistics = [6.0, 12.0, 9.0, /* sums */ 2.0, 4.0, 3.0, /* squares */ 4.0, 16.0, 9.0];
+        // Variances 1 and 4, unbiased 8 at most. Covariances with y: 3 + 1.5 and 6 + 3; of y: 4.5 + 2.25.
+        let found = oja_magnitudes(&statistics, &[-1.0, 0.0], 1, 2.0);
+        let scale = (8.0f64.sqrt() + 1e-8).powi(2);
+        assert_eq!(found, [(6.75 + 4.5) / scale, 9.0 / scale]);
+    }
 
     #[test]
     fn magnitudes_add_up_by_replica_and_column() {
