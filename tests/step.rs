@@ -363,6 +363,7 @@ fn fusion_makes_what_it_should() {
 fn long_batches_are_cut_into_parts() {
     let long = NetworkSpec {
         batch: 1030,
+        evaluation_batch: 1030,
         ..spec(
             vec![dense(12), LayerSpec::Relu {}, dense(9), LayerSpec::Relu {}, dense(CLASSES)],
             ldfa(PRule::Oja, QRule::Hebbian),

@@ -183,25 +183,24 @@ pub fn candidates(op: &Op, profile: &Profile) -> Vec<Variant> {
     all
 }
 
-/// The candidates among which measuring decides. A GPU's kernels are slow on a CPU and the other way round, and where
-/// every compiled kernel costs a second of a CPU, trying them would cost more than it brings.
+/// The candidates among which measuring decides, the default first. A GPU's kernels are slow on a CPU; and where every
+/// kernel takes a CPU a second to compile, trying more than one beside the default costs more than it brings.
 pub fn contenders(op: &Op, profile: &Profile) -> Vec<Variant> {
-    if let Op::Correlate(_) = op {
-        return vec![default_variant(op, profile)];
-    }
-    let mut all = candidates(op, profile);
-    all.retain(|variant| match variant {
-        Variant::Yardstick => false,
-        Variant::Stream16x64 => profile.software && !profile.has_eight_lanes(),
-        Variant::Broadcast16x64
-        | Variant::Broadcast32x32
-        | Variant::Broadcast32x64
-        | Variant::Broadcast64x32
-        | Variant::Broadcast => profile.software,
-        Variant::Plain | Variant::Shared => true,
-        _ => !profile.software,
-    });
-    all
+    let default = default_variant(op, profile);
+    let others: &[Variant] = match op {
+        Op::Gemm(_) if profile.software && profile.has_eight_lanes() => {
+            if default == Variant::Broadcast32x32 {
+                &[Variant::Broadcast32x64]
+            } else {
+                &[Variant::Broadcast32x32]
+            }
+        }
+        Op::Gemm(_) if !profile.software => {
+            &[Variant::Tile16x64, Variant::Tile64x16, Variant::Tile32x32, Variant::Tile64x64, Variant::Tile128x64]
+        }
+        _ => &[],
+    };
+    [default].into_iter().chain(others.iter().copied().filter(|v| *v != default)).collect()
 }
 
 /// The kernel that training uses: the measured choice, if there is one that this adapter can run, else the default.
