@@ -60,15 +60,31 @@ struct Arguments {
     /// Only training steps, no products
     #[arg(long)]
     no_products: bool,
+    /// Leave a peer out, such as one that a driver does not survive (repeatable)
+    #[arg(long, value_name = "PEER")]
+    without: Vec<Peer>,
     /// Also write everything to this file as JSON
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+}
+
+/// The engines that ours is compared with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Peer {
+    Burn,
+    Meganeura,
 }
 
 fn positive(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(0) | Err(_) => Err("a whole number of at least 1 is needed".into()),
         Ok(number) => Ok(number),
+    }
+}
+
+impl Arguments {
+    fn has(&self, peer: Peer) -> bool {
+        !self.without.contains(&peer)
     }
 }
 
@@ -103,7 +119,10 @@ fn run(arguments: &Arguments) -> Result<(), PeersError> {
     let adapter = Adapter::of(&arguments.device, &context)?;
     let description = context.describe();
     drop(context);
-    let burn = guard(|| burn_engine::open(&adapter));
+    let burn = guard(|| match arguments.has(Peer::Burn) {
+        true => burn_engine::open(&adapter),
+        false => Err(EngineError::Failed("left out by --without".into())),
+    });
     let runtime = burn.as_ref().ok().map(|(_, runtime)| (*runtime).to_owned());
     let mut report = Report {
         adapter: description,
@@ -151,30 +170,36 @@ fn steps(
     let ours = |label: String, feedback: FeedbackSpec, units: usize| {
         Entry::new(label, || ours::Training::new(&arguments.device, &workload, feedback, units))
     };
-    let meganeura = |tuned| move |w: &Workload| meganeura_engine::Training::new(adapter, w, tuned);
     let mut entries = vec![
         ours("ldfa-gpu, backprop".into(), FeedbackSpec::backprop(), 1),
         ours(format!("ldfa-gpu, ldfa oja+hebbian r={rank}"), ldfa(PRule::Oja, QRule::Hebbian), 1),
         ours(format!("ldfa-gpu, ldfa normative r={rank}"), ldfa(PRule::Normative, QRule::Normative), 1),
         ours(format!("ldfa-gpu, backprop, waits every {UNWAITED} steps"), FeedbackSpec::backprop(), UNWAITED),
-        Entry::new(format!("burn, backprop, {}", runtime.unwrap_or("wgpu")), || {
+    ];
+    let peers = entries.len();
+    if arguments.has(Peer::Burn) {
+        entries.push(Entry::new(format!("burn, backprop, {}", runtime.unwrap_or("wgpu")), || {
             let device = burn.as_ref().map_err(EngineError::of)?;
             Ok(burn_engine::Training::new(device, &workload))
-        }),
-        Entry::new("meganeura, backprop", || meganeura(false)(&workload)),
-        Entry::new("meganeura, backprop, tuned", || meganeura(true)(&workload)),
-    ];
+        }));
+    }
+    if arguments.has(Peer::Meganeura) {
+        for (label, tuned) in [("meganeura, backprop", false), ("meganeura, backprop, tuned", true)] {
+            entries.push(Entry::new(label, || meganeura_engine::Training::new(adapter, &workload, tuned)));
+        }
+    }
     let mut reference = Vec::new();
-    for entry in &mut entries {
+    for (at, entry) in entries.iter_mut().enumerate() {
+        // A driver that crashes takes the program with it; this is the last line then.
+        eprintln!("warming up: {}", entry.label);
         entry.warm_up(LEARNING);
         let losses = entry.observed.clone();
         if reference.is_empty() {
             reference.clone_from(&losses);
         }
-        let compared = entry.label.starts_with("burn") || entry.label.starts_with("meganeura");
         entry.try_with(|_| {
             learns(&losses)?;
-            if compared { agrees(&losses, &reference) } else { Ok(()) }
+            if at >= peers { agrees(&losses, &reference) } else { Ok(()) }
         });
     }
     timing::run(&mut entries, arguments.rounds, arguments.advances);
@@ -183,13 +208,14 @@ fn steps(
 
 /// One product on this repository's engine and on burn's.
 fn products(arguments: &Arguments, burn: &Result<Device, EngineError>, product: Product) -> Result<Group, PeersError> {
-    let mut entries = vec![
-        Entry::new("ldfa-gpu", || ours::Multiplication::new(&arguments.device, product)),
-        Entry::new("burn", || {
+    let mut entries = vec![Entry::new("ldfa-gpu", || ours::Multiplication::new(&arguments.device, product))];
+    if arguments.has(Peer::Burn) {
+        entries.push(Entry::new("burn", || {
             let device = burn.as_ref().map_err(EngineError::of)?;
             Ok(burn_engine::Multiplication::new(device, product))
-        }),
-    ];
+        }));
+    }
+    eprintln!("warming up: product {product}");
     let expected = product.expected();
     // The projection's standard deviation, all of a, b, u and v being uniform in [-1, 1).
     let scale = ((product.rows * product.cols * product.inner) as f64).sqrt() / 9.0;
