@@ -20,11 +20,12 @@ demo: driver build
 test: driver
 	@$(if $(LDFA_DATA),true,echo "LDFA_DATA is not set: tests that read MNIST, Fashion-MNIST and CIFAR-10 are left out")
 	cargo test --release --locked $(if $(LDFA_DATA),,-- --skip real::)
-	LDFA_LIMITS=webgpu cargo test --release --locked --test golden --test kernels --test step --test training --test cli --test hostile
+	LDFA_LIMITS=webgpu cargo test --release --locked --test golden --test kernels --test step --test training --test cli --test hostile --test tuning
 
-## Kernels by shape, as ratios within one run.
-bench: driver
-	cargo bench --locked
+## Kernels by shape: with criterion's statistics, then every variant as ratios within one run.
+bench: driver build
+	cargo bench --locked --bench kernels
+	$(LDFA) bench kernels
 
 ## The training step and single products beside burn, meganeura and, where it is installed, PyTorch. The first build takes
 ## a while: the peers bring some four hundred crates.

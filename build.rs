@@ -1,46 +1,89 @@
-//! Validates every shader and reflects its interface, so that a broken shader breaks the build and Rust and WGSL
-//! cannot drift apart.
+//! Expands every shader, validates it and reflects its interface, so that a broken shader breaks the build and Rust
+//! and WGSL cannot drift apart.
 //!
-//! Writes `shaders.rs`: for each file of `shaders/` its source (with `common.wgsl` in front), entry points, storage
-//! bindings by name, members of its `Params` block with their offsets, and pipeline constants.
+//! A shader is a template: lines that begin with `//%` are statements of Jinja, which include shared files and repeat
+//! what differs between the sizes of a tile only in its number of named accumulators. Writes `shaders.rs`: for each
+//! file of `shaders/` its expanded source, what a device must be able to do, entry points, storage bindings by name,
+//! members of its `Params` block with their offsets, and pipeline constants. The expanded sources lie beside it.
 
 use std::fmt::Write;
 use std::path::Path;
 use std::{env, fs};
 
+use minijinja::syntax::SyntaxConfig;
+use minijinja::{Environment, UndefinedBehavior, path_loader};
 use naga::valid::{Capabilities, ModuleInfo, ValidationFlags, Validator};
 use naga::{AddressSpace, Module, StorageAccess, StructMember, TypeInner};
 
+/// What a shader may need beyond WebGPU's core, by the names that `gpu::shaders` gives it.
+const ABILITIES: [(&str, Capabilities); 3] =
+    [("Core", Capabilities::empty()), ("Subgroups", Capabilities::SUBGROUP), ("Half", Capabilities::SHADER_FLOAT16)];
+
 fn main() {
     println!("cargo::rerun-if-changed=shaders");
-    let common = read(Path::new("shaders/common.wgsl"));
+    let out = env::var("OUT_DIR").expect("cargo sets OUT_DIR");
+    let templates = templates();
     let mut files: Vec<_> = fs::read_dir("shaders").expect("shaders/ is readable").map(|e| e.unwrap().path()).collect();
-    files.retain(|f| f.extension().is_some_and(|e| e == "wgsl") && !f.ends_with("common.wgsl"));
+    files.retain(|f| f.extension().is_some_and(|e| e == "wgsl"));
     files.sort();
     let mut text = String::from("pub(crate) static SHADERS: &[Shader] = &[\n");
     for file in &files {
-        let source = format!("{common}\n{}", read(file));
+        let source = expand(&templates, file);
+        let expanded = Path::new(&out).join(file.file_name().expect("a file"));
+        fs::write(&expanded, &source).expect("OUT_DIR is writable");
         let module = naga::front::wgsl::parse_str(&source)
-            .unwrap_or_else(|e| fail(file, &common, &e.emit_to_string_with_path(&source, &file.to_string_lossy())));
-        let info = Validator::new(ValidationFlags::all(), Capabilities::default())
-            .validate(&module)
-            .unwrap_or_else(|e| fail(file, &common, &e.emit_to_string_with_path(&source, &file.to_string_lossy())));
-        describe(&mut text, &file.file_stem().unwrap().to_string_lossy(), &source, &module, &info);
+            .unwrap_or_else(|e| fail(file, &e.emit_to_string_with_path(&source, &expanded.to_string_lossy())));
+        let (ability, info) = validate(file, &expanded, &source, &module);
+        describe(&mut text, &file.file_stem().unwrap().to_string_lossy(), ability, &source, &module, &info);
     }
     text.push_str("];\n");
-    fs::write(Path::new(&env::var("OUT_DIR").unwrap()).join("shaders.rs"), text).expect("OUT_DIR is writable");
+    fs::write(Path::new(&out).join("shaders.rs"), text).expect("OUT_DIR is writable");
 }
 
-fn read(path: &Path) -> String {
-    fs::read_to_string(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
+fn templates() -> Environment<'static> {
+    let mut environment = Environment::new();
+    environment.set_loader(path_loader("shaders/include"));
+    environment.set_undefined_behavior(UndefinedBehavior::Strict);
+    let syntax = SyntaxConfig::builder()
+        .line_statement_prefix("//%")
+        .keep_trailing_newline(true)
+        .build()
+        .expect("a prefix of its own");
+    environment.set_syntax(syntax);
+    environment
 }
 
-fn fail(file: &Path, common: &str, message: &str) -> ! {
-    let lines = common.lines().count() + 1;
-    panic!("{} does not compile (line numbers count the {lines} lines of common.wgsl too):\n{message}", file.display());
+fn expand(templates: &Environment<'_>, file: &Path) -> String {
+    let text = fs::read_to_string(file).unwrap_or_else(|e| panic!("{}: {e}", file.display()));
+    templates.render_named_str(&file.to_string_lossy(), &text, ()).unwrap_or_else(|e| {
+        let mut message = format!("{e:#}");
+        let mut cause = std::error::Error::source(&e);
+        while let Some(e) = cause {
+            let _ = write!(message, "\ncaused by {e:#}");
+            cause = e.source();
+        }
+        panic!("{message}")
+    })
 }
 
-fn describe(text: &mut String, name: &str, source: &str, module: &Module, info: &ModuleInfo) {
+/// The least that a device must be able to do, and the analysis of the module.
+fn validate(file: &Path, expanded: &Path, source: &str, module: &Module) -> (&'static str, ModuleInfo) {
+    let mut refusal = None;
+    for (ability, capabilities) in ABILITIES {
+        match Validator::new(ValidationFlags::all(), capabilities).validate(module) {
+            Ok(info) => return (ability, info),
+            Err(e) => refusal = refusal.or(Some(e)),
+        }
+    }
+    let refusal = refusal.expect("one of the attempts failed");
+    fail(file, &refusal.emit_to_string_with_path(source, &expanded.to_string_lossy()))
+}
+
+fn fail(file: &Path, message: &str) -> ! {
+    panic!("{} does not compile (lines are those of the expanded file):\n{message}", file.display());
+}
+
+fn describe(text: &mut String, name: &str, ability: &str, source: &str, module: &Module, info: &ModuleInfo) {
     let constants: Vec<_> = module.overrides.iter().map(|(_, o)| o.name.as_deref().expect("named override")).collect();
     let members: Vec<_> = params(name, module)
         .iter()
@@ -48,7 +91,8 @@ fn describe(text: &mut String, name: &str, source: &str, module: &Module, info: 
         .collect();
     let _ = writeln!(
         text,
-        "Shader {{ name: {name:?}, source: {source:?}, constants: &{constants:?}, params: &{members:?},"
+        "Shader {{ name: {name:?}, source: {source:?}, ability: Ability::{ability}, constants: &{constants:?}, \
+         params: &{members:?},"
     );
     text.push_str("entry_points: &[");
     for (index, entry) in module.entry_points.iter().enumerate() {
@@ -59,13 +103,19 @@ fn describe(text: &mut String, name: &str, source: &str, module: &Module, info: 
             if let (AddressSpace::Storage { access }, false) = (variable.space, used[handle].is_empty()) {
                 let at = variable.binding.expect("storage is bound");
                 assert_eq!(at.group, 1, "{name}: tensors are bound in group 1");
-                bindings.push((at.binding, variable.name.as_deref().expect("named"), access));
+                // A kernel that takes four neighbours at once sees the tensor under another type.
+                let variable = variable.name.as_deref().expect("named");
+                let whole = variable.strip_suffix("_quads");
+                bindings.push((at.binding, whole.unwrap_or(variable), access, whole.is_some()));
             }
         }
         let _ = writeln!(text, "EntryPoint {{ name: {:?}, bindings: &[", entry.name);
-        for (index, binding, access) in bindings {
+        for (index, binding, access, quads) in bindings {
             let writable = access.contains(StorageAccess::STORE);
-            let _ = writeln!(text, "Binding {{ name: {binding:?}, index: {index}, writable: {writable} }},");
+            let _ = writeln!(
+                text,
+                "Binding {{ name: {binding:?}, index: {index}, writable: {writable}, quads: {quads} }},"
+            );
         }
         text.push_str("] },\n");
     }

@@ -1,74 +1,57 @@
-//! Kernels by shape, on the best adapter. Compare rows of one run with each other; machines are noisy.
+//! Kernels by shape, on the best adapter, with criterion's statistics; `ldfa-gpu bench kernels` has the full table, as
+//! ratios. Compare rows of one run with each other; machines are noisy.
+
+use std::time::Duration;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use ldfa_gpu::gpu::{Context, DeviceChoice, Gpu, LimitPolicy};
-use ldfa_gpu::ops::{Dtype, Epilogue, Gemm, Phase, Recording, StepState, Tensor};
-use ldfa_gpu::plan::{Executor, Options, Plan, Variant};
+use ldfa_gpu::bench::{Effort, Form, Workload, product, transport};
+use ldfa_gpu::gpu::{Context, DeviceChoice, LimitPolicy};
+use ldfa_gpu::ops::{Phase, Recording};
+use ldfa_gpu::plan::{Options, candidates};
 
-/// Steps of one timed submission, so that submitting hardly counts.
-const STEPS: usize = 16;
-
-/// A recording on the device with one of its states, to wait for by reading it.
-fn prepare(recording: Recording, options: Options, small: Tensor) -> (Gpu, Tensor, u64) {
-    let context = Context::open(&DeviceChoice::Best, LimitPolicy::from_env()).expect("an adapter");
-    let plan = Plan::new(recording, &context.profile(), options).expect("a plan that fits");
-    let flops = plan.cost(Phase::Train, None).flops * STEPS as u64;
-    (Gpu::new(context, plan).expect("kernels that build"), small, flops)
+fn open() -> Context {
+    Context::open(&DeviceChoice::Best, LimitPolicy::from_env()).expect("an adapter")
 }
 
-fn run(gpu: &mut Gpu, small: Tensor) {
-    let step = StepState { step: 0, cursor: 0, active_rows: 1, groups: Default::default(), replicas: Vec::new() };
-    gpu.run(Phase::Train, &vec![step; STEPS]).expect("a device that runs");
-    gpu.read(small).expect("a device that answers");
+fn measure(criterion: &mut Criterion, group: &str, id: BenchmarkId, recording: Recording, options: Options) {
+    let mut workload = Workload::new(&open(), recording, options, Effort::Full).expect("a device that runs");
+    let mut group = criterion.benchmark_group(group);
+    group.throughput(Throughput::Elements(workload.cost().flops));
+    group.bench_function(id, |bencher| {
+        bencher.iter_custom(|runs| {
+            let seconds = workload.seconds(u32::try_from(runs).unwrap_or(u32::MAX)).expect("a device that runs");
+            Duration::from_secs_f64(seconds * runs as f64)
+        });
+    });
 }
 
 fn gemms(criterion: &mut Criterion) {
-    let mut group = criterion.benchmark_group("gemm");
-    for (rows, cols, inner) in [(128, 256, 784), (256, 256, 256), (128, 10, 256)] {
-        for variant in [Variant::Tile, Variant::Stream] {
-            let mut recording = Recording::new(1);
-            let small = recording.state("small", 1, 1, Dtype::F32);
-            let a = recording.state("a", rows, inner, Dtype::F32);
-            let b = recording.state("b", cols, inner, Dtype::F32);
-            recording.begin(Phase::Train);
-            let out = recording.scratch("out", rows, cols);
-            recording.push(Gemm::nt(a, b, out)).expect("shapes that meet");
+    for sizes in [[128, 256, 784], [512, 512, 512], [128, 10, 256]] {
+        let recording = product(sizes, "nt").expect("shapes that meet");
+        for variant in candidates(&recording.entries(Phase::Train)[0].op, &open().profile()) {
             let options = Options { force: Some(variant), ..Options::default() };
-            let (mut gpu, small, flops) = prepare(recording, options, small);
-            group.throughput(Throughput::Elements(flops));
-            let shape = format!("{rows}x{cols}x{inner}");
-            group.bench_function(BenchmarkId::new(variant.to_string(), shape), |b| b.iter(|| run(&mut gpu, small)));
+            let id = BenchmarkId::new(variant.to_string(), format!("{sizes:?}"));
+            measure(criterion, "gemm", id, recording.clone(), options);
         }
     }
 }
 
 fn transports(criterion: &mut Criterion) {
-    let mut group = criterion.benchmark_group("transport");
-    for (rows, width, rank) in [(32, 128, 10), (512, 512, 16)] {
-        for (name, fuse) in [("fused", true), ("unfused", false)] {
-            let mut recording = Recording::new(1);
-            let small = recording.state("small", 1, 1, Dtype::F32);
-            let delta = recording.state("delta", rows, width, Dtype::F32);
-            let p = recording.state("p", width, rank, Dtype::F32);
-            let q = recording.state("q", rank, width, Dtype::F32);
-            recording.begin(Phase::Train);
-            recording.role(ldfa_gpu::ops::Role::Transport);
-            let y = recording.scratch("y", rows, rank);
-            let out = recording.scratch("out", rows, width);
-            recording.push(Gemm::nn(delta, p, y)).expect("shapes that meet");
-            let epilogue = Epilogue { clamp: Some(1.0), ..Epilogue::default() };
-            recording.push(Gemm { epilogue, ..Gemm::nn(y, q, out) }).expect("shapes that meet");
-            let (mut gpu, small, flops) = prepare(recording, Options { fuse, ..Options::default() }, small);
-            group.throughput(Throughput::Elements(flops));
-            let shape = format!("{rows}x{width} r={rank}");
-            group.bench_function(BenchmarkId::new(name, shape), |b| b.iter(|| run(&mut gpu, small)));
+    for sizes in [[32, 128, 10], [512, 512, 16]] {
+        for form in [Form::Fused, Form::Split, Form::Recorded] {
+            let recording = transport(sizes, form).expect("shapes that meet");
+            let id = BenchmarkId::new(format!("{form:?}").to_lowercase(), format!("{sizes:?}"));
+            measure(criterion, "transport", id, recording, Options { fuse: false, ..Options::default() });
         }
     }
 }
 
 criterion_group! {
     name = benches;
-    config = Criterion::default().sample_size(10);
+    config = Criterion::default()
+        .sample_size(10)
+        .warm_up_time(Duration::from_millis(200))
+        .measurement_time(Duration::from_secs(2));
     targets = gemms, transports
 }
 criterion_main!(benches);

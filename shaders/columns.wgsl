@@ -2,6 +2,7 @@
 //
 // A workgroup owns 16 columns. Sixteen invocations share a column, each adds every sixteenth row, then a fixed tree
 // adds the sixteen: the order never depends on timing.
+//% include "common.wgsl"
 
 struct Params {
     rows: u32,

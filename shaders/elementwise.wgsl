@@ -1,4 +1,5 @@
 // Activations, gates, dropout; see src/ops/elementwise.rs.
+//% include "common.wgsl"
 
 struct Params {
     count: u32,

@@ -1,4 +1,5 @@
 // A batch from the bytes of the data set; see src/ops/gather.rs.
+//% include "common.wgsl"
 
 struct Params {
     // images in this shard, and the index of its first
@@ -30,6 +31,7 @@ struct Params {
 @group(1) @binding(3) var<storage, read> permutation: array<u32>;
 @group(1) @binding(4) var<storage, read_write> out: array<f32>;
 @group(1) @binding(5) var<storage, read_write> labels: array<u32>;
+@group(1) @binding(4) var<storage, read_write> out_quads: array<vec4<f32>>;
 
 override flip: bool = false;
 override rotate: bool = false;
@@ -94,6 +96,20 @@ fn sample(image: u32, row: u32, out_y: u32, out_x: u32, channel: u32, replica: u
     return mix(upper, lower, part.x);
 }
 
+// The image of a row of the batch; `images` or more if another shard holds it. Below the shard's first image the
+// difference wraps around.
+fn image_of(replica: u32, row: u32) -> u32 {
+    return permutation[replica * params.stride_permutation + now.cursor + row] - params.first;
+}
+
+fn scale_of(channel: u32) -> f32 {
+    return vec4<f32>(params.scale0, params.scale1, params.scale2, params.scale3)[channel];
+}
+
+fn shift_of(channel: u32) -> f32 {
+    return vec4<f32>(params.shift0, params.shift1, params.shift2, params.shift3)[channel];
+}
+
 @compute @workgroup_size(256)
 fn plain(
     @builtin(workgroup_id) group: vec3<u32>,
@@ -115,17 +131,56 @@ fn plain(
         }
         return;
     }
-    // Below the shard's first image the difference wraps around and fails the test as well.
-    let image = permutation[replica * params.stride_permutation + now.cursor + row] - params.first;
+    let image = image_of(replica, row);
     if image >= params.images {
         return;
     }
     let channel = at % params.channels;
     let place = at / params.channels;
     let value = sample(image, row, place / params.width, place % params.width, channel, replica);
-    var scales = vec4<f32>(params.scale0, params.scale1, params.scale2, params.scale3);
-    var shifts = vec4<f32>(params.shift0, params.shift1, params.shift2, params.shift3);
-    out[replica * params.stride_out + i] = value * scales[channel] + shifts[channel];
+    out[replica * params.stride_out + i] = value * scale_of(channel) + shift_of(channel);
+    if at == 0u {
+        labels[replica * params.stride_labels + row] = classes[image];
+    }
+}
+
+// Images as they are, four bytes an invocation: whole words, since a row of images is.
+@compute @workgroup_size(256)
+fn plain_quads(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let replica = group.z;
+    let quads = params.height * params.width * params.channels / 4u;
+    let i = linear_group(group, groups) * 256u + lane;
+    if i >= params.rows * quads {
+        return;
+    }
+    let row = i / quads;
+    let at = i - row * quads;
+    if row >= now.active_rows {
+        out_quads[replica * params.stride_out / 4u + i] = vec4<f32>();
+        if at == 0u {
+            labels[replica * params.stride_labels + row] = ABSENT;
+        }
+        return;
+    }
+    let image = image_of(replica, row);
+    if image >= params.images {
+        return;
+    }
+    let word = images[image * quads + at];
+    var value = vec4<f32>((vec4<u32>(word) >> vec4<u32>(0u, 8u, 16u, 24u)) & vec4<u32>(255u));
+    if params.channels == 1u {
+        value = value * params.scale0 + params.shift0;
+    } else {
+        let channel = (at * 4u + vec4<u32>(0u, 1u, 2u, 3u)) % params.channels;
+//% for e in "xyzw"
+        value.{{ e }} = value.{{ e }} * scale_of(channel.{{ e }}) + shift_of(channel.{{ e }});
+//% endfor
+    }
+    out_quads[replica * params.stride_out / 4u + i] = value;
     if at == 0u {
         labels[replica * params.stride_labels + row] = classes[image];
     }

@@ -1,4 +1,5 @@
 // Losses, targets and metrics; see src/ops/loss.rs.
+//% include "common.wgsl"
 
 struct Params {
     rows: u32,

@@ -1,4 +1,5 @@
-// Batch norm and the scaled errors of the Oja rule; see src/ops/normalise.rs.
+// Batch norm; see src/ops/normalise.rs.
+//% include "common.wgsl"
 
 struct Params {
     rows: u32,
@@ -66,40 +67,6 @@ fn backward(
     let slope = sum_gamma[group.z * params.stride_sum_gamma + col] / f32(params.rows);
     out[group.z * params.stride_out + i] = gamma[group.z * params.stride_gamma + col] * inverse
         * (error[group.z * params.stride_error + i] - mean_error - normal * slope);
-}
-
-var<workgroup> largest: array<f32, 256>;
-
-// Every workgroup finds the largest deviation anew: cols reads against 256 outputs each.
-@compute @workgroup_size(256)
-fn standardise(
-    @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) lane: u32,
-) {
-    let base = group.z * params.stride_moments;
-    var local = 0.0;
-    for (var col = lane; col < params.cols; col += 256u) {
-        local = max(local, moments[base + params.cols + col]);
-    }
-    largest[lane] = local;
-    workgroupBarrier();
-    for (var half = 128u; half > 0u; half /= 2u) {
-        if lane < half {
-            largest[lane] = max(largest[lane], largest[lane + half]);
-        }
-        workgroupBarrier();
-    }
-    var deviation = 0.0;
-    if params.rows > 1u {
-        deviation = sqrt(largest[0] * (f32(params.rows) / f32(params.rows - 1u)));
-    }
-    let scale = 1.0 / (deviation + 1e-8);
-    let i = linear_group(group, groups) * 256u + lane;
-    if i < params.rows * params.cols {
-        let centred = x[group.z * params.stride_x + i] - moments[base + i % params.cols];
-        out[group.z * params.stride_out + i] = centred * scale;
-    }
 }
 
 // rows is the batch's here; the variance becomes unbiased.

@@ -1,8 +1,10 @@
 //! Low-dimensional feedback alignment on any GPU.
 pub mod analysis;
+pub mod bench;
 pub mod cli;
 pub mod data;
 pub mod feedback;
+pub mod files;
 pub mod gpu;
 pub mod model;
 pub mod ops;

@@ -11,7 +11,8 @@ use tempfile::TempDir;
 
 fn program(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_ldfa-gpu"));
-    command.args(arguments).env_remove("LDFA_DATA").stdin(Stdio::null());
+    // Without a cache nothing is measured, and the user's is left alone.
+    command.args(arguments).env_remove("LDFA_DATA").env("LDFA_CACHE", "").stdin(Stdio::null());
     command
 }
 
@@ -192,7 +193,7 @@ fn a_full_disk_is_said_and_the_run_goes_on_later() {
         env!("CARGO_BIN_EXE_ldfa-gpu"),
         tiny(out.to_str().unwrap(), &[]).join(" ")
     );
-    let output = Command::new("sh").args(["-c", &command]).output().unwrap();
+    let output = Command::new("sh").args(["-c", &command]).env("LDFA_CACHE", "").output().unwrap();
     check_failure(&output, "limited", &["safetensors"]);
     let leftovers = std::fs::read_dir(out.join("checkpoints")).unwrap().count();
     assert_eq!(leftovers, 0, "a failed save leaves nothing behind");
@@ -470,4 +471,102 @@ fn random_changes_to_a_configuration_never_panic() {
             let _ = draft.finish().map(|config| config.replicas().len());
         }
     });
+}
+
+/// A bench that only shows that it runs.
+fn quick(arguments: &[&str]) -> String {
+    succeeds(&[&["bench"], arguments, &["--quick"]].concat())
+}
+
+#[test]
+fn the_headline_is_one_object_with_every_number() {
+    let text = quick(&["headline", "--json"]);
+    let found: serde_json::Value = serde_json::from_str(&text).unwrap_or_else(|e| panic!("{e}: {text}"));
+    let mut ratios = vec!["gemm512_over_yardstick", "fused_over_unfused_time", "fused_over_split_time", "control"]
+        .into_iter()
+        .map(str::to_owned)
+        .collect::<Vec<_>>();
+    for prefix in ["", "cifar10_mlp_"] {
+        for part in ["step", "step_flops", "backward", "backward_flops"] {
+            ratios.extend(["local", "normative"].map(|rule| format!("{prefix}{part}_{rule}_over_backprop")));
+        }
+    }
+    ratios.extend(["record_us_per_op", "first_step_seconds", "fma_gflops", "copy_gbs"].map(str::to_owned));
+    for name in ratios {
+        let value = found[&name].as_f64().unwrap_or_else(|| panic!("{name} is not a number in {text}"));
+        assert!(value > 0.0 && value.is_finite(), "{name} = {value}");
+    }
+    assert_eq!(found["memory_growth_bytes"].is_i64(), cfg!(target_os = "linux"), "{text}");
+    assert_eq!(found["version"], env!("CARGO_PKG_VERSION"));
+    assert!(found["adapter"].as_str().is_some_and(|name| !name.is_empty()) && found["driver"].is_string(), "{text}");
+    // Of the digits' step, which stands in for cifar10-mlp here: rank 10 saves operations.
+    assert!(found["cifar10_mlp_step_flops_local_over_backprop"].as_f64().unwrap() < 1.0);
+}
+
+#[test]
+fn kernels_are_tabulated_and_written_as_json() {
+    let folder = TempDir::new().unwrap();
+    let file = folder.path().join("kernels.json");
+    let table = quick(&["kernels", "--json", file.to_str().unwrap()]);
+    for word in ["ceilings:", "control", "gemm", "tile", "stream", "transport", "unfused", "fused", "adam", "gather"] {
+        assert!(table.contains(word), "{word} is not in\n{table}");
+    }
+    let report: serde_json::Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+    let rows = report["rows"].as_array().unwrap();
+    assert_eq!(rows[0]["family"], "control");
+    for row in rows {
+        for time in row["times"].as_array().unwrap() {
+            assert!(time["microseconds"].as_f64().unwrap() > 0.0, "{row}");
+        }
+        assert_eq!(row["times"][0]["ratio"], 1.0, "{row}");
+    }
+    let some = quick(&["kernels", "--only", "transport"]);
+    assert!(some.contains("transport") && !some.contains("column-sum"), "{some}");
+    let nowhere = folder.path().join("no/folder.json");
+    fails(&["bench", "kernels", "--quick", "--only", "none", "--json", nowhere.to_str().unwrap()], &["no/folder.json"]);
+}
+
+#[test]
+fn steps_are_timed_by_rule() {
+    let text = quick(&["steps", "digits", "--batch", "8", "--json"]);
+    let report: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let rows = report["rows"].as_array().unwrap();
+    let rules: Vec<_> = rows.iter().map(|row| row["rule"].as_str().unwrap()).collect();
+    let expected = ["backprop", "backprop again", "ldfa oja+hebbian", "ldfa normative", "feedback-alignment"];
+    assert_eq!(rules, expected);
+    assert!(rows.iter().all(|row| row["batch"] == 8 && row["milliseconds"].as_f64().unwrap() > 0.0), "{text}");
+    assert_eq!((&rows[1]["flops_over_backprop"], &rows[4]["flops_over_backprop"]), (&1.0.into(), &1.0.into()));
+    fails(&["bench", "steps", "digit"], &["did you mean digits?"]);
+    fails(&["bench", "steps", "digits", "--batch", "0"], &["train.batch", "at least 1"]);
+    fails(&["bench", "kernels", "--device", "reference"], &["reference has none"]);
+    fails(&["bench", "headline", "--device", "99"], &["no adapter matches", "99"]);
+}
+
+#[test]
+fn a_profile_is_printed_and_changes_nothing() {
+    let folder = TempDir::new().unwrap();
+    let (plain, profiled) = (folder.path().join("plain"), folder.path().join("profiled"));
+    succeeds(&tiny(plain.to_str().unwrap(), &[]));
+    for device in ["best", "reference"] {
+        let _ = std::fs::remove_dir_all(&profiled);
+        let table = succeeds(&tiny(profiled.to_str().unwrap(), &["--profile", "--device", device]));
+        for word in [
+            "GFLOP/s",
+            "layers.2",
+            "weight-gradient",
+            "softmax-cross-entropy",
+            "sum        transport",
+            "sum        all",
+        ] {
+            assert!(table.contains(word), "{word} is not in\n{table}");
+        }
+        if device == "best" {
+            let weights = |run: &Path| {
+                let file = folder.path().join("weights.safetensors");
+                succeeds(&["export", run.to_str().unwrap(), "-o", file.to_str().unwrap()]);
+                std::fs::read(file).unwrap()
+            };
+            assert_eq!(weights(&plain), weights(&profiled), "profiling changed the weights");
+        }
+    }
 }

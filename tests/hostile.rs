@@ -33,6 +33,8 @@ impl Place {
         let mut command = Command::new(PROGRAM);
         // Without a desktop, Mesa's words must not appear among ours.
         command.args(arguments).current_dir(self.0.path()).env_remove("LDFA_DATA").env_remove("XDG_RUNTIME_DIR");
+        // Without a cache nothing is measured, and the user's is left alone.
+        command.env("LDFA_CACHE", "");
         command.stdin(Stdio::null());
         command
     }
@@ -285,7 +287,7 @@ fn in_mount_namespace(place: &Place, script: &str) -> bool {
     [&["-m"][..], &["-r", "-m"]].iter().any(|flags| {
         let mut command = Command::new("unshare");
         command.args(*flags).args(["sh", "-c", script, "sh", PROGRAM]).current_dir(place.0.path());
-        command.env_remove("LDFA_DATA").output().is_ok_and(|output| output.status.success())
+        command.env_remove("LDFA_DATA").env("LDFA_CACHE", "").output().is_ok_and(|output| output.status.success())
     })
 }
 

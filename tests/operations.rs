@@ -142,10 +142,6 @@ fn normalisation_needs_moments_and_rows_of_the_columns() {
     refuses(NormaliseBackward { moments: row, ..backward }, "normalise-backward", "moments must be two rows");
     refuses(NormaliseBackward { gamma: moments, ..backward }, "normalise-backward", "gamma and the gradients");
 
-    accepts(Standardise { x, moments, out });
-    refuses(Standardise { x, moments, out: turned }, "standardise", "x and out must have one shape");
-    refuses(Standardise { x, moments: row, out }, "standardise", "moments must be two rows");
-
     let track = TrackMoments { moments, running: moments, fault, momentum: 0.1, rows: 5 };
     accepts(track);
     refuses(TrackMoments { running: row, ..track }, "track-moments", "must have one shape");
@@ -239,4 +235,16 @@ fn a_recording_takes_no_operation_that_would_be_refused() {
     let error = t.0.push(Activate { x, out, f: Activation::Relu }).expect_err("shapes differ");
     assert_eq!(error.to_string(), "activate: x and out must have one shape (x 2*2x3, out 2*1x3)");
     assert!(t.0.entries(Phase::Train).is_empty());
+}
+
+#[test]
+fn ceilings_take_four_elements_at_once() {
+    let mut t = Table::new();
+    let (x, out, other, odd) = (t.floats(3, 8), t.floats(3, 8), t.floats(8, 3), t.floats(3, 5));
+    accepts(Duplicate { x, out });
+    accepts(Chain { x, out, length: 16 });
+    refuses(Duplicate { x, out: other }, "copy", "x and out must have one shape");
+    refuses(Duplicate { x: odd, out: odd }, "copy", "the elements of a replica must be a multiple of four");
+    refuses(Chain { x: odd, out: odd, length: 16 }, "chain", "must be a multiple of four");
+    refuses(Chain { x, out, length: 12 }, "chain", "length must be a multiple of eight");
 }

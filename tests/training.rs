@@ -9,7 +9,8 @@ use tempfile::TempDir;
 
 fn program() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_ldfa-gpu"));
-    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    // Without a cache nothing is measured: all runs use the same kernels, and leave the user's cache alone.
+    command.env("LDFA_CACHE", "").stdout(Stdio::piped()).stderr(Stdio::piped());
     command
 }
 

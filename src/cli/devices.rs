@@ -3,7 +3,7 @@
 use clap::Args;
 
 use super::{CliError, say};
-use crate::gpu::{GpuError, adapters, describe};
+use crate::gpu::{Cache, GpuError, adapters, describe};
 
 /// List adapters with backend, driver, limits and features.
 #[derive(Args)]
@@ -47,6 +47,11 @@ impl DevicesArgs {
             let has = |feature| if adapter.features.contains(feature) { "yes" } else { "no" };
             let list: Vec<String> = wanted.iter().map(|(name, f)| format!("{name} {}", has(*f))).collect();
             say(format!("   features    {}", list.join(", ")))?;
+            let kernels = Cache::from_env().map(|cache| cache.kernels(&adapter.key()));
+            let place = kernels.map_or("none: set LDFA_CACHE to a folder".to_owned(), |path| {
+                format!("{}{}", path.display(), if path.exists() { "" } else { " (nothing measured yet)" })
+            });
+            say(format!("   kernels     {place}"))?;
         }
         say(
             "--device takes the index or a part of the name; without it: discrete, else integrated, else virtual, else software",

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use comfy_table::{CellAlignment, Table, presets};
 
-use super::{CliError, DataDirArg, DeviceArg, say};
+use super::{CliError, DataDirArg, DeviceArg, preparation_of, say};
 use crate::data::{self, SearchPath};
 use crate::gpu::DeviceChoice;
 use crate::plan::Options;
@@ -55,7 +55,7 @@ pub(super) fn open_run(
         )),
         error => error.into(),
     })?;
-    let mut session = Session::new(config, &data, device, Options::default())?;
+    let mut session = Session::prepared(config, &data, device, Options::default(), &preparation_of(&run)?)?;
     checkpoint.check_config(&path, &session.hash)?;
     session.restore(&checkpoint, &path)?;
     Ok(session)

@@ -3,12 +3,12 @@
 use clap::{ArgGroup, Args, ValueEnum};
 
 use super::train::ConfigArgs;
-use super::{CliError, DataDirArg, DeviceArg, say};
+use super::{CliError, DataDirArg, DeviceArg, KernelsArg, say};
 use crate::data;
 use crate::model::Network;
 use crate::ops::Phase;
 use crate::plan::{Options, explain};
-use crate::train::session::{machine, network_spec};
+use crate::train::session::{Kernels, machine, network_spec};
 
 /// Print the plan of a step: operations, kernels, shapes, FLOPs, bytes.
 #[derive(Args)]
@@ -24,6 +24,8 @@ pub(super) struct ExplainArgs {
     unfused: bool,
     #[command(flatten)]
     device: DeviceArg,
+    #[command(flatten)]
+    kernels: KernelsArg,
     #[command(flatten)]
     data: DataDirArg,
 }
@@ -41,7 +43,12 @@ impl ExplainArgs {
         let data = data::open(&config.data.name, &self.data.search())?;
         let network = Network::new(&network_spec(&config.resolved(), &data)?)?;
         let options = Options { fuse: !self.unfused, ..Options::default() };
-        let machine = machine(&network, &self.device.device, options)?;
+        let mut preparation = self.kernels.preparation();
+        if self.unfused {
+            // Nobody runs these operations, so that measuring them would gain nothing.
+            preparation.kernels = Kernels::Defaults;
+        }
+        let machine = machine(&network, &self.device.device, options, &preparation)?;
         let phase = match self.phase {
             PhaseArg::Train => Phase::Train,
             PhaseArg::Evaluate => Phase::Evaluate,

@@ -1,5 +1,6 @@
 //! The command line: one file a subcommand.
 
+mod bench;
 mod data;
 mod devices;
 mod eval;
@@ -10,15 +11,18 @@ mod train;
 mod verify;
 
 use std::fmt::Display;
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
 use crate::data::SearchPath;
-use crate::gpu::DeviceChoice;
+use crate::gpu::{Cache, DeviceChoice};
 use crate::train::TrainError;
+use crate::train::run_dir::RunDir;
+use crate::train::session::{Kernels, Preparation};
+use crate::train::trainer::recorded_kernels;
 
 /// Trains networks through low-dimensional errors, on any GPU.
 #[derive(Parser)]
@@ -36,6 +40,7 @@ enum Command {
     Report(report::ReportArgs),
     Explain(explain::ExplainArgs),
     Verify(verify::VerifyArgs),
+    Bench(bench::BenchArgs),
     Devices(devices::DevicesArgs),
     Data(data::DataArgs),
 }
@@ -46,6 +51,26 @@ struct DeviceArg {
     /// Adapter by index or part of its name (see `ldfa-gpu devices`), `best`, or `reference` for the f64 CPU executor.
     #[arg(long, value_name = "INDEX|NAME", default_value = "best")]
     device: DeviceChoice,
+}
+
+/// How kernels are chosen.
+#[derive(Args, Clone, Copy, Debug)]
+struct KernelsArg {
+    /// Use the table of default kernels instead of measuring which are fastest on the adapter.
+    #[arg(long)]
+    no_tune: bool,
+}
+
+impl KernelsArg {
+    fn preparation(self) -> Preparation {
+        let kernels = if self.no_tune { Kernels::Defaults } else { Kernels::Measured };
+        Preparation { kernels, cache: Cache::from_env() }
+    }
+}
+
+/// What a run that has begun goes on with.
+fn preparation_of(run: &RunDir) -> Result<Preparation, CliError> {
+    Ok(Preparation { kernels: Kernels::Chosen(recorded_kernels(run)?), cache: Cache::from_env() })
 }
 
 /// Where data sets are.
@@ -67,6 +92,8 @@ impl DataDirArg {
 enum CliError {
     #[error(transparent)]
     Train(#[from] TrainError),
+    #[error(transparent)]
+    Bench(#[from] crate::bench::BenchError),
     #[error("cannot write to standard output: {0}")]
     Output(#[from] io::Error),
     #[error("{0}")]
@@ -125,9 +152,13 @@ fn quiet_mesa() {
 /// Parses the arguments and runs the command; 0 on success, 1 on failure, 2 for wrong usage, 130 when stopped.
 pub fn main() -> ExitCode {
     quiet_mesa();
-    let filter =
-        tracing_subscriber::EnvFilter::try_from_env("LDFA_LOG").unwrap_or_else(|_| "error,wgpu_hal=off".into());
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).init();
+    let filter = tracing_subscriber::EnvFilter::try_from_env("LDFA_LOG")
+        .unwrap_or_else(|_| "error,ldfa_gpu=warn,wgpu_hal=off".into());
+    // Lines bear the time since the process started.
+    let since_start = tracing_subscriber::fmt::time::uptime();
+    let is_terminal = io::stderr().is_terminal();
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_timer(since_start).with_ansi(is_terminal);
+    log.with_writer(io::stderr).init();
     let result = match Cli::parse().command {
         Command::Train(args) => args.run(),
         Command::Eval(args) => args.run().map(|()| ExitCode::SUCCESS),
@@ -135,6 +166,7 @@ pub fn main() -> ExitCode {
         Command::Report(args) => args.run().map(|()| ExitCode::SUCCESS),
         Command::Explain(args) => args.run().map(|()| ExitCode::SUCCESS),
         Command::Verify(args) => args.run(),
+        Command::Bench(args) => args.run().map(|()| ExitCode::SUCCESS),
         Command::Devices(args) => args.run().map(|()| ExitCode::SUCCESS),
         Command::Data(args) => args.run().map(|()| ExitCode::SUCCESS),
     };

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::{ArgGroup, Args};
 
-use super::{CliError, DataDirArg, DeviceArg, say, say_if_heard};
+use super::{CliError, DataDirArg, DeviceArg, KernelsArg, preparation_of, say, say_if_heard};
 use crate::data;
 use crate::plan::Options;
 use crate::train::config::{Config, Draft};
@@ -30,13 +30,18 @@ pub(super) struct TrainArgs {
     #[arg(long, value_name = "FOLDER")]
     out: Option<PathBuf>,
     /// Go on with a stopped run; its own configuration applies.
-    #[arg(long, value_name = "RUN", conflicts_with_all = ["preset", "out", "init", "rule", "p", "q", "rank", "seeds", "epochs", "set"])]
+    #[arg(long, value_name = "RUN", conflicts_with_all = ["preset", "out", "init", "rule", "p", "q", "rank", "seeds", "epochs", "set", "no_tune"])]
     resume: Option<PathBuf>,
     /// Start all replicas from these weights.
     #[arg(long, value_name = "FILE.safetensors")]
     init: Option<PathBuf>,
+    /// Print at the end how long each operation of a training step takes; results do not change.
+    #[arg(long)]
+    profile: bool,
     #[command(flatten)]
     device: DeviceArg,
+    #[command(flatten)]
+    kernels: KernelsArg,
     #[command(flatten)]
     data: DataDirArg,
 }
@@ -112,7 +117,7 @@ impl ConfigArgs {
 
 impl TrainArgs {
     pub(super) fn run(self) -> Result<ExitCode, CliError> {
-        let trainer = match &self.resume {
+        let mut trainer = match &self.resume {
             Some(path) => self.resume(path)?,
             None => self.start()?,
         };
@@ -132,6 +137,9 @@ impl TrainArgs {
                     "test accuracy is the last epoch's; curves, metrics and weights are in {}",
                     path.display()
                 ))?;
+                if self.profile {
+                    say(trainer.profile()?.trim_end())?;
+                }
                 Ok(ExitCode::SUCCESS)
             }
             Outcome::Stopped { step } => {
@@ -146,7 +154,8 @@ impl TrainArgs {
         let config = self.config.config()?;
         let data = data::open(&config.data.name, &self.data.search())?;
         let label = config.label();
-        let mut session = Session::new(config, &data, &self.device.device, Options::default())?;
+        let preparation = self.kernels.preparation();
+        let mut session = Session::prepared(config, &data, &self.device.device, Options::default(), &preparation)?;
         if let Some(path) = &self.init {
             session.load_weights(path)?;
         }
@@ -162,7 +171,8 @@ impl TrainArgs {
         let mut config = Config::load(&run.config())?;
         config.train.max_steps = self.config.max_steps;
         let data = data::open(&config.data.name, &self.data.search())?;
-        let session = Session::new(config, &data, &self.device.device, Options::default())?;
+        let preparation = preparation_of(&run)?;
+        let session = Session::prepared(config, &data, &self.device.device, Options::default(), &preparation)?;
         Ok(Trainer::resume(session, run, &STOP)?)
     }
 }

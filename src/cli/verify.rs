@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::{ArgGroup, Args};
 
 use super::train::ConfigArgs;
-use super::{CliError, DataDirArg, DeviceArg, say};
+use super::{CliError, DataDirArg, DeviceArg, KernelsArg, say};
 use crate::data;
 use crate::plan::Options;
 use crate::train::session::Session;
@@ -22,6 +22,8 @@ pub(super) struct VerifyArgs {
     #[command(flatten)]
     device: DeviceArg,
     #[command(flatten)]
+    kernels: KernelsArg,
+    #[command(flatten)]
     data: DataDirArg,
 }
 
@@ -30,7 +32,8 @@ impl VerifyArgs {
         let config = self.config.config()?;
         let data = data::open(&config.data.name, &self.data.search())?;
         let options = Options { share_memory: false, ..Options::default() };
-        let mut session = Session::new(config, &data, &self.device.device, options)?;
+        let preparation = self.kernels.preparation();
+        let mut session = Session::prepared(config, &data, &self.device.device, options, &preparation)?;
         let findings = verify(&mut session)?;
         say(format!(
             "{}\n{:<22} {:<8} {:<34} {:>10} {:>10} {:>7}",

@@ -4,7 +4,7 @@
 //! multiply from the left: `y = delta p`, `error = y q`.
 
 use super::{PRule, QRule};
-use crate::ops::{Epilogue, Gemm, Moments, Recording, Role, ShapeError, Significant, Standardise, Tensor};
+use crate::ops::{Correlate, Epilogue, Gemm, Oja, Recording, Role, ShapeError, Significant, Tensor};
 use crate::optim::Parameter;
 
 /// What stands in for a layer's W on the way back.
@@ -88,7 +88,10 @@ pub fn learn(
     recording.role(Role::Feedback);
     match learn_p {
         Some((PRule::Normative, gradient)) => normative_p(recording, p, q, weight.value, gradient)?,
-        Some((PRule::Oja, gradient)) => oja(recording, statistics, p, gradient)?,
+        Some((PRule::Oja, gradient)) => {
+            let sent = (statistics == squeezed.source).then_some(y);
+            oja(recording, statistics, sent, p, gradient)?;
+        }
         Some((PRule::KolenPollack, gradient)) => recording.push(Gemm::nt(weight.gradient, q, gradient))?,
         Some((PRule::Fixed, _)) | None => {}
     }
@@ -127,19 +130,25 @@ fn normative_q(rec: &mut Recording, p: Tensor, q: Tensor, weight: Tensor, gradie
 }
 
 /// grad p = -(D^T Y - p (Y^T Y)) / rows with D the centred and scaled statistics, Y = D p.
-fn oja(rec: &mut Recording, statistics: Tensor, p: Tensor, gradient: Tensor) -> Result<(), ShapeError> {
+///
+/// `y` is the statistics' projection, which the transport has already made where they are the error it sent.
+fn oja(
+    rec: &mut Recording,
+    statistics: Tensor,
+    y: Option<Tensor>,
+    p: Tensor,
+    gradient: Tensor,
+) -> Result<(), ShapeError> {
     let (rows, width, rank) = (statistics.rows(), p.rows(), p.cols());
-    let moments = rec.scratch("moments", 2, width);
-    let d = rec.scratch("d", rows, width);
-    let y = rec.scratch("d_p", rows, rank);
-    let gram = rec.scratch("y_gram", rank, rank);
-    let covariance = rec.scratch("d_y", width, rank);
-    rec.push(Moments { x: statistics, out: moments })?;
-    rec.push(Standardise { x: statistics, moments, out: d })?;
-    rec.push(Gemm::nn(d, p, y))?;
-    rec.push(Gemm::tn(y, y, gram))?;
-    rec.push(Gemm::tn(d, y, covariance))?;
-    let each = 1.0 / f64::from(rows);
-    let epilogue = Epilogue { addend: Some((covariance, -each)), ..Epilogue::default() };
-    rec.push(Gemm { alpha: each, epilogue, ..Gemm::nn(p, gram, gradient) })
+    let y = match y {
+        Some(y) => y,
+        None => {
+            let y = rec.scratch("statistics_p", rows, rank);
+            rec.push(Gemm::nn(statistics, p, y))?;
+            y
+        }
+    };
+    let moments = rec.scratch("statistics", rank + 2, width + rank);
+    rec.push(Correlate { x: statistics, y, statistics: moments, hebbian: None, parts: 1 })?;
+    rec.push(Oja { statistics: moments, p, out: gradient, rows })
 }

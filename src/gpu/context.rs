@@ -4,8 +4,10 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::{Arc, Mutex};
 
-use super::GpuError;
-use crate::plan::Profile;
+use super::cache::{AdapterKey, Cache};
+use super::error::GpuError;
+use super::shaders::{Ability, Pipelines};
+use crate::plan::{Clock, Profile};
 
 /// Which adapter to run on.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -62,6 +64,23 @@ impl LimitPolicy {
             _ => LimitPolicy::Adapter,
         }
     }
+
+    fn limits(self, offered: &wgpu::Limits) -> wgpu::Limits {
+        match self {
+            LimitPolicy::Adapter => offered.clone(),
+            LimitPolicy::WebGpu => wgpu::Limits::defaults(),
+        }
+    }
+
+    /// What kernels and the profiler use where the adapter has it.
+    fn features(self) -> wgpu::Features {
+        match self {
+            LimitPolicy::Adapter => {
+                features_of(Ability::Subgroups) | features_of(Ability::Half) | wgpu::Features::TIMESTAMP_QUERY
+            }
+            LimitPolicy::WebGpu => wgpu::Features::empty(),
+        }
+    }
 }
 
 /// What `devices` shows of an adapter.
@@ -73,6 +92,15 @@ pub struct AdapterSummary {
     pub limits: wgpu::Limits,
     /// Optional abilities.
     pub features: wgpu::Features,
+}
+
+impl AdapterSummary {
+    /// What measurements on this adapter hold for, under the limits that [`LimitPolicy::from_env`] asks for.
+    pub fn key(&self) -> AdapterKey {
+        let policy = LimitPolicy::from_env();
+        let (limits, features) = (policy.limits(&self.limits), policy.features() & self.features);
+        AdapterKey::of(&self.info, &profile_of(&self.info, &limits, features))
+    }
 }
 
 /// GL is left out: its adapters cannot bind as much, and show every Vulkan device twice.
@@ -106,6 +134,15 @@ fn preference(kind: wgpu::DeviceType) -> u32 {
     }
 }
 
+/// The optional features that kernels use where the adapter has them.
+fn features_of(ability: Ability) -> wgpu::Features {
+    match ability {
+        Ability::Core => wgpu::Features::empty(),
+        Ability::Subgroups => wgpu::Features::SUBGROUP,
+        Ability::Half => wgpu::Features::SHADER_F16,
+    }
+}
+
 /// Errors that wgpu reports outside of any call: kept until the executor asks.
 #[derive(Debug, Default)]
 pub(super) struct Faults {
@@ -113,13 +150,16 @@ pub(super) struct Faults {
     uncaptured: Option<String>,
 }
 
-/// An open device and its queue.
-#[derive(Debug)]
+/// An open device and its queue. Clones share both: several programs can run on one device.
+#[derive(Clone, Debug)]
 pub struct Context {
     pub(super) device: wgpu::Device,
     pub(super) queue: wgpu::Queue,
+    pub(super) pipelines: Arc<Pipelines>,
     info: wgpu::AdapterInfo,
     faults: Arc<Mutex<Faults>>,
+    /// Where compiled pipelines are kept, and the digest of what is there.
+    kept: Option<(Cache, Arc<Mutex<Vec<u8>>>)>,
 }
 
 impl Context {
@@ -128,18 +168,25 @@ impl Context {
     /// # Errors
     /// If there is no such adapter, it is below WebGPU's limits, or its driver refuses.
     pub fn open(choice: &DeviceChoice, policy: LimitPolicy) -> Result<Context, GpuError> {
+        Context::open_with(choice, policy, None)
+    }
+
+    /// [`Context::open`], with what the driver compiled in earlier processes, where it can take that back.
+    ///
+    /// # Errors
+    /// As [`Context::open`].
+    pub fn open_with(choice: &DeviceChoice, policy: LimitPolicy, cache: Option<&Cache>) -> Result<Context, GpuError> {
         let adapter = choose(enumerate(&instance()), choice)?;
         let info = adapter.get_info();
         let offered = adapter.limits();
-        let floor = wgpu::Limits::defaults();
-        check_floor(&info.name, &offered, &floor)?;
-        let limits = match policy {
-            LimitPolicy::Adapter => offered,
-            LimitPolicy::WebGpu => floor,
-        };
+        check_floor(&info.name, &offered, &wgpu::Limits::defaults())?;
+        let limits = policy.limits(&offered);
+        let cached = if cache.is_some() { wgpu::Features::PIPELINE_CACHE } else { wgpu::Features::empty() };
+        let features = adapter.features() & (policy.features() | cached);
         let request = adapter.request_device(&wgpu::DeviceDescriptor {
             label: Some("ldfa-gpu"),
             required_limits: limits,
+            required_features: features,
             memory_hints: wgpu::MemoryHints::Performance,
             ..Default::default()
         });
@@ -157,12 +204,57 @@ impl Context {
                 faults.uncaptured.get_or_insert(error.to_string());
             }
         }));
-        Ok(Context { device, queue, info, faults })
+        let cache = cache.filter(|_| device.features().contains(wgpu::Features::PIPELINE_CACHE));
+        let key = AdapterKey::of(&info, &profile_of(&info, &device.limits(), device.features()));
+        let stored = cache.and_then(|cache| cache.load_pipelines(&key));
+        let pipeline_cache = cache.map(|_| {
+            let descriptor = wgpu::PipelineCacheDescriptor { label: None, data: stored.as_deref(), fallback: true };
+            // SAFETY: the data must come from `get_data`. The cache returns what `keep_pipelines` has put there, byte for
+            // byte by its checksum, and for the same adapter, driver and version of this program by its key; the driver
+            // checks its own header besides.
+            unsafe { device.create_pipeline_cache(&descriptor) }
+        });
+        let pipelines = Arc::new(Pipelines::new(&device, pipeline_cache));
+        let kept = cache.map(|cache| (cache.clone(), Arc::new(Mutex::new(stored.unwrap_or_default()))));
+        Ok(Context { device, queue, pipelines, info, faults, kept })
+    }
+
+    /// Keeps what the driver has compiled so far for later processes, if it gives that out and it is new.
+    pub fn keep_pipelines(&self) {
+        let (Some((cache, kept)), Some(pipelines)) = (&self.kept, &self.pipelines.cache) else { return };
+        let (Some(data), Ok(mut kept)) = (pipelines.get_data(), kept.lock()) else { return };
+        if *kept != data {
+            cache.save_pipelines(&self.key(), &data);
+            *kept = data;
+        }
+    }
+
+    /// What measurements on this adapter hold for.
+    pub fn key(&self) -> AdapterKey {
+        AdapterKey::of(&self.info, &self.profile())
     }
 
     /// Name, backend and driver in one line.
     pub fn describe(&self) -> String {
         describe(&self.info)
+    }
+
+    /// Name, backend, driver, kind.
+    pub fn info(&self) -> &wgpu::AdapterInfo {
+        &self.info
+    }
+
+    /// What times on this device are measured with.
+    ///
+    /// Software adapters have timestamps too, but what a query itself costs them is in the difference of two: on
+    /// llvmpipe 40 microseconds, more than many operations take. The host's clock, on the same CPU, is the better one.
+    pub fn clock(&self) -> Clock {
+        if self.has_timestamps() && !self.is_software() { Clock::Device } else { Clock::Host }
+    }
+
+    /// Whether the device writes timestamps.
+    pub(super) fn has_timestamps(&self) -> bool {
+        self.device.features().contains(wgpu::Features::TIMESTAMP_QUERY)
     }
 
     /// Whether the adapter computes on the CPU.
@@ -172,13 +264,7 @@ impl Context {
 
     /// What the plan needs to know.
     pub fn profile(&self) -> Profile {
-        let limits = self.device.limits();
-        Profile {
-            software: self.is_software(),
-            max_binding_bytes: limits.max_storage_buffer_binding_size.min(limits.max_buffer_size),
-            binding_alignment: limits.min_storage_buffer_offset_alignment,
-            shared_bytes: limits.max_compute_workgroup_storage_size,
-        }
+        profile_of(&self.info, &self.device.limits(), self.device.features())
     }
 
     /// The first error that arrived outside of a call, if any.
@@ -191,11 +277,29 @@ impl Context {
         }
     }
 
+    /// Forgets an error that the tuner has met and survived; a lost device stays lost.
+    pub(super) fn forgive(&self) {
+        if let Ok(mut faults) = self.faults.lock() {
+            faults.uncaptured = None;
+        }
+    }
+
     /// Blocks until a submission (all of them if `None`) is done.
     pub(super) fn wait(&self, submission: Option<wgpu::SubmissionIndex>) -> Result<(), GpuError> {
         let waited = self.device.poll(wgpu::PollType::Wait { submission_index: submission, timeout: None });
         self.check()?;
         waited.map(|_| ()).map_err(|e| GpuError::Command(e.to_string()))
+    }
+}
+
+fn profile_of(info: &wgpu::AdapterInfo, limits: &wgpu::Limits, features: wgpu::Features) -> Profile {
+    let passes_values = features.contains(features_of(Ability::Subgroups));
+    let lanes_are_fixed = info.subgroup_min_size == info.subgroup_max_size;
+    Profile {
+        software: info.device_type == wgpu::DeviceType::Cpu,
+        subgroup_lanes: (passes_values && lanes_are_fixed).then_some(info.subgroup_min_size),
+        max_binding_bytes: limits.max_storage_buffer_binding_size.min(limits.max_buffer_size),
+        binding_alignment: limits.min_storage_buffer_offset_alignment,
     }
 }
 

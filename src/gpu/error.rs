@@ -75,7 +75,7 @@ pub enum GpuError {
         /// File of `shaders/`.
         shader: &'static str,
         /// Function in it.
-        entry: &'static str,
+        entry: String,
         /// What does not fit.
         message: String,
     },

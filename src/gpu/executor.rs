@@ -5,13 +5,14 @@
 //! changes between steps is one slot of a uniform ring, bound at a dynamic offset.
 
 use std::collections::HashMap;
+use std::time::{Duration, Instant};
 
 use super::context::Context;
 use super::error::GpuError;
 use super::kernels::{Kernel, lower};
-use super::shaders::{self, Pipeline, PipelineKey};
+use super::shaders::{Pipeline, PipelineKey};
 use crate::ops::{Access, Dtype, MAX_REPLICAS, Op, Phase, StepState, Tensor};
-use crate::plan::{ExecuteError, Executor, Plan};
+use crate::plan::{ExecuteError, Executor, OpTimes, Plan};
 
 /// Steps that one submission can hold.
 const RING: usize = 64;
@@ -31,7 +32,7 @@ const FLOPS_PER_SUBMISSION: u64 = 1 << 30;
 /// Bytes handed to the queue at once, which bounds the staging memory of a large upload.
 const UPLOAD_CHUNK: usize = 16 << 20;
 
-struct Dispatch {
+pub(super) struct Dispatch {
     pipeline: wgpu::ComputePipeline,
     tensors: wgpu::BindGroup,
     grid: [u32; 3],
@@ -39,12 +40,12 @@ struct Dispatch {
 
 /// A plan on a device.
 pub struct Gpu {
-    context: Context,
-    plan: Plan,
-    buffers: Vec<wgpu::Buffer>,
+    pub(super) context: Context,
+    pub(super) plan: Plan,
+    pub(super) buffers: Vec<wgpu::Buffer>,
     ring: wgpu::Buffer,
     step: wgpu::BindGroup,
-    phases: [Vec<Dispatch>; 3],
+    pub(super) phases: [Vec<Dispatch>; 3],
     in_flight: Option<wgpu::SubmissionIndex>,
 }
 
@@ -62,15 +63,15 @@ impl Gpu {
             usage: wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST,
             mapped_at_creation: false,
         });
-        let (step_layout, step) = bind_step(device, &ring);
+        let step = bind_step(device, &context.pipelines.step, &ring);
         let kernels: Vec<(Op, Kernel)> = Phase::ALL
             .iter()
             .flat_map(|&phase| plan.nodes(phase))
             .map(|node| (node.entry.op.clone(), lower(&node.entry.op, node.variant)))
             .collect();
         let keys = kernels.iter().map(|(_, kernel)| kernel.key.clone()).collect();
-        let began = std::time::Instant::now();
-        let pipelines = shaders::build(&context, &step_layout, keys)?;
+        let began = Instant::now();
+        let pipelines = context.pipelines.build(device, keys)?;
         tracing::debug!(
             adapter = context.describe(),
             buffers = plan.buffers().len(),
@@ -97,35 +98,75 @@ impl Gpu {
         &self.plan
     }
 
-    fn submit(&mut self, phase: Phase, steps: &[StepState]) -> Result<(), GpuError> {
+    /// Encodes steps into the ring, for what is submitted next.
+    pub(super) fn write_steps(&self, steps: &[StepState]) {
         let mut slots = vec![0u8; steps.len() * SLOT];
         for (step, slot) in steps.iter().zip(slots.chunks_exact_mut(SLOT)) {
             encode_step(step, slot);
         }
         self.context.queue.write_buffer(&self.ring, 0, &slots);
+    }
+
+    /// Hands steps over in one submission.
+    pub(super) fn record(&self, phase: Phase, steps: &[StepState]) -> wgpu::SubmissionIndex {
+        self.write_steps(steps);
         let mut encoder = self.context.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
         {
             let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
-            let mut current = None;
-            for slot in 0..steps.len() {
-                pass.set_bind_group(0, &self.step, &[(slot * SLOT) as u32]);
-                for dispatch in &self.phases[phase as usize] {
-                    if current != Some(&dispatch.pipeline) {
-                        pass.set_pipeline(&dispatch.pipeline);
-                        current = Some(&dispatch.pipeline);
-                    }
-                    pass.set_bind_group(1, &dispatch.tensors, &[]);
-                    let [x, y, z] = dispatch.grid;
-                    pass.dispatch_workgroups(x, y, z);
+            self.walk(&mut pass, &self.phases[phase as usize], 0..steps.len());
+        }
+        self.context.queue.submit([encoder.finish()])
+    }
+
+    /// All dispatches for one slot of the ring after the other.
+    pub(super) fn walk(
+        &self,
+        pass: &mut wgpu::ComputePass<'_>,
+        dispatches: &[Dispatch],
+        slots: impl Iterator<Item = usize>,
+    ) {
+        let mut current = None;
+        for slot in slots {
+            pass.set_bind_group(0, &self.step, &[(slot * SLOT) as u32]);
+            for dispatch in dispatches {
+                if current != Some(&dispatch.pipeline) {
+                    pass.set_pipeline(&dispatch.pipeline);
+                    current = Some(&dispatch.pipeline);
                 }
+                pass.set_bind_group(1, &dispatch.tensors, &[]);
+                let [x, y, z] = dispatch.grid;
+                pass.dispatch_workgroups(x, y, z);
             }
         }
-        let submitted = self.context.queue.submit([encoder.finish()]);
+    }
+
+    fn submit(&mut self, phase: Phase, steps: &[StepState]) -> Result<(), GpuError> {
+        let submitted = self.record(phase, steps);
         // One submission computes while the next is recorded; more would only delay Ctrl-C and pile up memory.
         if let Some(previous) = self.in_flight.replace(submitted) {
             self.context.wait(Some(previous))?;
         }
         self.context.check()
+    }
+
+    /// Runs one operation of a phase so many times, waits, and returns how long that took.
+    pub(super) fn repeat(&mut self, phase: Phase, at: usize, times: usize) -> Result<Duration, GpuError> {
+        let began = Instant::now();
+        let mut encoder = self.context.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+        {
+            let dispatch = &self.phases[phase as usize][at];
+            let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
+            pass.set_bind_group(0, &self.step, &[0]);
+            pass.set_pipeline(&dispatch.pipeline);
+            pass.set_bind_group(1, &dispatch.tensors, &[]);
+            let [x, y, z] = dispatch.grid;
+            for _ in 0..times {
+                pass.dispatch_workgroups(x, y, z);
+            }
+        }
+        let submitted = self.context.queue.submit([encoder.finish()]);
+        self.context.wait(Some(submitted))?;
+        Ok(began.elapsed())
     }
 
     fn transfer_error(&self, tensor: Tensor, message: impl Into<String>) -> GpuError {
@@ -230,6 +271,10 @@ impl Executor for Gpu {
         let flops = self.plan.cost(phase, None).flops.max(1);
         ((FLOPS_PER_SUBMISSION / flops) as usize).clamp(1, RING)
     }
+
+    fn profile(&mut self, phase: Phase, step: &StepState, rounds: usize) -> Result<OpTimes, ExecuteError> {
+        Ok(Gpu::profile(self, phase, step, rounds)?)
+    }
 }
 
 fn allocate(context: &Context, plan: &Plan) -> Result<Vec<wgpu::Buffer>, GpuError> {
@@ -255,27 +300,13 @@ fn allocate(context: &Context, plan: &Plan) -> Result<Vec<wgpu::Buffer>, GpuErro
         .collect()
 }
 
-fn bind_step(device: &wgpu::Device, ring: &wgpu::Buffer) -> (wgpu::BindGroupLayout, wgpu::BindGroup) {
-    let layout = device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor {
-        label: Some("step"),
-        entries: &[wgpu::BindGroupLayoutEntry {
-            binding: 0,
-            visibility: wgpu::ShaderStages::COMPUTE,
-            ty: wgpu::BindingType::Buffer {
-                ty: wgpu::BufferBindingType::Uniform,
-                has_dynamic_offset: true,
-                min_binding_size: None,
-            },
-            count: None,
-        }],
-    });
+fn bind_step(device: &wgpu::Device, layout: &wgpu::BindGroupLayout, ring: &wgpu::Buffer) -> wgpu::BindGroup {
     let slot = wgpu::BufferBinding { buffer: ring, offset: 0, size: std::num::NonZeroU64::new(STEP_BYTES as u64) };
-    let group = device.create_bind_group(&wgpu::BindGroupDescriptor {
+    device.create_bind_group(&wgpu::BindGroupDescriptor {
         label: Some("step"),
-        layout: &layout,
+        layout,
         entries: &[wgpu::BindGroupEntry { binding: 0, resource: wgpu::BindingResource::Buffer(slot) }],
-    });
-    (layout, group)
+    })
 }
 
 /// The layout of `Now` in `common.wgsl`.
@@ -384,6 +415,9 @@ impl Binder<'_> {
                 return Err(kernel.key.wrong(format!("{} is read-only on one side only", binding.name)));
             }
             let resource = match operand.and_then(|o| self.plan.placement(o.tensor)) {
+                Some(place) if binding.quads && !place.replica_stride.is_multiple_of(4) => {
+                    return Err(kernel.key.wrong(format!("replicas of {} do not start at whole quads", binding.name)));
+                }
                 Some(place) => wgpu::BindingResource::Buffer(wgpu::BufferBinding {
                     buffer: &self.buffers[place.buffer],
                     offset: place.offset,

@@ -1,8 +1,13 @@
 //! From an operation and its variant to a kernel: entry point, pipeline constants, parameters, size of the grid.
 
+use std::borrow::Cow;
+
 use super::shaders::PipelineKey;
-use crate::ops::{Activation, Epilogue, Gemm, Op, Optimize, Significant, Transport, Update};
-use crate::plan::Variant;
+use crate::ops::{
+    Activation, Augment, Chain, Correlate, Epilogue, Gemm, Op, Optimize, Significant, SumParts, Tensor, Transport,
+    Update,
+};
+use crate::plan::{BROADCAST_MAX_RANK, Variant};
 
 /// A 32-bit member of a shader's `Params` block.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -31,12 +36,13 @@ pub(super) struct Kernel {
 }
 
 impl Kernel {
-    fn new(shader: &'static str, entry: &'static str, groups: u32) -> Kernel {
-        Kernel { key: PipelineKey { shader, entry, constants: Vec::new() }, params: Vec::new(), groups }
+    fn new(shader: &'static str, entry: impl Into<Cow<'static, str>>, groups: u32) -> Kernel {
+        let key = PipelineKey { shader, entry: entry.into(), constants: Vec::new() };
+        Kernel { key, params: Vec::new(), groups }
     }
 
     /// One invocation an element, 256 to a workgroup.
-    fn elementwise(shader: &'static str, entry: &'static str, elements: usize) -> Kernel {
+    fn elementwise(shader: &'static str, entry: impl Into<Cow<'static, str>>, elements: usize) -> Kernel {
         Kernel::new(shader, entry, (elements as u32).div_ceil(256))
     }
 
@@ -75,11 +81,14 @@ fn code(activation: Option<Activation>) -> u32 {
 pub(super) fn lower(op: &Op, variant: Variant) -> Kernel {
     match op {
         Op::Gemm(op) => gemm(op, variant),
-        Op::Transport(op) => transport(op),
+        Op::SumParts(op) => sum_parts(op),
+        Op::Transport(op) => transport(op, variant),
         Op::Gather(op) => {
             let [height, width, channels] = op.image;
             let augment = op.augment;
-            let mut kernel = Kernel::elementwise("gather", "plain", op.out.shape.per_replica())
+            let whole = augment == Augment::default() && op.out.cols().is_multiple_of(4);
+            let (entry, each) = if whole { ("plain_quads", 4) } else { ("plain", 1) };
+            let mut kernel = Kernel::elementwise("gather", entry, op.out.shape.per_replica() / each)
                 .flag("flip", augment.flip)
                 .flag("rotate", augment.rotation > 0.0)
                 .flag("crop", augment.padding > 0)
@@ -119,7 +128,11 @@ pub(super) fn lower(op: &Op, variant: Variant) -> Kernel {
         Op::NormaliseBackward(op) => {
             normalise("backward", op.out.shape.per_replica(), op.x.rows(), op.x.cols(), op.epsilon, 0.0)
         }
-        Op::Standardise(op) => normalise("standardise", op.out.shape.per_replica(), op.x.rows(), op.x.cols(), 0.0, 0.0),
+        Op::Correlate(op) => correlate(op, variant),
+        Op::Oja(op) => Kernel::new("correlate", "oja", (op.p.rows() * op.p.cols().div_ceil(4)).div_ceil(64))
+            .u("rows", op.rows)
+            .u("outputs", op.p.rows())
+            .u("rank", op.p.cols()),
         Op::TrackMoments(op) => {
             normalise("track", op.running.shape.per_replica(), op.rows, op.running.cols(), 0.0, op.momentum)
         }
@@ -135,6 +148,11 @@ pub(super) fn lower(op: &Op, variant: Variant) -> Kernel {
         }
         Op::Tally(op) => loss("tally", 1, op.losses.rows(), 1),
         Op::Optimize(op) => optimize(op),
+        Op::Chain(op) => ceiling("chain", op.x.shape.per_replica() as u32 / 4, 768)
+            .u("length", op.length)
+            .f("factor", Chain::FACTOR)
+            .f("offset", Chain::OFFSET),
+        Op::Duplicate(op) => ceiling("copy", op.x.shape.per_replica() as u32 / 4, 1024),
     }
 }
 
@@ -162,6 +180,11 @@ fn loss(entry: &'static str, groups: u32, rows: u32, cols: u32) -> Kernel {
     Kernel::new("loss", entry, groups).u("rows", rows).u("cols", cols)
 }
 
+/// `each` vec4 a workgroup.
+fn ceiling(entry: &'static str, quads: u32, each: u32) -> Kernel {
+    Kernel::new("ceiling", entry, quads.div_ceil(each)).u("count", quads)
+}
+
 fn epilogue(kernel: Kernel, epilogue: &Epilogue) -> Kernel {
     kernel
         .flag("has_bound", epilogue.clamp.is_some())
@@ -169,30 +192,64 @@ fn epilogue(kernel: Kernel, epilogue: &Epilogue) -> Kernel {
         .f("bound", epilogue.clamp.unwrap_or(0.0))
 }
 
-fn gemm(op: &Gemm, variant: Variant) -> Kernel {
-    let (rows, cols) = (op.out.rows(), op.out.cols());
-    let kernel = match variant {
-        Variant::Stream => {
-            let quads = [1, 2].into_iter().find(|quads| cols <= 32 * quads).unwrap_or(4);
-            Kernel::new("gemm", "stream", rows.div_ceil(8) * cols.div_ceil(32 * quads)).constant("quads", quads)
-        }
-        _ => Kernel::new("gemm", "tile", rows.div_ceil(64) * cols.div_ceil(64)),
-    };
-    epilogue(kernel, &op.epilogue)
-        .flag("transpose_a", op.transpose_a)
-        .flag("transpose_b", op.transpose_b)
-        .flag("has_addend", op.epilogue.addend.is_some())
-        .flag("has_bias", op.epilogue.bias.is_some())
-        .constant("activation", code(op.epilogue.activation))
-        .u("rows", rows)
-        .u("cols", cols)
-        .u("inner", op.inner())
-        .f("alpha", op.alpha)
-        .f("addend_scale", op.epilogue.addend.map_or(0.0, |(_, scale)| scale))
+/// The epilogue of a product, with the factor before it.
+fn product_epilogue(kernel: Kernel, op: &Epilogue, alpha: f64) -> Kernel {
+    epilogue(kernel, op)
+        .flag("has_addend", op.addend.is_some())
+        .flag("has_bias", op.bias.is_some())
+        .constant("activation", code(op.activation))
+        .f("alpha", alpha)
+        .f("addend_scale", op.addend.map_or(0.0, |(_, scale)| scale))
 }
 
-fn transport(op: &Transport) -> Kernel {
-    let kernel = Kernel::new("transport", "plain", op.out.rows().div_ceil(crate::plan::TRANSPORT_ROWS));
+fn gemm(op: &Gemm, variant: Variant) -> Kernel {
+    let (shader, kind) = match variant {
+        Variant::Stream16x64 => ("gemm_stream", "stream"),
+        Variant::Broadcast16x64 | Variant::Broadcast32x32 | Variant::Broadcast32x64 | Variant::Broadcast64x32 => {
+            ("gemm_broadcast", "broadcast")
+        }
+        _ => ("gemm", "tile"),
+    };
+    let (tile_rows, tile_cols) = variant.tile().unwrap_or((64, 64));
+    // The kernels without workgroup memory are written once for either order of a.
+    let turned = if op.transpose_a && shader != "gemm" { "_turned" } else { "" };
+    let quads = if op.is_quads() && variant != Variant::Yardstick { "_quads" } else { "" };
+    let groups = op.rows().div_ceil(tile_rows) * op.cols().div_ceil(tile_cols) * op.parts;
+    let kernel = Kernel::new(shader, format!("{kind}_{tile_rows}x{tile_cols}{turned}{quads}"), groups);
+    product_epilogue(kernel, &op.epilogue, op.alpha)
+        .flag("transpose_a", op.transpose_a && turned.is_empty())
+        .flag("transpose_b", op.transpose_b)
+        .flag("has_sums", op.sums.is_some())
+        .u("rows", op.rows())
+        .u("cols", op.cols())
+        .u("inner", op.inner())
+        .u("parts", op.parts)
+        .u("depth", op.depth())
+}
+
+fn sum_parts(op: &SumParts) -> Kernel {
+    let quads = op.out.cols().is_multiple_of(4);
+    let elements = op.out.shape.per_replica() / if quads { 4 } else { 1 };
+    let entry = if quads { "sum_parts_quads" } else { "sum_parts" };
+    product_epilogue(Kernel::elementwise("gemm", entry, elements), &op.epilogue, op.alpha)
+        .u("rows", op.out.rows())
+        .u("cols", op.out.cols())
+        .u("parts", op.parts())
+}
+
+fn is_quads(tensors: &[Tensor]) -> bool {
+    tensors.iter().all(|t| t.cols().is_multiple_of(4))
+}
+
+fn transport(op: &Transport, variant: Variant) -> Kernel {
+    let quads = if is_quads(&[op.delta, op.q]) { "_quads" } else { "" };
+    let kind = match variant {
+        Variant::Broadcast if op.p.cols() <= BROADCAST_MAX_RANK / 2 => "broadcast_8",
+        Variant::Broadcast => "broadcast_16",
+        _ => "tiled",
+    };
+    let shader = if variant == Variant::Broadcast { "transport_broadcast" } else { "transport" };
+    let kernel = Kernel::new(shader, format!("{kind}{quads}"), op.out.rows().div_ceil(32));
     epilogue(kernel, &op.epilogue)
         .u("rows", op.out.rows())
         .u("outputs", op.delta.cols())
@@ -200,8 +257,31 @@ fn transport(op: &Transport) -> Kernel {
         .u("inputs", op.out.cols())
 }
 
+fn correlate(op: &Correlate, variant: Variant) -> Kernel {
+    let (outputs, rank) = (op.x.cols(), op.y.cols());
+    let inputs = op.hebbian.map_or(0, |h| h.input.cols());
+    let kernel = match variant {
+        Variant::Broadcast => {
+            let ranks = if rank <= BROADCAST_MAX_RANK / 2 { 8 } else { 16 };
+            let quads = if is_quads(&[op.x]) { "_quads" } else { "" };
+            Kernel::new("correlate_broadcast", format!("broadcast_{ranks}{quads}"), outputs.div_ceil(64) + 1)
+        }
+        _ => {
+            let tiles = outputs.div_ceil(64) + rank.div_ceil(64) + inputs.div_ceil(64);
+            Kernel::new("correlate", "tiled", tiles * rank.div_ceil(16) * op.parts)
+        }
+    };
+    kernel
+        .u("rows", op.x.rows())
+        .u("outputs", outputs)
+        .u("rank", rank)
+        .u("inputs", inputs)
+        .u("parts", op.parts)
+        .u("depth", op.depth())
+}
+
 fn optimize(op: &Optimize) -> Kernel {
-    let entry = match op.update {
+    let rule = match op.update {
         Update::Sgd { .. } => "sgd",
         Update::Adam { .. } => "adam",
         Update::RmsProp { .. } => "rmsprop",
@@ -212,7 +292,8 @@ fn optimize(op: &Optimize) -> Kernel {
         Update::RmsProp { alpha, epsilon } => (0.0, 0.0, alpha, epsilon, false, false),
     };
     let count = op.values.shape.per_replica();
-    Kernel::elementwise("optimize", entry, count)
+    let (quads, each) = if count.is_multiple_of(4) { ("_quads", 4) } else { ("", 1) };
+    Kernel::elementwise("optimize", format!("{rule}{quads}"), count / each)
         .flag("has_bound", op.clamp.is_some())
         .flag("has_momentum", momentum != 0.0)
         .flag("amsgrad", amsgrad)

@@ -75,6 +75,13 @@ impl Operation for Gather {
         each * self.out.shape.per_replica() as u64
     }
 
+    /// Bytes read and floats written of the images that the shard holds: its share of the batch, on average.
+    fn bytes(&self) -> Option<u64> {
+        let image = 5 * u64::from(self.out.cols()) + 3 * 4;
+        let share = f64::from(self.images.rows()) / f64::from(self.permutation.cols().max(1));
+        Some((share * (u64::from(self.out.rows()) * image) as f64).round() as u64)
+    }
+
     fn details(&self) -> String {
         let mut text = String::new();
         if self.augment.flip {

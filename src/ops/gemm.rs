@@ -61,6 +61,10 @@ impl Epilogue {
 ///
 /// After transposition a is rows x inner, b is inner x cols, out is rows x cols. An operand with one replica is shared
 /// by all.
+///
+/// With several `parts` the inner dimension is cut into as many pieces of [`Gemm::depth`] (the last may be shorter),
+/// and out, (parts rows) x cols, holds the product over each: more workgroups for a long sum of few outputs.
+/// [`SumParts`] adds them and applies the epilogue.
 #[derive(Clone, Copy, Debug)]
 pub struct Gemm {
     /// Left factor.
@@ -77,12 +81,20 @@ pub struct Gemm {
     pub alpha: f64,
     /// What follows before the store.
     pub epilogue: Epilogue,
+    /// Row sums of op(a), parts x rows: for a weight's gradient `delta^T h` the bias's, from the same tiles.
+    pub sums: Option<Tensor>,
+    /// Pieces of the inner dimension, each with an output of its own.
+    pub parts: u32,
 }
+
+/// The inner dimension is cut at multiples of this: no tile of a kernel is deeper.
+const DEPTH: u32 = 16;
 
 impl Gemm {
     /// `out = a b`.
     pub fn nn(a: Tensor, b: Tensor, out: Tensor) -> Gemm {
-        Gemm { a, b, out, transpose_a: false, transpose_b: false, alpha: 1.0, epilogue: Epilogue::default() }
+        let (epilogue, sums) = (Epilogue::default(), None);
+        Gemm { a, b, out, transpose_a: false, transpose_b: false, alpha: 1.0, epilogue, sums, parts: 1 }
     }
 
     /// `out = a b^T`.
@@ -95,9 +107,29 @@ impl Gemm {
         Gemm { transpose_a: true, ..Gemm::nn(a, b, out) }
     }
 
+    /// Rows of the product.
+    pub fn rows(&self) -> u32 {
+        if self.transpose_a { self.a.cols() } else { self.a.rows() }
+    }
+
+    /// Columns of the product.
+    pub fn cols(&self) -> u32 {
+        self.out.cols()
+    }
+
     /// Length of the sums.
     pub fn inner(&self) -> u32 {
         if self.transpose_a { self.a.rows() } else { self.a.cols() }
+    }
+
+    /// Length of a part of the sums, a multiple of 16 unless there is one part only.
+    pub fn depth(&self) -> u32 {
+        if self.parts == 1 { self.inner() } else { self.inner().div_ceil(self.parts).next_multiple_of(DEPTH) }
+    }
+
+    /// Whether every row of every operand and the inner dimension are whole quads, which kernels then move at once.
+    pub fn is_quads(&self) -> bool {
+        [self.a.cols(), self.b.cols(), self.out.cols(), self.inner()].iter().all(|n| n % 4 == 0)
     }
 }
 
@@ -111,6 +143,7 @@ impl Operation for Gemm {
             .into_iter()
             .chain(self.epilogue.operands())
             .chain([write("out", self.out)])
+            .chain(self.sums.map(|t| write("sums", t)))
             .collect()
     }
 
@@ -118,17 +151,79 @@ impl Operation for Gemm {
         let turn = |t: Tensor, transposed: bool| if transposed { (t.cols(), t.rows()) } else { (t.rows(), t.cols()) };
         let (a, b) = (turn(self.a, self.transpose_a), turn(self.b, self.transpose_b));
         require(a.1 == b.0, "the inner dimensions of a and b differ")?;
-        require(a.0 == self.out.rows() && b.1 == self.out.cols(), "out must be rows of a x columns of b")?;
+        require(self.parts >= 1 && self.depth() * (self.parts - 1) < self.inner().max(1), "a part would be empty")?;
+        require(
+            a.0.checked_mul(self.parts) == Some(self.out.rows()) && b.1 == self.out.cols(),
+            "out must be rows of a x columns of b, once a part",
+        )?;
+        require(
+            self.parts == 1 || (self.epilogue == Epilogue::default() && self.alpha == 1.0),
+            "factor and epilogue apply to the sum of the parts",
+        )?;
+        require(
+            self.sums.is_none_or(|t| t.rows() == self.parts && t.cols() == a.0),
+            "sums must be one row a part of a's rows",
+        )?;
         self.epilogue.check(self.out.rows(), self.out.cols())
     }
 
     fn flops(&self) -> u64 {
-        2 * u64::from(self.out.rows()) * u64::from(self.out.cols()) * u64::from(self.inner())
+        let sums = if self.sums.is_some() { self.a.shape.per_replica() as u64 } else { 0 };
+        2 * u64::from(self.rows()) * u64::from(self.cols()) * u64::from(self.inner()) + sums
     }
 
     fn details(&self) -> String {
         let letter = |t| if t { 'T' } else { 'N' };
         let alpha = if self.alpha == 1.0 { String::new() } else { format!(" *{}", self.alpha) };
-        format!("{}{}{alpha}{}", letter(self.transpose_a), letter(self.transpose_b), self.epilogue.details())
+        let parts = if self.parts == 1 { String::new() } else { format!(" {} parts", self.parts) };
+        let sums = if self.sums.is_some() { " +sums" } else { "" };
+        let epilogue = self.epilogue.details();
+        format!("{}{}{alpha}{parts}{epilogue}{sums}", letter(self.transpose_a), letter(self.transpose_b))
+    }
+}
+
+/// `out = epilogue(alpha * sum of the parts)`: what a [`Gemm`] in several parts leaves, added in their order.
+#[derive(Clone, Copy, Debug)]
+pub struct SumParts {
+    /// (parts rows) x cols.
+    pub a: Tensor,
+    /// rows x cols.
+    pub out: Tensor,
+    /// Factor on the sum.
+    pub alpha: f64,
+    /// What follows before the store.
+    pub epilogue: Epilogue,
+}
+
+impl SumParts {
+    /// How many there are.
+    pub fn parts(&self) -> u32 {
+        self.a.rows() / self.out.rows().max(1)
+    }
+}
+
+impl Operation for SumParts {
+    fn name(&self) -> &'static str {
+        "sum-parts"
+    }
+
+    fn operands(&self) -> Vec<Operand> {
+        [read("a", self.a)].into_iter().chain(self.epilogue.operands()).chain([write("out", self.out)]).collect()
+    }
+
+    fn check(&self) -> Result<(), String> {
+        require(
+            self.a.cols() == self.out.cols() && self.parts() >= 1 && self.a.rows() % self.out.rows() == 0,
+            "a must hold whole matrices of out's shape",
+        )?;
+        self.epilogue.check(self.out.rows(), self.out.cols())
+    }
+
+    fn flops(&self) -> u64 {
+        self.a.shape.per_replica() as u64
+    }
+
+    fn details(&self) -> String {
+        format!("{} parts{}", self.parts(), self.epilogue.details())
     }
 }

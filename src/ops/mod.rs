@@ -4,7 +4,9 @@
 //! name, its shape check and its [`Cost`]; what it means is written in its doc comment, computed in f64 by the
 //! function of the same name in [`crate::reference`], and in f32 by the shader of the same file name.
 
+mod ceiling;
 mod columns;
+mod correlate;
 mod elementwise;
 mod gather;
 mod gemm;
@@ -17,12 +19,14 @@ mod step;
 mod tensor;
 mod transport;
 
+pub use ceiling::{Chain, Duplicate};
 pub use columns::{ColumnSum, Moments};
+pub use correlate::{Correlate, Hebbian, Oja};
 pub use elementwise::{Activate, Activation, Dropout, Gate, Saves, Significant};
 pub use gather::{Augment, Gather};
-pub use gemm::{Epilogue, Gemm};
+pub use gemm::{Epilogue, Gemm, SumParts};
 pub use loss::{MeanSquaredError, OneHot, SoftmaxCrossEntropy, Tally};
-pub use normalise::{Normalise, NormaliseBackward, NormaliseGradients, Standardise, TrackMoments};
+pub use normalise::{Normalise, NormaliseBackward, NormaliseGradients, TrackMoments};
 pub use optimize::{Optimize, Update};
 pub use recording::{Entry, Phase, Recording, Role};
 pub use step::{GroupStep, MAX_REPLICAS, ReplicaStep, StepState};
@@ -63,7 +67,7 @@ pub(crate) fn update(name: &'static str, tensor: Tensor) -> Operand {
     Operand { name, tensor, access: Access::Update }
 }
 
-/// Arithmetic and memory traffic of one operation over all replicas, each operand moved once.
+/// Arithmetic and memory traffic of one operation over all replicas, each operand moved once (of a data set, a batch).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Cost {
     /// Floating point operations; a multiply-add counts as two.
@@ -101,6 +105,10 @@ pub trait Operation {
     fn check(&self) -> Result<(), String>;
     /// Floating point operations of one replica.
     fn flops(&self) -> u64;
+    /// Bytes that one replica moves, where that is not each operand once.
+    fn bytes(&self) -> Option<u64> {
+        None
+    }
     /// What a reader of a plan wants to know beyond the shapes.
     fn details(&self) -> String {
         String::new()
@@ -134,6 +142,7 @@ macro_rules! operations {
 operations!(
     Gather,
     Gemm,
+    SumParts,
     Transport,
     Activate,
     Gate,
@@ -144,13 +153,16 @@ operations!(
     Normalise,
     NormaliseGradients,
     NormaliseBackward,
-    Standardise,
+    Correlate,
+    Oja,
     TrackMoments,
     SoftmaxCrossEntropy,
     MeanSquaredError,
     OneHot,
     Tally,
     Optimize,
+    Chain,
+    Duplicate,
 );
 
 impl Op {
@@ -203,9 +215,11 @@ impl Op {
 
     /// Arithmetic and traffic over all replicas.
     pub fn cost(&self) -> Cost {
-        let bytes =
-            self.operands().iter().map(|o| o.tensor.bytes() * if o.access == Access::Update { 2 } else { 1 }).sum();
-        Cost { flops: self.operation().flops() * u64::from(self.replicas()), bytes }
+        let replicas = u64::from(self.replicas());
+        let bytes = self.operation().bytes().map(|bytes| bytes * replicas).unwrap_or_else(|| {
+            self.operands().iter().map(|o| o.tensor.bytes() * if o.access == Access::Update { 2 } else { 1 }).sum()
+        });
+        Cost { flops: self.operation().flops() * replicas, bytes }
     }
 }
 

@@ -1,4 +1,4 @@
-//! Normalisation of columns: batch norm and the scaled errors of the Oja rule.
+//! Normalisation of columns: batch norm.
 
 use super::{Operand, Operation, Tensor, read, require, update, write};
 
@@ -154,38 +154,6 @@ impl Operation for NormaliseBackward {
 
     fn flops(&self) -> u64 {
         8 * self.x.shape.per_replica() as u64
-    }
-}
-
-/// The D of the Oja rule: `out = (x - mean) / (s + 1e-8)`, s the largest unbiased standard deviation of any column.
-///
-/// With a single row the unbiased deviation is undefined; s is then taken as 0.
-#[derive(Clone, Copy, Debug)]
-pub struct Standardise {
-    /// Errors, rows x cols.
-    pub x: Tensor,
-    /// Their moments, 2 x cols.
-    pub moments: Tensor,
-    /// D, rows x cols.
-    pub out: Tensor,
-}
-
-impl Operation for Standardise {
-    fn name(&self) -> &'static str {
-        "standardise"
-    }
-
-    fn operands(&self) -> Vec<Operand> {
-        vec![read("x", self.x), read("moments", self.moments), write("out", self.out)]
-    }
-
-    fn check(&self) -> Result<(), String> {
-        require(self.x.shape == self.out.shape, "x and out must have one shape")?;
-        require(moments_of(self.moments, self.x), "moments must be two rows of x's columns")
-    }
-
-    fn flops(&self) -> u64 {
-        2 * self.x.shape.per_replica() as u64 + u64::from(self.x.cols())
     }
 }
 

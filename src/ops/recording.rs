@@ -40,6 +40,18 @@ pub enum Role {
 }
 
 impl Role {
+    /// All roles, in the order of a step.
+    pub const ALL: [Role; 8] = [
+        Role::Data,
+        Role::Forward,
+        Role::Loss,
+        Role::Transport,
+        Role::Derivative,
+        Role::WeightGradient,
+        Role::Feedback,
+        Role::Update,
+    ];
+
     /// Name in tables and files.
     pub fn name(self) -> &'static str {
         match self {

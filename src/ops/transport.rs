@@ -22,6 +22,12 @@ pub struct Transport {
     pub epilogue: Epilogue,
 }
 
+impl Transport {
+    /// Largest rank: what 32 rows of y may take of the 16 KiB of workgroup memory that every adapter has, so that the
+    /// tiles beside it fit. A larger bottleneck stays two products, whose time the rank then dominates.
+    pub const MAX_RANK: u32 = 64;
+}
+
 impl Operation for Transport {
     fn name(&self) -> &'static str {
         "transport"
@@ -38,6 +44,7 @@ impl Operation for Transport {
     fn check(&self) -> Result<(), String> {
         require(self.delta.cols() == self.p.rows(), "p must have as many rows as delta has columns")?;
         require(self.p.cols() == self.q.rows(), "p and q must have the same rank")?;
+        require(self.p.cols() <= Transport::MAX_RANK, "a fused transport has at most 64 ranks")?;
         require(
             self.y.rows() == self.delta.rows() && self.y.cols() == self.p.cols(),
             "y must be rows of delta x rank",

@@ -1,5 +1,6 @@
 //! What runs a plan.
 
+use super::OpTimes;
 use crate::ops::{Phase, StepState, Tensor};
 
 /// Why an executor could not do as asked. The GPU's causes are in `crate::gpu`.
@@ -43,4 +44,11 @@ pub trait Executor {
 
     /// Steps of a phase that are worth handing over in one [`Executor::run`].
     fn batch(&self, phase: Phase) -> usize;
+
+    /// Median seconds of every operation of a phase over `rounds` rounds (at least one). States are afterwards as they
+    /// were before; the permutation of the step's epoch must be on the device.
+    ///
+    /// # Errors
+    /// If the device fails.
+    fn profile(&mut self, phase: Phase, step: &StepState, rounds: usize) -> Result<OpTimes, ExecuteError>;
 }

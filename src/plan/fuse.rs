@@ -1,13 +1,18 @@
 //! Fusion: operations that follow a product without another reader in between move into its epilogue.
 
 use super::Profile;
-use super::select::fuses_transport;
-use crate::ops::{Entry, Epilogue, Op, Phase, Recording, Role, Tensor, Transport};
+use super::select::{correlation_parts, fuses, fuses_hebbian, parts};
+use crate::ops::{Correlate, Entry, Epilogue, Gemm, Hebbian, Op, Phase, Recording, Role, SumParts, Tensor, Transport};
 
 /// Rewrites a phase.
 pub(super) fn fuse(recording: &mut Recording, phase: Phase, profile: &Profile) {
     fuse_epilogues(recording, phase);
+    fuse_sums(recording, phase);
     fuse_transports(recording, phase, profile);
+    if fuses_hebbian(profile) {
+        fuse_hebbian(recording, phase);
+    }
+    split_sums(recording, phase, profile);
 }
 
 /// How many operations of the phase read a tensor, plus one if the host does.
@@ -52,13 +57,120 @@ fn epilogue_after(entries: &[Entry], kept: &[Tensor], at: usize) -> Option<(usiz
     }
 }
 
+/// `delta^T h` and the column sums of delta: a weight's gradient and its bias's read delta once.
+fn fuse_sums(recording: &mut Recording, phase: Phase) {
+    let mut entries = recording.entries(phase).to_vec();
+    let mut at = 0;
+    while at < entries.len() {
+        let summed = match &entries[at].op {
+            Op::ColumnSum(op) => Some(*op),
+            _ => None,
+        };
+        let product = summed.and_then(|sum| {
+            // Neither factor changes before the product or after the sum: scratch tensors are written once.
+            entries.iter_mut().find_map(|e| match &mut e.op {
+                Op::Gemm(g) if g.transpose_a && g.a == sum.x && g.sums.is_none() => Some((g, sum.out)),
+                _ => None,
+            })
+        });
+        match product {
+            Some((gemm, out)) => {
+                gemm.sums = Some(out);
+                entries.remove(at);
+            }
+            None => at += 1,
+        }
+    }
+    recording.replace(phase, entries);
+}
+
+/// Products whose few outputs leave most of a GPU idle: their sums are cut into parts, and those added by a second
+/// operation in a fixed order.
+fn split_sums(recording: &mut Recording, phase: Phase, profile: &Profile) {
+    let mut entries = Vec::new();
+    for entry in recording.entries(phase).to_vec() {
+        match &entry.op {
+            Op::Gemm(gemm) if parts(gemm, profile) > 1 => {
+                let ops = split(recording, gemm, parts(gemm, profile));
+                entries.extend(ops.into_iter().map(|op| Entry { op, ..entry.clone() }));
+            }
+            Op::Correlate(op) if correlation_parts(op, profile) > 1 => {
+                let ops = split_correlation(recording, op, correlation_parts(op, profile));
+                entries.extend(ops.into_iter().map(|op| Entry { op, ..entry.clone() }));
+            }
+            _ => entries.push(entry),
+        }
+    }
+    recording.replace(phase, entries);
+}
+
+/// At most so many parts: none of them may be empty, and all begin where a kernel's tile does.
+fn split(recording: &mut Recording, gemm: &Gemm, most: u32) -> Vec<Op> {
+    let depth = Gemm { parts: most, ..*gemm }.depth();
+    let parts = gemm.inner().div_ceil(depth);
+    let name = recording.info(gemm.out).name.clone();
+    let out = recording.scratch(format!("{name}.parts"), parts * gemm.rows(), gemm.cols());
+    let sums = gemm.sums.map(|_| recording.scratch(format!("{name}.sums.parts"), parts, gemm.rows()));
+    let pieces = Gemm { out, sums, parts, alpha: 1.0, epilogue: Epilogue::default(), ..*gemm };
+    let added = SumParts { a: out, out: gemm.out, alpha: gemm.alpha, epilogue: gemm.epilogue };
+    let mut ops = vec![pieces.into(), added.into()];
+    ops.extend(sums.zip(gemm.sums).map(|(parts, whole)| added_up(parts, whole)));
+    ops
+}
+
+fn added_up(a: Tensor, out: Tensor) -> Op {
+    SumParts { a, out, alpha: 1.0, epilogue: Epilogue::default() }.into()
+}
+
+fn split_correlation(recording: &mut Recording, op: &Correlate, most: u32) -> Vec<Op> {
+    let parts = op.x.rows().div_ceil(op.x.rows().div_ceil(most));
+    let mut pieces = |of: Tensor| {
+        let name = format!("{}.parts", recording.info(of).name);
+        recording.scratch(name, parts * of.rows(), of.cols())
+    };
+    let statistics = pieces(op.statistics);
+    let hebbian = op.hebbian.map(|h| Hebbian { gradient: pieces(h.gradient), ..h });
+    let mut ops = vec![Correlate { statistics, hebbian, parts, ..*op }.into(), added_up(statistics, op.statistics)];
+    ops.extend(hebbian.zip(op.hebbian).map(|(parts, whole)| added_up(parts.gradient, whole.gradient)));
+    ops
+}
+
+/// Statistics of (delta, y) and `y^T h`: one pass over y, one dispatch.
+fn fuse_hebbian(recording: &mut Recording, phase: Phase) {
+    let mut entries = recording.entries(phase).to_vec();
+    let mut at = 0;
+    while at < entries.len() {
+        let gradient = match &entries[at].op {
+            Op::Gemm(g) if entries[at].role == Role::Feedback && g.transpose_a && !g.transpose_b => Some(*g),
+            _ => None,
+        };
+        let plain = |g: &Gemm| g.alpha == 1.0 && g.epilogue == Epilogue::default() && g.sums.is_none() && g.parts == 1;
+        let correlate = gradient.filter(plain).and_then(|g| {
+            entries.iter_mut().find_map(|e| match &mut e.op {
+                Op::Correlate(c) if c.y == g.a && c.hebbian.is_none() => {
+                    Some((c, Hebbian { input: g.b, gradient: g.out }))
+                }
+                _ => None,
+            })
+        });
+        match correlate {
+            Some((correlate, hebbian)) => {
+                correlate.hebbian = Some(hebbian);
+                entries.remove(at);
+            }
+            None => at += 1,
+        }
+    }
+    recording.replace(phase, entries);
+}
+
 /// `y = delta p` directly followed by `y q`: the fused bottleneck.
 fn fuse_transports(recording: &mut Recording, phase: Phase, profile: &Profile) {
     let mut entries = recording.entries(phase).to_vec();
     let mut at = 0;
     while at + 1 < entries.len() {
         let transport = transport_at(&entries[at], &entries[at + 1]);
-        if let Some(transport) = transport.filter(|t| fuses_transport(t.p.cols(), profile)) {
+        if let Some(transport) = transport.filter(|t| fuses(t, profile)) {
             entries[at].op = transport.into();
             entries.remove(at + 1);
         }

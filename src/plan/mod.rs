@@ -6,15 +6,21 @@ mod executor;
 mod explain;
 mod fuse;
 mod memory;
+mod rounding;
 mod select;
+pub(crate) mod timing;
+mod tuned;
 
 use std::sync::Arc;
 
 pub use executor::{ExecuteError, Executor};
 pub use explain::explain;
 pub use memory::Placement;
-pub(crate) use select::TRANSPORT_ROWS;
-pub use select::{Profile, Variant, candidates, select};
+pub use rounding::{allowance, relative_error};
+pub(crate) use select::BROADCAST_MAX_RANK;
+pub use select::{Profile, UnknownVariant, Variant, candidates, contenders, select};
+pub use timing::{Clock, OpTimes, median, time_table};
+pub use tuned::{ShapeClass, Tuned, TunedError};
 
 use crate::ops::{Cost, Entry, Phase, Recording, Role, Tensor, TensorInfo};
 
@@ -75,11 +81,24 @@ pub enum PlanError {
 }
 
 impl Plan {
-    /// Plans a recording for an adapter.
+    /// Plans a recording for an adapter, with the default kernels.
     ///
     /// # Errors
     /// If a tensor does not fit a binding.
-    pub fn new(mut recording: Recording, profile: &Profile, options: Options) -> Result<Plan, PlanError> {
+    pub fn new(recording: Recording, profile: &Profile, options: Options) -> Result<Plan, PlanError> {
+        Plan::tuned(recording, profile, options, &Tuned::default())
+    }
+
+    /// Plans a recording for an adapter, with measured kernels where there are any.
+    ///
+    /// # Errors
+    /// If a tensor does not fit a binding.
+    pub fn tuned(
+        mut recording: Recording,
+        profile: &Profile,
+        options: Options,
+        tuned: &Tuned,
+    ) -> Result<Plan, PlanError> {
         if options.fuse {
             for phase in Phase::ALL {
                 fuse::fuse(&mut recording, phase, profile);
@@ -91,7 +110,7 @@ impl Plan {
                 .iter()
                 .map(|entry| {
                     let forced = options.force.filter(|v| candidates(&entry.op, profile).contains(v));
-                    Node { entry: entry.clone(), variant: forced.unwrap_or_else(|| select(&entry.op, profile)) }
+                    Node { entry: entry.clone(), variant: forced.unwrap_or_else(|| select(&entry.op, profile, tuned)) }
                 })
                 .collect()
         });
@@ -107,6 +126,23 @@ impl Plan {
     /// The operations of a phase, in order.
     pub fn nodes(&self, phase: Phase) -> &[Node] {
         &self.phases[phase as usize]
+    }
+
+    /// The choices among these that the plan's operations fall under.
+    pub fn uses(&self, tuned: &Tuned) -> Tuned {
+        let mut used = Tuned::default();
+        for node in self.phases.iter().flatten() {
+            let class = ShapeClass::of(&node.entry.op);
+            if let Some(variant) = tuned.get(&class) {
+                used.insert(class, variant);
+            }
+        }
+        used
+    }
+
+    /// Gives one operation another kernel (which must be among its candidates).
+    pub(crate) fn set_variant(&mut self, phase: Phase, at: usize, variant: Variant) {
+        self.phases[phase as usize][at].variant = variant;
     }
 
     /// The tensor table.

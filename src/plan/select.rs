@@ -1,27 +1,34 @@
 //! Which kernel computes an operation: a pure function of the operation and the adapter.
 
 use std::fmt;
+use std::str::FromStr;
 
-use crate::ops::Op;
+use super::tuned::{ShapeClass, Tuned};
+use crate::ops::{Correlate, Gemm, Op, Transport};
 
 /// What the plan needs to know of an adapter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Profile {
     /// Whether the "GPU" is the CPU: lanes are SIMD lanes, shared memory is a detour through the cache.
     pub software: bool,
+    /// Lanes of a subgroup, where kernels may pass values among them and every subgroup has as many.
+    pub subgroup_lanes: Option<u32>,
     /// Most bytes in one binding or buffer.
     pub max_binding_bytes: u64,
     /// Multiple of bytes at which a binding may start.
     pub binding_alignment: u32,
-    /// Workgroup memory in bytes.
-    pub shared_bytes: u32,
 }
 
 impl Profile {
     /// The reference executor: no limits but memory. An allocation that fails ends the process without a word, so that
     /// tensors larger than anybody would wait for are refused.
     pub fn reference() -> Profile {
-        Profile { software: true, max_binding_bytes: 1 << 30, binding_alignment: 4, shared_bytes: 16 << 10 }
+        Profile { software: true, subgroup_lanes: None, max_binding_bytes: 1 << 30, binding_alignment: 4 }
+    }
+
+    /// Whether subgroups are as wide as the kernels that pass values among eight lanes need.
+    fn has_eight_lanes(&self) -> bool {
+        self.subgroup_lanes == Some(8)
     }
 }
 
@@ -30,54 +37,246 @@ impl Profile {
 pub enum Variant {
     /// The operation has one kernel.
     Plain,
-    /// 64 x 64 outputs a workgroup from k-major tiles in shared memory, 4 x 4 an invocation.
-    Tile,
-    /// No shared memory: lanes along the columns, rows of the left factor read uniformly, 8 x 16 an invocation.
-    Stream,
+    /// Products: tiles in workgroup memory of 16 rows by 64 columns, for few rows.
+    Tile16x64,
+    /// The same of 64 by 16, for few columns.
+    Tile64x16,
+    /// The same of 32 by 32, for small products.
+    Tile32x32,
+    /// The same of 64 by 64.
+    Tile64x64,
+    /// The same of 128 by 64.
+    Tile128x64,
+    /// Products: [`Variant::Tile64x64`] without reading quads. Never selected; benches measure the others by it.
+    Yardstick,
+    /// Products: no workgroup memory, eight lanes along the columns, 16 rows by 64 columns in registers.
+    Stream16x64,
+    /// The same with lanes that load different rows and pass them round, for few rows.
+    Broadcast16x64,
+    /// The same of 32 by 32, for small products.
+    Broadcast32x32,
+    /// The same of 32 by 64.
+    Broadcast32x64,
+    /// The same of 64 by 32, for few columns.
+    Broadcast64x32,
+    /// The bottleneck and its statistics: y in workgroup memory.
+    Shared,
+    /// The bottleneck and its statistics: y in registers, passed round among eight lanes.
+    Broadcast,
+}
+
+impl Variant {
+    /// All of them.
+    pub const ALL: [Variant; 14] = [
+        Variant::Plain,
+        Variant::Tile16x64,
+        Variant::Tile64x16,
+        Variant::Tile32x32,
+        Variant::Tile64x64,
+        Variant::Tile128x64,
+        Variant::Yardstick,
+        Variant::Stream16x64,
+        Variant::Broadcast16x64,
+        Variant::Broadcast32x32,
+        Variant::Broadcast32x64,
+        Variant::Broadcast64x32,
+        Variant::Shared,
+        Variant::Broadcast,
+    ];
+
+    /// Rows and columns of a product that one workgroup computes; `None` for what computes no products.
+    pub fn tile(self) -> Option<(u32, u32)> {
+        Some(match self {
+            Variant::Plain | Variant::Shared | Variant::Broadcast => return None,
+            Variant::Tile16x64 | Variant::Stream16x64 | Variant::Broadcast16x64 => (16, 64),
+            Variant::Tile64x16 => (64, 16),
+            Variant::Tile32x32 | Variant::Broadcast32x32 => (32, 32),
+            Variant::Tile64x64 | Variant::Yardstick => (64, 64),
+            Variant::Tile128x64 => (128, 64),
+            Variant::Broadcast32x64 => (32, 64),
+            Variant::Broadcast64x32 => (64, 32),
+        })
+    }
+
+    /// Workgroups that cover all outputs of one replica.
+    fn workgroups(self, gemm: &Gemm) -> u32 {
+        self.tile().map_or(1, |(rows, cols)| gemm.rows().div_ceil(rows) * gemm.cols().div_ceil(cols))
+    }
 }
 
 impl fmt::Display for Variant {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+        let name = match self {
             Variant::Plain => "plain",
-            Variant::Tile => "tile",
-            Variant::Stream => "stream",
-        })
+            Variant::Tile16x64 | Variant::Tile64x16 | Variant::Tile32x32 | Variant::Tile64x64 | Variant::Tile128x64 => {
+                "tile"
+            }
+            Variant::Yardstick => "yardstick",
+            Variant::Stream16x64 => "stream",
+            Variant::Broadcast16x64
+            | Variant::Broadcast32x32
+            | Variant::Broadcast32x64
+            | Variant::Broadcast64x32
+            | Variant::Broadcast => "broadcast",
+            Variant::Shared => "shared",
+        };
+        match self.tile() {
+            Some((rows, cols)) if *self != Variant::Yardstick => f.pad(&format!("{name}-{rows}x{cols}")),
+            _ => f.pad(name),
+        }
     }
 }
 
-/// Rows of delta that a workgroup of the fused transport keeps.
-pub(crate) const TRANSPORT_ROWS: u32 = 16;
+/// A name that no variant has.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("there is no kernel variant {0:?}")]
+pub struct UnknownVariant(pub String);
 
-/// Largest rank of the fused kernel: its rows' y fill half of the shared memory that every adapter has (16 KiB), so
-/// that two workgroups can share a core.
-pub(crate) const TRANSPORT_MAX_RANK: u32 = 128;
+impl FromStr for Variant {
+    type Err = UnknownVariant;
 
-/// Workgroup memory of [`Variant::Tile`]: two tiles of 16 rows of 17 vec4.
-const TILE_BYTES: u32 = 2 * 16 * 17 * 16;
-
-/// Whether a transport of this rank is worth one fused kernel.
-///
-/// On a GPU the fused kernel saves y's way through memory. On a software adapter, where shared memory is a detour and
-/// lanes along the rank are few, two products were 2 to 4 times as fast (docs/measurements.md).
-pub(super) fn fuses_transport(rank: u32, profile: &Profile) -> bool {
-    !profile.software && rank <= TRANSPORT_MAX_RANK
+    fn from_str(text: &str) -> Result<Variant, UnknownVariant> {
+        let named = Variant::ALL.into_iter().find(|variant| variant.to_string() == text);
+        named.ok_or_else(|| UnknownVariant(text.to_owned()))
+    }
 }
+
+/// Workgroups that keep a GPU busy: its cores, some hundred, and a second one each to hide waiting.
+const BUSY_GPU: u32 = 256;
+
+/// Threads of the CPU that a software adapter computes with are few; this many workgroups balance them.
+const BUSY_CPU: u32 = 32;
+
+/// Largest rank of the fused transport in registers.
+pub(crate) const BROADCAST_MAX_RANK: u32 = 16;
 
 /// Every kernel that can compute the operation on such an adapter; the tests run them all.
 pub fn candidates(op: &Op, profile: &Profile) -> Vec<Variant> {
-    match op {
-        Op::Gemm(_) if profile.shared_bytes >= TILE_BYTES => vec![Variant::Tile, Variant::Stream],
-        Op::Gemm(_) => vec![Variant::Stream],
+    let mut all = match op {
+        Op::Gemm(_) => vec![
+            Variant::Tile16x64,
+            Variant::Tile64x16,
+            Variant::Tile32x32,
+            Variant::Tile64x64,
+            Variant::Tile128x64,
+            Variant::Yardstick,
+            Variant::Stream16x64,
+        ],
+        Op::Transport(_) | Op::Correlate(_) => vec![Variant::Shared],
         _ => vec![Variant::Plain],
+    };
+    if profile.has_eight_lanes() {
+        match op {
+            Op::Gemm(_) => all.extend([
+                Variant::Broadcast16x64,
+                Variant::Broadcast32x32,
+                Variant::Broadcast32x64,
+                Variant::Broadcast64x32,
+            ]),
+            Op::Transport(op) if op.p.cols() <= BROADCAST_MAX_RANK => all.push(Variant::Broadcast),
+            Op::Correlate(op) if op.y.cols() <= BROADCAST_MAX_RANK && op.parts == 1 && op.hebbian.is_none() => {
+                all.push(Variant::Broadcast);
+            }
+            _ => {}
+        }
+    }
+    all
+}
+
+/// The candidates among which measuring decides. A GPU's kernels are slow on a CPU and the other way round, and where
+/// every compiled kernel costs a second of a CPU, trying them would cost more than it brings.
+pub fn contenders(op: &Op, profile: &Profile) -> Vec<Variant> {
+    let mut all = candidates(op, profile);
+    all.retain(|variant| match variant {
+        Variant::Yardstick => false,
+        Variant::Stream16x64 => profile.software && !profile.has_eight_lanes(),
+        Variant::Broadcast16x64
+        | Variant::Broadcast32x32
+        | Variant::Broadcast32x64
+        | Variant::Broadcast64x32
+        | Variant::Broadcast => profile.software,
+        Variant::Plain | Variant::Shared => true,
+        _ => !profile.software,
+    });
+    all
+}
+
+/// The kernel that training uses: the measured choice, if there is one that this adapter can run, else the default.
+pub fn select(op: &Op, profile: &Profile, tuned: &Tuned) -> Variant {
+    let measured = if tuned.is_empty() { None } else { tuned.get(&ShapeClass::of(op)) };
+    measured.filter(|v| candidates(op, profile).contains(v)).unwrap_or_else(|| default_variant(op, profile))
+}
+
+/// The table of defaults.
+fn default_variant(op: &Op, profile: &Profile) -> Variant {
+    match op {
+        Op::Gemm(op) if profile.software && profile.has_eight_lanes() => broadcast(op),
+        Op::Gemm(_) if profile.software => Variant::Stream16x64,
+        Op::Gemm(op) => tile(op),
+        Op::Transport(_) | Op::Correlate(_) => {
+            let broadcast = profile.software && candidates(op, profile).contains(&Variant::Broadcast);
+            if broadcast { Variant::Broadcast } else { Variant::Shared }
+        }
+        _ => Variant::Plain,
     }
 }
 
-/// The kernel that training uses.
-pub fn select(op: &Op, profile: &Profile) -> Variant {
-    match op {
-        Op::Gemm(_) if profile.software => Variant::Stream,
-        Op::Gemm(_) => Variant::Tile,
-        _ => Variant::Plain,
+/// The largest tile that leaves no core idle: a large one reads each factor less often.
+fn tile(gemm: &Gemm) -> Variant {
+    match (gemm.rows(), gemm.cols()) {
+        (0..=16, _) => Variant::Tile16x64,
+        (_, 0..=16) => Variant::Tile64x16,
+        _ => [Variant::Tile128x64, Variant::Tile64x64]
+            .into_iter()
+            .find(|v| v.workgroups(gemm) * gemm.out.shape.replicas * gemm.parts >= BUSY_GPU)
+            .unwrap_or(Variant::Tile32x32),
     }
+}
+
+fn broadcast(gemm: &Gemm) -> Variant {
+    match (gemm.rows(), gemm.cols()) {
+        (0..=16, _) => Variant::Broadcast16x64,
+        (64.., 0..=32) => Variant::Broadcast64x32,
+        _ if Variant::Broadcast32x64.workgroups(gemm) * gemm.out.shape.replicas >= BUSY_CPU => Variant::Broadcast32x64,
+        _ => Variant::Broadcast32x32,
+    }
+}
+
+/// Whether a fused kernel for this transport exists and pays.
+pub(super) fn fuses(op: &Transport, profile: &Profile) -> bool {
+    if op.p.cols() > Transport::MAX_RANK {
+        return false;
+    }
+    // On a software adapter shared memory is a detour: there only the kernel without it is worth it.
+    let wanted = if profile.software { Variant::Broadcast } else { Variant::Shared };
+    candidates(&(*op).into(), profile).contains(&wanted)
+}
+
+/// Whether the gradient of q comes from the same tiles of y as the statistics of the error: worth it where a dispatch
+/// is dear and arithmetic cheap.
+pub(super) fn fuses_hebbian(profile: &Profile) -> bool {
+    !profile.software
+}
+
+/// Into how many parts the rows of a correlation are cut.
+pub(super) fn correlation_parts(op: &Correlate, profile: &Profile) -> u32 {
+    /// Below this a part costs more to add than it saves.
+    const SHORTEST: u32 = 128;
+    if profile.software || op.parts > 1 {
+        return 1;
+    }
+    let inputs = op.hebbian.map_or(0, |h| h.input.cols());
+    let busy = (op.x.cols() + op.y.cols() + inputs).div_ceil(64) * op.y.cols().div_ceil(16) * op.x.shape.replicas;
+    (BUSY_GPU / busy.max(1)).min(op.x.rows() / SHORTEST).max(1)
+}
+
+/// Into how many parts the sums of a product are cut, so that tall thin products keep a GPU busy.
+pub(super) fn parts(gemm: &Gemm, profile: &Profile) -> u32 {
+    /// Below this a part costs more to add than it saves.
+    const SHORTEST: u32 = 256;
+    if profile.software || gemm.parts > 1 {
+        return 1;
+    }
+    let busy = tile(gemm).workgroups(gemm) * gemm.out.shape.replicas;
+    (BUSY_GPU / busy.max(1)).min(gemm.inner() / SHORTEST).max(1)
 }

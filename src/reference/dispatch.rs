@@ -3,8 +3,8 @@
 use super::error::ReferenceError;
 use super::matrix::Matrix;
 use super::storage::{Storage, Values};
-use super::{columns, elementwise, gather, gemm, loss, normalise, optimize, transport};
-use crate::ops::{Epilogue, Gather, Gemm, Op, Optimize, ReplicaStep, StepState, Tally, Tensor, Transport};
+use super::{ceiling, columns, correlate, elementwise, gather, gemm, loss, normalise, optimize, transport};
+use crate::ops::{Correlate, Epilogue, Gather, Gemm, Op, Optimize, ReplicaStep, StepState, Tally, Tensor, Transport};
 
 /// What one replica's share of an operation computed.
 pub(super) type Outputs = Vec<(Tensor, Values)>;
@@ -61,6 +61,10 @@ impl<'a> Replica<'a> {
         Ok(match op {
             Op::Gather(op) => self.gather(op)?,
             Op::Gemm(op) => self.gemm(op)?,
+            Op::SumParts(op) => {
+                let (a, epilogue) = (self.matrix(op.a)?, self.epilogue(&op.epilogue)?);
+                one(op.out, gemm::sum_parts(a, op.out.rows() as usize, op.alpha, &epilogue))
+            }
             Op::Transport(op) => self.transport(op)?,
             Op::Activate(op) => one(op.out, elementwise::activate(self.floats(op.x)?, op.f)),
             Op::Gate(op) => one(op.out, elementwise::gate(self.floats(op.x)?, self.floats(op.saved)?, op.f)),
@@ -90,7 +94,11 @@ impl<'a> Replica<'a> {
                 };
                 one(op.out, normalise::normalise_backward(error, x, moments, scale, op.epsilon))
             }
-            Op::Standardise(op) => one(op.out, normalise::standardise(self.matrix(op.x)?, self.moments(op.moments)?)),
+            Op::Correlate(op) => self.correlate(op)?,
+            Op::Oja(op) => {
+                let (statistics, p) = (self.matrix(op.statistics)?, self.matrix(op.p)?);
+                one(op.out, correlate::oja(statistics, p, op.rows as usize))
+            }
             Op::TrackMoments(op) if self.faulty(op.fault)? => Vec::new(),
             Op::TrackMoments(op) => {
                 let (moments, running) = (self.moments(op.moments)?, self.moments(op.running)?);
@@ -108,6 +116,8 @@ impl<'a> Replica<'a> {
             Op::Tally(op) => self.tally(op)?,
             Op::Optimize(op) if self.faulty(op.fault)? => Vec::new(),
             Op::Optimize(op) => self.optimize(op)?,
+            Op::Chain(op) => one(op.out, ceiling::chain(self.floats(op.x)?, op.length)),
+            Op::Duplicate(op) => one(op.out, self.copy(op.x)?),
         })
     }
 
@@ -125,7 +135,25 @@ impl<'a> Replica<'a> {
     fn gemm(&self, op: &Gemm) -> Result<Outputs, ReferenceError> {
         let (a, b, epilogue) = (self.matrix(op.a)?, self.matrix(op.b)?, self.epilogue(&op.epilogue)?);
         let transposes = gemm::Transposes { a: op.transpose_a, b: op.transpose_b };
-        Ok(one(op.out, gemm::gemm(a, b, transposes, op.alpha, &epilogue)))
+        let depth = op.depth() as usize;
+        let product = match op.parts {
+            1 => gemm::gemm(a, b, transposes, op.alpha, &epilogue),
+            _ => gemm::parts(a, b, transposes, depth),
+        };
+        let mut outputs = one(op.out, product);
+        outputs.extend(op.sums.map(|sums| (sums, gemm::row_sums(a, op.transpose_a, depth).into())));
+        Ok(outputs)
+    }
+
+    fn correlate(&self, op: &Correlate) -> Result<Outputs, ReferenceError> {
+        let (x, y, depth) = (self.matrix(op.x)?, self.matrix(op.y)?, op.depth() as usize);
+        let mut outputs = one(op.statistics, correlate::statistics(x, y, depth));
+        if let Some(hebbian) = op.hebbian {
+            let turned = gemm::Transposes { a: true, b: false };
+            let gradient = gemm::parts(y, self.matrix(hebbian.input)?, turned, depth);
+            outputs.push((hebbian.gradient, gradient.into()));
+        }
+        Ok(outputs)
     }
 
     fn transport(&self, op: &Transport) -> Result<Outputs, ReferenceError> {

@@ -53,24 +53,48 @@ pub(super) fn gemm(
     alpha: f64,
     epilogue: &Epilogue<'_>,
 ) -> Vec<f64> {
-    let (turned_a, turned_b);
-    let a = if transposes.a {
-        turned_a = a.transposed();
-        Matrix::new(a.cols, a.rows, &turned_a)
-    } else {
-        a
-    };
-    let b = if transposes.b {
-        turned_b = b.transposed();
-        Matrix::new(b.cols, b.rows, &turned_b)
-    } else {
-        b
-    };
+    let (a, b) = (a.turned(transposes.a), b.turned(transposes.b));
+    let (a, b) = (a.matrix(), b.matrix());
     let mut out = product(a, b);
     for (at, value) in out.iter_mut().enumerate() {
         *value = epilogue.apply(alpha * *value, at, b.cols);
     }
     out
+}
+
+/// The products over consecutive pieces of the inner dimension, each `depth` long but the last, one below the other.
+pub(super) fn parts(a: Matrix<'_>, b: Matrix<'_>, transposes: Transposes, depth: usize) -> Vec<f64> {
+    let (a, b) = (a.turned(transposes.a), b.turned(transposes.b));
+    let (a, b) = (a.matrix(), b.matrix());
+    let piece = |begin: usize| {
+        let end = (begin + depth).min(a.cols);
+        let (left, right) = (a.columns(begin..end), &b.data[begin * b.cols..end * b.cols]);
+        product(Matrix::new(a.rows, end - begin, &left), Matrix::new(end - begin, b.cols, right))
+    };
+    (0..a.cols).step_by(depth.max(1)).flat_map(piece).collect()
+}
+
+/// `epilogue(alpha * sum)` over matrices of `rows` rows, one below the other, in their order.
+pub(super) fn sum_parts(a: Matrix<'_>, rows: usize, alpha: f64, epilogue: &Epilogue<'_>) -> Vec<f64> {
+    let mut out = vec![0.0; rows * a.cols];
+    for part in a.data.chunks(out.len().max(1)) {
+        out.iter_mut().zip(part).for_each(|(sum, x)| *sum += x);
+    }
+    for (at, value) in out.iter_mut().enumerate() {
+        *value = epilogue.apply(alpha * *value, at, a.cols);
+    }
+    out
+}
+
+/// Row sums of op(a) over the same pieces, one row a piece.
+pub(super) fn row_sums(a: Matrix<'_>, transposed: bool, depth: usize) -> Vec<f64> {
+    let a = a.turned(transposed);
+    let a = a.matrix();
+    let piece = |begin: usize| {
+        let end = (begin + depth).min(a.cols);
+        (0..a.rows).map(move |row| a.row(row)[begin..end].iter().sum())
+    };
+    (0..a.cols).step_by(depth.max(1)).flat_map(piece).collect()
 }
 
 /// Multiply-adds below which a second thread costs more than it saves: some ten microseconds' worth.
@@ -123,6 +147,19 @@ mod tests {
                 assert_close(&gemm(left, right, transposes, 1.0, &Epilogue::default()), &expected, 1e-13);
             }
         }
+    }
+
+    /// 2 x 5 times 5 x 1 in pieces of two: columns 0 and 1, 2 and 3, 4.
+    #[test]
+    fn parts_by_hand() {
+        let a = Matrix::new(2, 5, &[1.0, 2.0, 3.0, 4.0, 5.0, 10.0, 20.0, 30.0, 40.0, 50.0]);
+        let b = Matrix::new(5, 1, &[1.0, -1.0, 2.0, 1.0, 3.0]);
+        let all = parts(a, b, Transposes::default(), 2);
+        assert_eq!(all, [-1.0, -10.0, 10.0, 100.0, 15.0, 150.0]);
+        let bias = Epilogue { bias: Some(&[0.5]), ..Epilogue::default() };
+        assert_eq!(sum_parts(Matrix::new(6, 1, &all), 2, 2.0, &bias), [48.5, 480.5]);
+        assert_eq!(row_sums(a, false, 2), [3.0, 30.0, 7.0, 70.0, 5.0, 50.0]);
+        assert_eq!(row_sums(a, true, 1), [1.0, 2.0, 3.0, 4.0, 5.0, 10.0, 20.0, 30.0, 40.0, 50.0]);
     }
 
     #[test]

@@ -1,5 +1,21 @@
 //! One replica's matrix, as the functions of this room see it.
 
+use std::borrow::Cow;
+
+/// A matrix, or its transpose with storage of its own.
+#[derive(Clone, Debug)]
+pub(super) struct Turned<'a> {
+    rows: usize,
+    cols: usize,
+    data: Cow<'a, [f64]>,
+}
+
+impl Turned<'_> {
+    pub(super) fn matrix(&self) -> Matrix<'_> {
+        Matrix { rows: self.rows, cols: self.cols, data: &self.data }
+    }
+}
+
 /// A row-major matrix that lies somewhere else.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Matrix<'a> {
@@ -25,6 +41,20 @@ impl<'a> Matrix<'a> {
     /// The elements of the transposed matrix, row-major.
     pub(super) fn transposed(self) -> Vec<f64> {
         (0..self.cols).flat_map(|col| (0..self.rows).map(move |row| self.at(row, col))).collect()
+    }
+
+    /// The matrix as it is, or transposed.
+    pub(super) fn turned(self, transposed: bool) -> Turned<'a> {
+        if transposed {
+            Turned { rows: self.cols, cols: self.rows, data: self.transposed().into() }
+        } else {
+            Turned { rows: self.rows, cols: self.cols, data: self.data.into() }
+        }
+    }
+
+    /// Columns `range`, row-major.
+    pub(super) fn columns(self, range: std::ops::Range<usize>) -> Vec<f64> {
+        (0..self.rows).flat_map(|row| &self.row(row)[range.clone()]).copied().collect()
     }
 
     /// `f(column, element)` of every element, in order.

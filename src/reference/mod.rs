@@ -3,7 +3,9 @@
 //! It is the oracle against which every kernel of [`crate::ops`]' vocabulary is tested, and what trains on a machine
 //! without an adapter. The files bear the names of those of `src/ops` and `shaders`.
 
+mod ceiling;
 mod columns;
+mod correlate;
 mod dispatch;
 mod elementwise;
 mod error;
@@ -23,7 +25,8 @@ use std::sync::Arc;
 pub use error::ReferenceError;
 
 use crate::ops::{Op, Phase, StepState, Tensor};
-use crate::plan::{ExecuteError, Executor, Plan};
+use crate::plan::timing::{medians, seconds};
+use crate::plan::{Clock, ExecuteError, Executor, OpTimes, Plan};
 use dispatch::Replica;
 use storage::Storage;
 
@@ -109,5 +112,13 @@ impl Executor for Reference {
     /// Nothing is gained by long batches; short ones keep progress smooth.
     fn batch(&self, _phase: Phase) -> usize {
         16
+    }
+
+    fn profile(&mut self, phase: Phase, step: &StepState, rounds: usize) -> Result<OpTimes, ExecuteError> {
+        let plan = Arc::clone(&self.plan);
+        let mut copy = self.clone();
+        let mut operation = |op: &Op| seconds(|| copy.execute(op, step));
+        let round = || plan.nodes(phase).iter().map(|node| operation(&node.entry.op)).collect();
+        Ok(OpTimes { clock: Clock::Host, seconds: medians(rounds, round)? })
     }
 }

@@ -74,18 +74,6 @@ pub(super) fn normalise_backward(
     })
 }
 
-/// Keeps the division finite where all errors of a column are equal; the value is the method's.
-const STANDARDISE_EPSILON: f64 = 1e-8;
-
-/// `(x - mean) / (s + 1e-8)`, s the largest unbiased standard deviation of any column, 0 for a single row.
-pub(super) fn standardise(x: Matrix<'_>, moments: Moments<'_>) -> Vec<f64> {
-    let largest = match x.rows {
-        0 | 1 => 0.0,
-        rows => (moments.variance.iter().copied().fold(0.0, f64::max) * unbiased(rows)).sqrt(),
-    };
-    x.map(|col, value| (value - moments.mean[col]) / (largest + STANDARDISE_EPSILON))
-}
-
 /// Factor from the biased to the unbiased variance of so many rows.
 fn unbiased(rows: usize) -> f64 {
     rows as f64 / (rows as f64 - 1.0)
@@ -153,48 +141,6 @@ mod tests {
         let scale = Scale { gamma: &gamma, grad_gamma: &grad_gamma, grad_beta: &grad_beta };
         let out = normalise_backward(error, x, moments, scale, EPSILON);
         assert_close(&columns::column_sum(Matrix::new(10, 4, &out)), &[0.0; 4], 1e-12);
-    }
-
-    #[test]
-    fn standardise_divides_by_the_largest_unbiased_deviation() {
-        // Column 0: mean 2, unbiased variance 4; column 1: mean 1, unbiased variance 1.
-        let x = [0.0, 0.0, 2.0, 1.0, 4.0, 2.0];
-        let moments = columns::moments(Matrix::new(3, 2, &x));
-        let out = standardise(Matrix::new(3, 2, &x), Matrix::new(2, 2, &moments).into());
-        assert_close(&out, &[-1.0, -0.5, 0.0, 0.0, 1.0, 0.5].map(|d| d * 2.0 / (2.0 + 1e-8)), 1e-15);
-    }
-
-    /// Y^T D and Y^T Y of the Oja rule: with all of the errors on one axis and P that axis, the gradient vanishes.
-    #[test]
-    fn the_principal_axis_of_standardised_errors_is_a_fixed_point_of_oja() {
-        use super::super::gemm::product;
-        let axis = [0.6, 0.8];
-        let errors: Vec<f64> = [1.0, -2.0, 4.0, 0.5].iter().flat_map(|s| axis.map(|a| a * s)).collect();
-        let moments = columns::moments(Matrix::new(4, 2, &errors));
-        let d = standardise(Matrix::new(4, 2, &errors), Matrix::new(2, 2, &moments).into());
-        let (d, p) = (Matrix::new(4, 2, &d), Matrix::new(1, 2, &axis));
-        let (p_t, d_t) = (p.transposed(), d.transposed());
-        let y = product(d, Matrix::new(2, 1, &p_t));
-        let y_t_d = product(Matrix::new(1, 4, &y), d);
-        let y_t_y = product(Matrix::new(1, 4, &y), Matrix::new(4, 1, &y));
-        let step: Vec<f64> = y_t_d.iter().zip(p.data).map(|(yd, p)| yd - y_t_y[0] * p).collect();
-        assert_close(&step, &[0.0, 0.0], 1e-14);
-        // And P C P^T / tr C = 1: nothing of the error is lost.
-        let covariance = product(Matrix::new(2, 4, &d_t), d);
-        assert_close(&[y_t_y[0]], &[covariance[0] + covariance[3]], 1e-13);
-    }
-
-    #[test]
-    fn standardise_takes_the_deviation_of_one_row_as_zero() {
-        let out = standardise(Matrix::new(1, 2, &[3.0, 4.0]), Matrix::new(2, 2, &[3.0, 3.0, 0.0, 0.0]).into());
-        assert_eq!(out, [0.0, 1e8]);
-    }
-
-    #[test]
-    fn equal_rows_are_standardised_to_zero() {
-        let x = [7.0; 6];
-        let moments = columns::moments(Matrix::new(3, 2, &x));
-        assert_eq!(standardise(Matrix::new(3, 2, &x), Matrix::new(2, 2, &moments).into()), [0.0; 6]);
     }
 
     #[test]

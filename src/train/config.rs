@@ -203,7 +203,11 @@ impl Draft {
         Draft::parse(path.display().to_string(), &text)
     }
 
-    fn parse(origin: String, text: &str) -> Result<Draft, ConfigError> {
+    /// Takes the text of a file.
+    ///
+    /// # Errors
+    /// If it is not TOML, or no configuration.
+    pub(crate) fn parse(origin: String, text: &str) -> Result<Draft, ConfigError> {
         // Checked as written first: only then do messages have lines.
         toml::from_str::<Config>(text)
             .map_err(|e| ConfigError::Parse { origin: origin.clone(), message: with_suggestion(&e.to_string()) })?;

@@ -3,7 +3,6 @@
 pub mod checkpoint;
 pub mod config;
 pub mod curves;
-pub mod files;
 pub mod metrics;
 pub mod progress;
 pub mod run_dir;
@@ -12,6 +11,8 @@ pub mod summary;
 pub mod trainer;
 pub mod verify;
 pub mod weights;
+
+pub use crate::files;
 
 /// Anything that ends a run early; every message says what, where and what to do.
 #[derive(Debug, thiserror::Error)]
@@ -59,6 +60,17 @@ pub enum TrainError {
         path: std::path::PathBuf,
         /// What does not fit.
         source: weights::WeightsError,
+    },
+    /// The record of a run's kernels cannot be used.
+    #[error(
+        "{}: {source}; put an intact copy back, or remove it to go on with the default kernels, which round differently",
+        .path.display()
+    )]
+    Kernels {
+        /// The file.
+        path: std::path::PathBuf,
+        /// What is wrong with it.
+        source: crate::plan::TunedError,
     },
     /// The data set is too small for the configuration.
     #[error("{0}")]

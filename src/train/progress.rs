@@ -143,7 +143,7 @@ impl Progress {
     }
 
     /// Removes the bar, to make room for the summary. Dropping does the same.
-    pub fn finish(self) {
+    pub fn finish(&self) {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
         }

@@ -131,6 +131,11 @@ impl RunDir {
         self.path.join(CONFIG)
     }
 
+    /// The measured kernels that the run began with, and that it goes on with.
+    pub fn kernels(&self) -> PathBuf {
+        self.path.join("kernels.toml")
+    }
+
     /// Loss and accuracy by epoch and replica.
     pub fn metrics(&self) -> PathBuf {
         self.path.join("metrics.csv")

@@ -10,11 +10,11 @@ use super::weights::{self, NamedTensor};
 use crate::analysis::{Alignment, Matrices, alignment};
 use crate::data::{Dataset, Split};
 use crate::feedback::{Init, Pathway};
-use crate::gpu::{Context, DeviceChoice, Gpu, GpuError, LimitPolicy};
+use crate::gpu::{Cache, Context, DeviceChoice, Gpu, GpuError, LimitPolicy, budget, is_open, tune};
 use crate::model::{DataFeed, Feed, FeedSpec, Network, NetworkSpec, factorise, initialise};
-use crate::ops::{Augment, Dtype, Kind, Phase, StepState, Tensor};
+use crate::ops::{Augment, Dtype, Kind, Phase, Recording, StepState, Tensor};
 use crate::optim::{Horizon, OptimizerSpec, step_state};
-use crate::plan::{Executor, Options, Plan, Profile};
+use crate::plan::{Executor, Options, Plan, Profile, Tuned};
 use crate::reference::Reference;
 
 /// Images of an evaluation step, unless the test set is smaller. Large enough to fill a device.
@@ -52,6 +52,8 @@ pub struct Session {
     pub hash: String,
     /// Things that the user should know before the run.
     pub warnings: Vec<String>,
+    /// Measured kernels that the plan uses; with the same ones a run repeats bit by bit.
+    pub kernels: Tuned,
     plan: Plan,
     executor: Box<dyn Executor>,
     optimizers: [OptimizerSpec; 2],
@@ -104,6 +106,28 @@ pub fn network_spec(config: &Config, data: &Dataset) -> Result<NetworkSpec, Trai
     })
 }
 
+/// Where the choice of kernels comes from.
+#[derive(Clone, Debug, Default)]
+pub enum Kernels {
+    /// The table of defaults: the same on every machine of a kind.
+    #[default]
+    Defaults,
+    /// Choices that were made before, such as those a run began with.
+    Chosen(Tuned),
+    /// What the cache holds for the adapter; what it lacks is measured and added to it. Without a cache that can be
+    /// written, nothing is measured: two runs would not choose alike.
+    Measured,
+}
+
+/// What a machine may use besides its plan. The default touches no file.
+#[derive(Clone, Debug, Default)]
+pub struct Preparation {
+    /// Where the choice of kernels comes from.
+    pub kernels: Kernels,
+    /// Where measurements and compiled pipelines are kept.
+    pub cache: Option<Cache>,
+}
+
 /// A plan and what runs it.
 pub struct Machine {
     /// The plan.
@@ -112,58 +136,152 @@ pub struct Machine {
     pub executor: Box<dyn Executor>,
     /// Whether that is a CPU.
     pub is_software: bool,
+    /// Measured kernels that the plan uses.
+    pub kernels: Tuned,
     /// What the user should know about the choice.
     pub warning: Option<String>,
+}
+
+/// Plans a network for an open device, with measured kernels where there are any.
+///
+/// # Errors
+/// If a tensor does not fit the device, or it fails.
+pub fn machine_on(
+    context: Context,
+    network: &Network,
+    options: Options,
+    chosen: &Tuned,
+) -> Result<Machine, TrainError> {
+    let is_software = context.is_software();
+    let warning = is_software.then(|| {
+        format!(
+            "{} is a software adapter: the CPU computes, correctly but far slower than a GPU (see \
+             `ldfa-gpu devices`)",
+            context.describe()
+        )
+    });
+    let plan = Plan::tuned(network.recording.clone(), &context.profile(), options, chosen)?;
+    let kernels = plan.uses(chosen);
+    tracing::debug!(chosen_kernels = kernels.len(), "plan made");
+    let executor = Gpu::new(context, plan.clone())?;
+    executor.context().keep_pipelines();
+    Ok(Machine { plan, executor: Box::new(executor), is_software, kernels, warning })
 }
 
 /// Plans a network for the chosen adapter; without any adapter, for the f64 reference.
 ///
 /// # Errors
 /// If the adapter does not exist or fails, or a tensor does not fit it.
-pub fn machine(network: &Network, choice: &DeviceChoice, options: Options) -> Result<Machine, TrainError> {
-    let recording = network.recording.clone();
+pub fn machine(
+    network: &Network,
+    choice: &DeviceChoice,
+    options: Options,
+    preparation: &Preparation,
+) -> Result<Machine, TrainError> {
+    let open = || Context::open_with(choice, LimitPolicy::from_env(), preparation.cache.as_ref());
     let opened = match choice {
         DeviceChoice::Reference => None,
-        _ => match Context::open(choice, LimitPolicy::from_env()) {
+        _ => match open() {
             Err(GpuError::NoAdapter) if *choice == DeviceChoice::Best => None,
             opened => Some(opened?),
         },
     };
+    let recording = &network.recording;
     match opened {
-        Some(context) => {
-            let is_software = context.is_software();
-            let warning = is_software.then(|| {
-                format!(
-                    "{} is a software adapter: the CPU computes, correctly but far slower than a GPU (see \
-                     `ldfa-gpu devices`)",
-                    context.describe()
-                )
-            });
-            let plan = Plan::new(recording, &context.profile(), options)?;
-            let executor = Box::new(Gpu::new(context, plan.clone())?);
-            Ok(Machine { plan, executor, is_software, warning })
+        Some(mut context) => {
+            tracing::debug!(adapter = context.describe(), "adapter open");
+            let chosen = match (&preparation.kernels, &preparation.cache) {
+                (Kernels::Chosen(tuned), _) => tuned.clone(),
+                (Kernels::Measured, Some(cache)) => measure(&mut context, cache, recording, options, open)?,
+                (Kernels::Measured, None) | (Kernels::Defaults, _) => Tuned::default(),
+            };
+            machine_on(context, network, options, &chosen)
         }
         None => {
-            let plan = Plan::new(recording, &Profile::reference(), options)?;
+            let plan = Plan::new(recording.clone(), &Profile::reference(), options)?;
             let executor = Box::new(Reference::new(plan.clone()));
             let warning = (*choice != DeviceChoice::Reference).then(|| {
                 format!("{}; meanwhile the f64 reference executor runs the plan, slowly", GpuError::NoAdapter)
             });
-            Ok(Machine { plan, executor, is_software: true, warning })
+            Ok(Machine { plan, executor, is_software: true, kernels: Tuned::default(), warning })
+        }
+    }
+}
+
+/// The cache's kernels for a recording; what it lacks is measured and kept.
+fn measure(
+    context: &mut Context,
+    cache: &Cache,
+    recording: &Recording,
+    options: Options,
+    reopen: impl Fn() -> Result<Context, GpuError>,
+) -> Result<Tuned, TrainError> {
+    let key = context.key();
+    let known = cache.load_kernels(&key);
+    let plan = Plan::tuned(recording.clone(), &context.profile(), options, &known)?;
+    if !is_open(context, &plan, &known) {
+        tracing::debug!("kernels known");
+        return Ok(known);
+    }
+    if !cache.is_writable(&key) {
+        return Ok(known);
+    }
+    match tune(context, &plan, &known, budget(context), &|plan| Box::new(Reference::new(plan))) {
+        Ok(measured) => {
+            let count = measured.tuned.len();
+            let all = if count > 0 { cache.add_kernels(&key, &measured.tuned) } else { known };
+            tracing::debug!(measured = count, left = measured.left, "kernels tuned");
+            Ok(all)
+        }
+        Err(error) => {
+            tracing::warn!("measuring kernels failed ({error}); the defaults are used");
+            *context = reopen()?;
+            Ok(known)
         }
     }
 }
 
 impl Session {
-    /// Builds the network, uploads the data and initialises every replica.
+    /// Builds the network, uploads the data and initialises every replica; the kernels are the defaults, and no cache
+    /// is used.
     ///
     /// # Errors
     /// If configuration, data or device do not allow it.
     pub fn new(config: Config, data: &Dataset, choice: &DeviceChoice, options: Options) -> Result<Session, TrainError> {
+        Session::prepared(config, data, choice, options, &Preparation::default())
+    }
+
+    /// [`Session::new`] with a cache and kernels chosen otherwise.
+    ///
+    /// # Errors
+    /// If configuration, data or device do not allow it.
+    pub fn prepared(
+        config: Config,
+        data: &Dataset,
+        choice: &DeviceChoice,
+        options: Options,
+        preparation: &Preparation,
+    ) -> Result<Session, TrainError> {
         let config = config.resolved();
         let spec = network_spec(&config, data)?;
         let network = Network::new(&spec)?;
-        let Machine { plan, executor, is_software, warning } = machine(&network, choice, options)?;
+        let machine = machine(&network, choice, options, preparation)?;
+        Session::assemble(config, data, &spec, network, machine)
+    }
+
+    /// Uploads the data to a machine and initialises every replica of its network, which was recorded from `spec`; the
+    /// configuration is a [resolved](Config::resolved) one.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub(crate) fn assemble(
+        config: Config,
+        data: &Dataset,
+        spec: &NetworkSpec,
+        network: Network,
+        machine: Machine,
+    ) -> Result<Session, TrainError> {
+        let Machine { plan, executor, is_software, kernels, warning } = machine;
         let mut warnings: Vec<String> = warning.into_iter().collect();
         warnings.extend(rank_warning(&network, spec.classes));
         let replicas = config.replicas();
@@ -184,6 +302,7 @@ impl Session {
             network,
             is_software,
             warnings,
+            kernels,
             plan,
             executor,
         };
@@ -191,6 +310,7 @@ impl Session {
         for (tensor, values) in initialise(&session.network, &session.config.feedback, &session.seeds)? {
             session.executor.write(tensor, &values)?;
         }
+        tracing::debug!("data and first values uploaded");
         Ok(session)
     }
 

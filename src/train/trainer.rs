@@ -14,12 +14,16 @@ use super::session::Session;
 use super::summary::{self, Summary};
 use crate::feedback::PRule;
 use crate::ops::{Phase, Role};
+use crate::plan::{Tuned, time_table};
 
 /// Longest time that a kill can cost; epochs end with a checkpoint anyway.
 const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(120);
 
 /// Growth of ||P P^T - I|| from one epoch to the next that counts as drifting, past the norm of I itself.
 const DRIFT: f64 = 1.5;
+
+/// Rounds of a profile.
+const PROFILE_ROUNDS: usize = 9;
 
 /// How a run ended.
 #[derive(Clone, Debug)]
@@ -47,17 +51,21 @@ pub struct Trainer<'a> {
     seconds_before: f64,
     started: Instant,
     saved: Instant,
+    /// Whether this process has taken a step.
+    began: bool,
     drift: Vec<(String, f64)>,
 }
 
 impl<'a> Trainer<'a> {
-    /// A run from its beginning; writes the resolved configuration.
+    /// A run from its beginning; writes the resolved configuration and the kernels in use.
     ///
     /// # Errors
     /// If the directory cannot be written.
     pub fn start(session: Session, run: RunDir, stop: &'a AtomicBool) -> Result<Trainer<'a>, TrainError> {
         let text = session.config.to_toml()?;
         super::files::write_atomically(&run.config(), |file| std::io::Write::write_all(file, text.as_bytes()))?;
+        let kernels = session.kernels.to_text(&session.device);
+        super::files::write_atomically(&run.kernels(), |file| std::io::Write::write_all(file, kernels.as_bytes()))?;
         let metrics = Log::create(&run.metrics())?;
         let alignments = Log::create(&run.alignment())?;
         Ok(Trainer::assemble(session, run, stop, metrics, alignments))
@@ -123,6 +131,7 @@ impl<'a> Trainer<'a> {
             seconds_before: 0.0,
             started: Instant::now(),
             saved: Instant::now(),
+            began: false,
             drift: Vec::new(),
         }
     }
@@ -132,11 +141,23 @@ impl<'a> Trainer<'a> {
         self.run.path()
     }
 
+    /// Time of every operation of a training step, by layer and role, as text; training goes on unchanged afterwards.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub fn profile(&mut self) -> Result<String, TrainError> {
+        let step = self.session.step_state(self.step.saturating_sub(1));
+        let times = self.session.executor().profile(Phase::Train, &step, PROFILE_ROUNDS)?;
+        let clock = times.clock.name();
+        let table = time_table(self.session.plan(), Phase::Train, &times);
+        Ok(format!("a training step on {}, {clock}, medians of {PROFILE_ROUNDS} rounds\n{table}", self.session.device))
+    }
+
     /// Trains to the end, or until `stop` is set.
     ///
     /// # Errors
     /// If the device or a file fails, or a loss is not finite; the last good checkpoint stays.
-    pub fn run(mut self) -> Result<Outcome, TrainError> {
+    pub fn run(&mut self) -> Result<Outcome, TrainError> {
         for warning in self.session.warnings.clone() {
             self.progress.warn(&warning);
         }
@@ -174,9 +195,20 @@ impl<'a> Trainer<'a> {
                 return Ok(false);
             }
             let boundary = every.map_or(end, |every| (self.step / every + 1) * every);
-            let next = end.min(boundary).min(self.step + self.session.batch());
+            let mut next = end.min(boundary).min(self.step + self.session.batch());
+            // Who wants to see when the first step is done waits for it alone; how many steps go together enters no
+            // result.
+            let is_watched = !self.began && tracing::enabled!(tracing::Level::DEBUG);
+            if is_watched {
+                next = self.step + 1;
+            }
             self.session.train(self.step..next)?;
             self.step = next;
+            if is_watched {
+                self.check_fault()?;
+                tracing::debug!("first step done");
+            }
+            self.began = true;
             if every.is_some_and(|every| self.step.is_multiple_of(every)) {
                 self.session.refactorise()?;
             }
@@ -318,22 +350,12 @@ impl<'a> Trainer<'a> {
         Ok(())
     }
 
-    fn finish(self) -> Result<Outcome, TrainError> {
+    fn finish(&mut self) -> Result<Outcome, TrainError> {
         let seconds = self.seconds();
         let Trainer { session, run, rows, step, progress, .. } = self;
         progress.finish();
         let plan = session.plan();
-        let roles = [
-            Role::Data,
-            Role::Forward,
-            Role::Loss,
-            Role::Transport,
-            Role::Derivative,
-            Role::WeightGradient,
-            Role::Feedback,
-            Role::Update,
-        ];
-        let replicas = summary::replicas(&rows);
+        let replicas = summary::replicas(rows);
         let flops = |role: Role| plan.cost(Phase::Train, Some(role)).flops / u64::from(plan.replicas());
         let summary = Summary {
             rule: session.config.feedback.label(),
@@ -341,17 +363,34 @@ impl<'a> Trainer<'a> {
             adapter: session.device.clone(),
             version: env!("CARGO_PKG_VERSION").into(),
             config_hash: session.hash.clone(),
-            steps: u64::from(step),
-            epochs: step / session.horizon.steps_per_epoch,
+            steps: u64::from(*step),
+            epochs: *step / session.horizon.steps_per_epoch,
             seconds,
             parameters: session.network.parameters(),
-            flops_per_step: roles.into_iter().map(|role| (role.name().replace('-', "_"), flops(role))).collect(),
+            flops_per_step: Role::ALL.into_iter().map(|role| (role.name().replace('-', "_"), flops(role))).collect(),
             by_rank: summary::by_rank(&replicas),
             replicas,
         };
         summary.write(&run.summary())?;
-        draw_curves(&run.curves(), &session.config.label(), &Curve::from_metrics(&summary.rule, &rows))?;
+        draw_curves(&run.curves(), &session.config.label(), &Curve::from_metrics(&summary.rule, rows))?;
         Ok(Outcome::Finished(Box::new(summary)))
+    }
+}
+
+/// The measured kernels that a run began with: another choice would round differently. A run without the file began
+/// with the defaults.
+///
+/// # Errors
+/// If the file cannot be read, is damaged, or is of another version of the program.
+pub fn recorded_kernels(run: &RunDir) -> Result<Tuned, TrainError> {
+    let path = run.kernels();
+    match std::fs::read(&path) {
+        Ok(bytes) => match Tuned::from_text(&String::from_utf8_lossy(&bytes)) {
+            Ok((_, tuned)) => Ok(tuned),
+            Err(source) => Err(TrainError::Kernels { path, source }),
+        },
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Tuned::default()),
+        Err(error) => Err(super::files::FileError::at(&path, "read")(error).into()),
     }
 }
 

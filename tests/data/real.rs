@@ -68,8 +68,8 @@ fn cifar10() {
 #[test]
 fn a_step_on_cifar10_holds_operation_by_operation() {
     load("cifar10");
-    let output =
-        std::process::Command::new(env!("CARGO_BIN_EXE_ldfa-gpu")).args(["verify", "cifar10-mlp"]).output().unwrap();
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_ldfa-gpu"));
+    let output = command.args(["verify", "cifar10-mlp"]).env("LDFA_CACHE", "").output().unwrap();
     let printed = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{printed}{}", String::from_utf8_lossy(&output.stderr));
     assert!(printed.matches("gather").count() >= 2 && printed.contains(" 0 beyond their allowance"), "{printed}");

@@ -1,7 +1,9 @@
 //! Every operation, every kernel variant, forced, against the f64 reference.
 
+mod ceiling;
 mod columns;
 mod compare;
+mod correlate;
 mod elementwise;
 mod gather;
 mod gemm;

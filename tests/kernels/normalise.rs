@@ -47,40 +47,6 @@ fn batch_norm_forward_and_backward() {
 }
 
 #[test]
-fn standardised_errors() {
-    let mut report = Report::default();
-    for replicas in [1, 3] {
-        let mut scene = Scene::new(replicas);
-        for (rows, cols) in shapes().into_iter().chain([(2, 513), (5, 300)]) {
-            // The largest variance in any place, past the first 256 columns too.
-            let largest = scene.draw(cols);
-            let of_x = scene.filled(2, cols, |x, r, i, j| match i {
-                0 => 0.3 * x,
-                _ if j == (largest + r) % cols => 9.0 + x,
-                _ => x * x,
-            });
-            let (x, out) = (scene.own(rows, cols), scene.output(rows, cols));
-            scene.push(Standardise { x, moments: of_x, out }, |_| roundings(8.0));
-        }
-        scene.verify(&mut report, &[step(replicas, 0, 0, 1)]);
-    }
-    report.finish("standardised errors");
-}
-
-/// Errors that are all equal have no deviation, and 1e-8 keeps the quotient finite.
-#[test]
-fn standardised_errors_without_deviation() {
-    let mut report = Report::default();
-    let mut scene = Scene::new(2);
-    let x = scene.filled(4, 3, |_, _, _, j| f64::from(j));
-    let same = scene.filled(2, 3, |_, _, i, j| if i == 0 { f64::from(j) } else { 0.0 });
-    let out = scene.output(4, 3);
-    scene.push(Standardise { x, moments: same, out }, |_| 0.0);
-    scene.verify(&mut report, &[step(2, 0, 0, 1)]);
-    report.finish("no deviation");
-}
-
-#[test]
 fn running_moments_move_toward_the_batch_unless_a_fault_is_set() {
     let mut report = Report::default();
     for replicas in [1, 3] {

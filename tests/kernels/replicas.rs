@@ -20,7 +20,7 @@ fn scene(first: u32, count: u32) -> Scene {
         let (a, b, out) = (scene.any(inner, rows), scene.any(inner, cols), scene.output(rows, cols));
         scene.push(Gemm::tn(a, b, out), |_| 0.0);
     }
-    for (rows, width, rank, inputs) in [(33, 17, 5, 129), (17, 3, 128, 65)] {
+    for (rows, width, rank, inputs) in [(33, 17, 5, 129), (17, 3, 64, 65)] {
         let (delta, p, q) = (scene.own(rows, width), scene.any(width, rank), scene.any(rank, inputs));
         let (y, out) = (scene.output(rows, rank), scene.output(rows, inputs));
         let gate = Some((Activation::Gelu, scene.own(rows, inputs)));
@@ -33,8 +33,12 @@ fn scene(first: u32, count: u32) -> Scene {
         scene.push(Moments { x, out: moments }, |_| 0.0);
         let out = scene.output(rows, cols);
         scene.push(Dropout { x, out, drop: 0.4, stream: 3 }, |_| 0.0);
-        let (out, of_x) = (scene.output(rows, cols), scene.filled(2, cols, |x, _, _, _| x.abs()));
-        scene.push(Standardise { x, moments: of_x, out }, |_| 0.0);
+        let (y, p, input) = (scene.own(rows, 5), scene.own(cols, 5), scene.own(rows, 9));
+        let hebbian = Some(Hebbian { input, gradient: scene.output(5, 9) });
+        let statistics = scene.output(7, cols + 5);
+        scene.push(Correlate { x, y, statistics, hebbian, parts: 1 }, |_| 0.0);
+        let out = scene.output(cols, 5);
+        scene.push(Oja { statistics, p, out, rows }, |_| 0.0);
         let labels = scene.words(rows, 1, |bits, _, _| bits % cols);
         let (delta, losses, correct) = (scene.output(rows, cols), scene.output(rows, 1), scene.output(rows, 1));
         scene.push(SoftmaxCrossEntropy { logits: x, labels, delta, losses, correct }, |_| 0.0);

@@ -108,8 +108,9 @@ impl Scene {
                 tensor
             }
             Layout::Window => {
-                let tail = 5;
-                let length = MARGIN + rows * cols + tail;
+                // The next replica begins at a whole quad, as in a parameter group.
+                let length = (MARGIN + rows * cols + 5).next_multiple_of(4);
+                let tail = length - MARGIN - rows * cols;
                 let of = self.recording.state(format!("{name}.row"), 1, length, Dtype::F32);
                 let around = |count: u32| (0..count).map(|i| gap.unwrap_or_else(|| 1000.0 + f64::from(i % 97)));
                 let row = |replica| around(MARGIN).chain(values(replica)).chain(around(tail)).collect::<Vec<_>>();

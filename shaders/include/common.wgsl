@@ -1,4 +1,4 @@
-// Prepended to every shader: the step's uniform block, random numbers, activations.
+// Part of every shader: the step's uniform block, random numbers, activations.
 
 struct Replica {
     // learning rate of weights and of feedback
@@ -82,4 +82,23 @@ fn derivative(kind: u32, saved: f32) -> f32 {
         }
         default: { return 1.0; }
     }
+}
+
+fn activate_quad(kind: u32, x: vec4<f32>) -> vec4<f32> {
+    if kind == RELU {
+        return select(x, vec4<f32>(), x < vec4<f32>());
+    }
+    return vec4<f32>(activate(kind, x.x), activate(kind, x.y), activate(kind, x.z), activate(kind, x.w));
+}
+
+fn derivative_quad(kind: u32, saved: vec4<f32>) -> vec4<f32> {
+    if kind == RELU {
+        return select(vec4<f32>(), vec4<f32>(1.0), saved > vec4<f32>());
+    }
+    return vec4<f32>(
+        derivative(kind, saved.x),
+        derivative(kind, saved.y),
+        derivative(kind, saved.z),
+        derivative(kind, saved.w),
+    );
 }

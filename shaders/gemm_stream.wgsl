@@ -1,0 +1,5 @@
+// Products for software adapters without subgroups; see src/ops/gemm.rs.
+//% set kind = "stream"
+//% set subgroups = false
+//% set sizes = [(16, 2)]
+//% include "lanes.wgsl"

@@ -1,0 +1,188 @@
+// Part of the products for adapters whose lanes are those of a CPU, where shared memory is a detour through the cache
+// and every load costs the same, whether lanes agree on its address or not.
+//
+// No shared memory: eight lanes lie along the columns, four adjacent ones each, and keep their sums in registers. A
+// sum is touched once for four steps along the inner dimension. `subgroups` is set by the file that includes this one:
+// with it the lanes load different elements of a and pass them round, without it all load the same.
+//% include "product.wgsl"
+
+const LANES = 8u;
+
+//% for rows, quads_wide in sizes
+//% for turned in [false, true]
+//% set name = kind ~ "_" ~ rows ~ "x" ~ 32 * quads_wide ~ ("_turned" if turned else "")
+// ---- {{ name }}: a is {{ "inner x rows" if turned else "rows x inner" }} ----
+
+@compute @workgroup_size(LANES)
+fn {{ name }}_quads(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let at = place(group, groups, {{ rows }}u, {{ 32 * quads_wide }}u);
+    if at.row >= params.rows {
+        return;
+    }
+    // Rows and columns past the edge repeat the last ones; what they compute is not stored.
+    let base_a = group.z * params.stride_a / 4u;
+//% if turned
+    let pitch_a = params.rows / 4u;
+    let last_a = pitch_a - 1u;
+//% for g in range((rows + 31) // 32 if subgroups else rows // 4)
+    var a{{ g }} = base_a + at.begin * pitch_a + min(at.row / 4u + {{ g * 8 ~ "u + lane" if subgroups else g ~ "u" }}, last_a);
+//% endfor
+//% else
+    let pitch_a = params.inner / 4u;
+    let last_a = params.rows - 1u;
+//% for g in range(rows // 8 if subgroups else rows)
+    var a{{ g }} = base_a + at.begin / 4u + min(at.row + {{ g * 8 ~ "u + lane" if subgroups else g ~ "u" }}, last_a) * pitch_a;
+//% endfor
+//% endif
+    let base_b = group.z * params.stride_b / 4u;
+    let pitch_b = select(params.cols, params.inner, transpose_b) / 4u;
+    let col = at.col + lane * 4u;
+//% for c in range(quads_wide)
+    let col{{ c }} = min(col + {{ 32 * c }}u, params.cols - 4u);
+    var b{{ c }} = base_b + select(at.begin * pitch_b + col{{ c }} / 4u, col{{ c }} * pitch_b + at.begin / 4u, transpose_b);
+//% endfor
+//% for r in range(rows)
+//% for c in range(quads_wide)
+    var sum{{ r }}_{{ c }} = vec4<f32>();
+//% endfor
+//% endfor
+//% set totals = ((rows + 31) // 32 if subgroups else rows // 4) if turned else (rows // 8 if subgroups else rows)
+//% for g in range(totals)
+    var total{{ g }} = {{ "vec4<f32>()" if turned else "0.0" }};
+//% endfor
+    for (var k = at.begin; k < at.end; k += 4u) {
+//% if turned
+//% for g in range(totals)
+//% for i in range(4)
+        let x{{ g }}_{{ i }} = a_quads[a{{ g }} + {{ i }}u * pitch_a];
+//% endfor
+        a{{ g }} += 4u * pitch_a;
+        total{{ g }} += x{{ g }}_0 + x{{ g }}_1 + x{{ g }}_2 + x{{ g }}_3;
+//% endfor
+//% else
+//% for g in range(totals)
+        let x{{ g }} = a_quads[a{{ g }}];
+        a{{ g }} += 1u;
+        total{{ g }} += x{{ g }}.x + x{{ g }}.y + x{{ g }}.z + x{{ g }}.w;
+//% endfor
+//% endif
+        // y<i>: row k + i of op(b).
+//% for c in range(quads_wide)
+        let p{{ c }} = b_quads[b{{ c }}];
+        let q{{ c }} = b_quads[b{{ c }} + pitch_b];
+        let r{{ c }} = b_quads[b{{ c }} + 2u * pitch_b];
+        let s{{ c }} = b_quads[b{{ c }} + 3u * pitch_b];
+        b{{ c }} += select(4u * pitch_b, 1u, transpose_b);
+//% for i in range(4)
+        let y{{ c }}_{{ i }} = select({{ "pqrs"[i] }}{{ c }}, vec4<f32>(p{{ c }}.{{ "xyzw"[i] }}, q{{ c }}.{{ "xyzw"[i] }}, r{{ c }}.{{ "xyzw"[i] }}, s{{ c }}.{{ "xyzw"[i] }}), transpose_b);
+//% endfor
+//% endfor
+//% for r in range(rows)
+//% for i in range(4)
+//% if turned and subgroups
+        let x{{ r }}_at_{{ i }} = subgroupBroadcast(x{{ r // 32 }}_{{ i }}.{{ "xyzw"[r % 4] }}, {{ r % 32 // 4 }}u);
+//% elif turned
+        let x{{ r }}_at_{{ i }} = x{{ r // 4 }}_{{ i }}.{{ "xyzw"[r % 4] }};
+//% elif subgroups
+        let x{{ r }}_at_{{ i }} = subgroupBroadcast(x{{ r // 8 }}.{{ "xyzw"[i] }}, {{ r % 8 }}u);
+//% else
+        let x{{ r }}_at_{{ i }} = x{{ r }}.{{ "xyzw"[i] }};
+//% endif
+//% endfor
+//% for c in range(quads_wide)
+        sum{{ r }}_{{ c }} = sum{{ r }}_{{ c }} + x{{ r }}_at_0 * y{{ c }}_0 + x{{ r }}_at_1 * y{{ c }}_1 + x{{ r }}_at_2 * y{{ c }}_2 + x{{ r }}_at_3 * y{{ c }}_3;
+//% endfor
+//% endfor
+    }
+//% for r in range(rows)
+//% for c in range(quads_wide)
+    store_quad(group.z, at, at.row + {{ r }}u, col + {{ 32 * c }}u, sum{{ r }}_{{ c }});
+//% endfor
+//% endfor
+    if has_sums && at.col == 0u {
+//% for g in range(totals)
+//% for i in range(4 if turned else 1)
+//% set row = ("at.row + " ~ (g * 8 ~ "u + lane" if subgroups else g ~ "u")) if not turned else ("at.row + " ~ ((g * 32 + i) ~ "u + lane * 4u" if subgroups else (g * 4 + i) ~ "u"))
+        if {{ row }} < min(params.rows, at.row + {{ rows }}u) {
+            sums[at.base_sums + {{ row }}] = total{{ g }}{{ "." ~ "xyzw"[i] if turned }};
+        }
+//% endfor
+//% endfor
+    }
+}
+
+@compute @workgroup_size(LANES)
+fn {{ name }}(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let at = place(group, groups, {{ rows }}u, {{ 32 * quads_wide }}u);
+    if at.row >= params.rows {
+        return;
+    }
+    let base_a = group.z * params.stride_a;
+    let last_a = params.rows - 1u;
+    let pitch_a = {{ "1u" if turned else "params.inner" }};
+    let step_a = {{ "params.rows" if turned else "1u" }};
+//% for g in range(rows // 8 if subgroups else rows)
+    var a{{ g }} = base_a + at.begin * step_a + min(at.row + {{ g * 8 ~ "u + lane" if subgroups else g ~ "u" }}, last_a) * pitch_a;
+//% endfor
+    let base_b = group.z * params.stride_b;
+    let last_col = vec4<u32>(params.cols - 1u);
+    let pitch_b = select(1u, params.inner, transpose_b);
+    let step_b = select(params.cols, 1u, transpose_b);
+    let col = at.col + lane;
+    // Quads of columns eight apart: loads and stores of all lanes are neighbours.
+    let begin_b = base_b + at.begin * step_b;
+//% for c in range(quads_wide)
+    var b{{ c }} = begin_b + min(col + vec4<u32>({{ 32 * c }}u, {{ 32 * c + 8 }}u, {{ 32 * c + 16 }}u, {{ 32 * c + 24 }}u), last_col) * pitch_b;
+//% endfor
+//% for r in range(rows)
+//% for c in range(quads_wide)
+    var sum{{ r }}_{{ c }} = vec4<f32>();
+//% endfor
+//% endfor
+//% for g in range(rows // 8 if subgroups else rows)
+    var total{{ g }} = 0.0;
+//% endfor
+    for (var k = at.begin; k < at.end; k++) {
+//% for g in range(rows // 8 if subgroups else rows)
+        let x{{ g }} = a[a{{ g }}];
+        a{{ g }} += step_a;
+        total{{ g }} += x{{ g }};
+//% endfor
+//% for c in range(quads_wide)
+        let y{{ c }} = vec4<f32>(b[b{{ c }}.x], b[b{{ c }}.y], b[b{{ c }}.z], b[b{{ c }}.w]);
+        b{{ c }} += step_b;
+//% endfor
+//% for r in range(rows)
+        let x_of_{{ r }} = {{ "subgroupBroadcast(x" ~ r // 8 ~ ", " ~ r % 8 ~ "u)" if subgroups else "x" ~ r }};
+//% for c in range(quads_wide)
+        sum{{ r }}_{{ c }} += x_of_{{ r }} * y{{ c }};
+//% endfor
+//% endfor
+    }
+//% for r in range(rows)
+//% for c in range(quads_wide)
+//% for i in range(4)
+    store(group.z, at, at.row + {{ r }}u, col + {{ 32 * c + 8 * i }}u, sum{{ r }}_{{ c }}.{{ "xyzw"[i] }});
+//% endfor
+//% endfor
+//% endfor
+    if has_sums && at.col == 0u {
+//% for g in range(rows // 8 if subgroups else rows)
+//% set row = "at.row + " ~ (g * 8 ~ "u + lane" if subgroups else g ~ "u")
+        if {{ row }} < params.rows {
+            sums[at.base_sums + {{ row }}] = total{{ g }};
+        }
+//% endfor
+    }
+}
+
+//% endfor
+//% endfor

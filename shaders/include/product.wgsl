@@ -1,0 +1,124 @@
+// Part of every product out = epilogue(alpha * op(a) op(b)), see src/ops/gemm.rs: parameters, tensors, epilogue.
+//% include "common.wgsl"
+
+struct Params {
+    rows: u32,
+    cols: u32,
+    inner: u32,
+    // Every part of the inner dimension is `depth` long but the last; out holds one matrix a part.
+    parts: u32,
+    depth: u32,
+    alpha: f32,
+    addend_scale: f32,
+    bound: f32,
+    stride_a: u32,
+    stride_b: u32,
+    stride_addend: u32,
+    stride_bias: u32,
+    stride_saved: u32,
+    stride_out: u32,
+    stride_sums: u32,
+}
+
+@group(1) @binding(0) var<uniform> params: Params;
+@group(1) @binding(1) var<storage, read> a: array<f32>;
+@group(1) @binding(2) var<storage, read> b: array<f32>;
+@group(1) @binding(3) var<storage, read> addend: array<f32>;
+@group(1) @binding(4) var<storage, read> bias: array<f32>;
+@group(1) @binding(5) var<storage, read> saved: array<f32>;
+@group(1) @binding(6) var<storage, read_write> out: array<f32>;
+@group(1) @binding(7) var<storage, read_write> sums: array<f32>;
+
+// The same tensors where every row is whole quads.
+@group(1) @binding(1) var<storage, read> a_quads: array<vec4<f32>>;
+@group(1) @binding(2) var<storage, read> b_quads: array<vec4<f32>>;
+@group(1) @binding(3) var<storage, read> addend_quads: array<vec4<f32>>;
+@group(1) @binding(4) var<storage, read> bias_quads: array<vec4<f32>>;
+@group(1) @binding(5) var<storage, read> saved_quads: array<vec4<f32>>;
+@group(1) @binding(6) var<storage, read_write> out_quads: array<vec4<f32>>;
+
+override transpose_a: bool = false;
+override transpose_b: bool = false;
+override has_addend: bool = false;
+override has_bias: bool = false;
+override has_bound: bool = false;
+override has_sums: bool = false;
+override activation: u32 = 0u;
+override gate: u32 = 0u;
+
+// Where a workgroup works.
+struct Place {
+    row: u32,
+    col: u32,
+    // of the inner dimension
+    begin: u32,
+    end: u32,
+    // of the outputs
+    base_out: u32,
+    base_sums: u32,
+}
+
+// Workgroups number tiles row by row, part by part; those that only fill up the grid lie below the last row.
+fn place(group: vec3<u32>, groups: vec3<u32>, tile_rows: u32, tile_cols: u32) -> Place {
+    let across = (params.cols + tile_cols - 1u) / tile_cols;
+    let tiles = across * ((params.rows + tile_rows - 1u) / tile_rows);
+    let which = linear_group(group, groups);
+    let part = which / tiles;
+    let tile = which % tiles;
+    var at: Place;
+    at.row = select(params.rows, tile / across * tile_rows, part < params.parts);
+    at.col = tile % across * tile_cols;
+    at.begin = part * params.depth;
+    at.end = min(at.begin + params.depth, params.inner);
+    at.base_out = group.z * params.stride_out + part * params.rows * params.cols;
+    at.base_sums = group.z * params.stride_sums + part * params.rows;
+    return at;
+}
+
+fn store(replica: u32, place: Place, row: u32, col: u32, sum: f32) {
+    if row >= params.rows || col >= params.cols {
+        return;
+    }
+    let at = row * params.cols + col;
+    var value = params.alpha * sum;
+    if has_addend {
+        value += params.addend_scale * addend[replica * params.stride_addend + at];
+    }
+    if has_bias {
+        value += bias[replica * params.stride_bias + col];
+    }
+    if has_bound {
+        value = clamp(value, -params.bound, params.bound);
+    }
+    if activation != NONE {
+        value = activate(activation, value);
+    }
+    if gate != NONE {
+        value *= derivative(gate, saved[replica * params.stride_saved + at]);
+    }
+    out[place.base_out + at] = value;
+}
+
+fn store_quad(replica: u32, place: Place, row: u32, col: u32, sum: vec4<f32>) {
+    if row >= params.rows || col >= params.cols {
+        return;
+    }
+    let at = row * params.cols + col;
+    var value = params.alpha * sum;
+    if has_addend {
+        value += params.addend_scale * addend_quads[(replica * params.stride_addend + at) / 4u];
+    }
+    if has_bias {
+        value += bias_quads[(replica * params.stride_bias + col) / 4u];
+    }
+    if has_bound {
+        value = clamp(value, vec4<f32>(-params.bound), vec4<f32>(params.bound));
+    }
+    if activation != NONE {
+        value = activate_quad(activation, value);
+    }
+    if gate != NONE {
+        value *= derivative_quad(gate, saved_quads[(replica * params.stride_saved + at) / 4u]);
+    }
+    out_quads[(place.base_out + at) / 4u] = value;
+}

@@ -1,0 +1,227 @@
+//! The numbers that the project is judged by, in one run.
+
+use std::fmt;
+use std::time::Instant;
+
+use serde_json::{Map, Value};
+
+use super::kernels::{Ceilings, Form, product, transport};
+use super::rounds::interleave;
+use super::subject::{Subject, Way, dataset};
+use super::workload::Workload;
+use super::{BenchError, Effort, open};
+use crate::data::Dataset;
+use crate::gpu::{Context, DeviceChoice, Gpu};
+use crate::model::Network;
+use crate::ops::{Phase, ReplicaStep, StepState};
+use crate::plan::{Executor, Options, Plan, Variant, median};
+use crate::train::config::{Config, Draft};
+use crate::train::session::network_spec;
+
+/// The plain kernel that the chosen one is held against: 64 x 64 outputs from tiles in shared memory.
+const YARDSTICK: Variant = Variant::Yardstick;
+
+/// 784-1024-1024-1024-1024-10, ReLU, batch 512, Adam, rank 16.
+const NETWORK: &str = include_str!("headline.toml");
+
+/// Names with numbers (or text, or null), in the order of the measurement.
+#[derive(Clone, Debug)]
+pub struct Headline(Vec<(String, Value)>);
+
+impl Headline {
+    /// As one object.
+    pub fn json(&self) -> Value {
+        Value::Object(self.0.iter().cloned().collect::<Map<String, Value>>())
+    }
+
+    fn put(&mut self, name: impl Into<String>, value: impl Into<Value>) {
+        self.0.push((name.into(), value.into()));
+    }
+}
+
+impl fmt::Display for Headline {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let lines = self.0.iter().map(|(name, value)| match value.as_f64() {
+            Some(number) if value.is_f64() => format!("{name:<52} {number:.4}"),
+            _ => format!("{name:<52} {}", value.as_str().map_or_else(|| value.to_string(), str::to_owned)),
+        });
+        f.write_str(&lines.collect::<Vec<_>>().join("\n"))
+    }
+}
+
+/// Measures everything, in about two minutes on two cores.
+///
+/// Ratios of times are medians over interleaved rounds (seven for kernels, five for whole steps); ratios of operations
+/// come from [`Plan::cost`]. README.md lists the names.
+///
+/// # Errors
+/// If the device fails.
+pub fn headline(device: &DeviceChoice, effort: Effort) -> Result<Headline, BenchError> {
+    let mut found = Headline(Vec::new());
+    let context = first_step(device, effort, &mut found)?;
+    small_network(&context, effort, &mut found)?;
+    kernels(&context, effort, &mut found)?;
+    compare(&context, &network(effort)?, "", effort, &mut found)?;
+    let preset = effort.pick("cifar10-mlp", "digits");
+    compare(&context, &Draft::open(preset)?, "cifar10_mlp_", effort, &mut found)?;
+    Ok(found)
+}
+
+fn network(effort: Effort) -> Result<Draft, BenchError> {
+    let mut draft = Draft::parse("the network of bench headline".into(), NETWORK)?;
+    if effort == Effort::Quick {
+        draft.set("model.layers", "[{type=\"dense\",out=32},{type=\"relu\"},{type=\"dense\",out=10}]")?;
+        draft.set("feedback.rank", "4")?;
+        draft.set("train.batch", "16")?;
+    }
+    Ok(draft)
+}
+
+/// Opens the device; what it is, and how long a user waits for the first step: opening it, building the network and its
+/// kernels, uploading (made-up) data, one step. Drivers with a cache on disk are faster from the second time on.
+fn first_step(device: &DeviceChoice, effort: Effort, found: &mut Headline) -> Result<Context, BenchError> {
+    let config = Way::Local.of(network(effort)?)?;
+    let data = dataset(&config)?;
+    let began = Instant::now();
+    let context = open(device)?;
+    Subject::first_step(&context, config, &data)?;
+    let took = began.elapsed().as_secs_f64();
+    let info = context.info();
+    found.put("version", env!("CARGO_PKG_VERSION"));
+    found.put("adapter", info.name.as_str());
+    found.put("driver", [info.driver.as_str(), info.driver_info.as_str()].join(" ").trim());
+    found.put("clock", context.clock().name());
+    found.put("quick", effort == Effort::Quick);
+    found.put("first_step_seconds", took);
+    Ok(context)
+}
+
+/// Submissions whose recording is timed.
+const SUBMISSIONS: usize = 101;
+
+/// What remains where a network computes next to nothing: recording, and memory that grows by the step.
+fn small_network(context: &Context, effort: Effort, found: &mut Headline) -> Result<(), BenchError> {
+    let mut draft = Draft::open("digits")?;
+    let layers =
+        "[{type=\"dense\",out=16},{type=\"relu\"},{type=\"dense\",out=16},{type=\"relu\"},{type=\"dense\",out=10}]";
+    for (key, value) in [("model.layers", layers), ("feedback.rank", "4"), ("train.batch", "4")] {
+        draft.set(key, value)?;
+    }
+    let config = Way::Local.of(draft)?.resolved();
+    let network = Network::new(&network_spec(&config, &dataset(&config)?)?)?;
+    let plan = Plan::new(network.recording.clone(), &context.profile(), Options::default())?;
+    let operations = plan.nodes(Phase::Train).len();
+    // Zeros will do: the kernels take the same time on them, and only the host's time is looked at.
+    let mut gpu = Gpu::new(context.clone(), plan)?;
+    let replica = ReplicaStep { seed: 0, rate: [1e-3; 2], decay: [0.0; 2] };
+    let step =
+        |step| StepState { step, cursor: 0, active_rows: 4, groups: Default::default(), replicas: vec![replica] };
+    let batch = gpu.batch(Phase::Train);
+    let states: Vec<StepState> = (0..batch as u32).map(step).collect();
+    let mut run = |steps: usize| -> Result<Option<i64>, BenchError> {
+        for _ in 0..steps.div_ceil(batch) {
+            gpu.run(Phase::Train, &states)?;
+        }
+        gpu.read(network.fault)?;
+        Ok(resident_bytes())
+    };
+    let half = effort.pick(4_950, 100);
+    let (start, middle, end) = (run(100)?, run(half)?, run(half)?);
+    let growth = |from: Option<i64>, to: Option<i64>| from.zip(to).map(|(from, to)| to - from);
+    found.put("memory_growth_bytes", growth(start, end));
+    // What the driver's pools still take in the first submissions is not in this one; a leak is.
+    found.put("memory_growth_second_half_bytes", growth(middle, end));
+    let timed = (0..effort.pick(SUBMISSIONS, 5)).map(|_| gpu.time_recording(Phase::Train, &states));
+    let seconds = median(&timed.collect::<Result<Vec<_>, _>>()?);
+    found.put("record_us_per_op", 1e6 * seconds / (batch * operations) as f64);
+    found.put("record_steps_per_submission", batch);
+    Ok(())
+}
+
+/// Resident set of this process; none where the system does not say.
+fn resident_bytes() -> Option<i64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    Some(1024 * line.trim().strip_suffix("kB")?.trim().parse::<i64>().ok()?)
+}
+
+fn kernels(context: &Context, effort: Effort, found: &mut Headline) -> Result<(), BenchError> {
+    let rounds = effort.pick(9, 3);
+    let ceilings = Ceilings::measure(context, rounds, effort)?;
+    found.put("fma_gflops", ceilings.flops / 1e9);
+    found.put("copy_gbs", ceilings.bytes / 1e9);
+    let selected = Options::default();
+    let gemm = |options| Workload::new(context, product([effort.pick(512, 32); 3], "nn")?, options, effort);
+    let mut gemms = [gemm(selected)?, gemm(selected)?, gemm(Options { force: Some(YARDSTICK), ..selected })?];
+    let samples = interleave(&mut gemms, rounds, Workload::sample)?;
+    let gflops = gemms[0].cost().flops as f64 / samples[0].median() / 1e9;
+    found.put("control", samples[1].over(&samples[0]));
+    found.put("gemm512_over_yardstick", samples[2].over(&samples[0]));
+    found.put("gemm512_gflops", gflops);
+    found.put("gemm512_share_of_fma", 1e9 * gflops / ceilings.flops);
+    found.put("gemm512_form", gemms[0].form());
+    found.put("gemm512_yardstick_form", gemms[2].form());
+
+    let apart = Options { fuse: false, ..selected };
+    let shape = effort.pick([4096, 512, 16], [64, 32, 4]);
+    let form = |form, options| Workload::new(context, transport(shape, form)?, options, effort);
+    let mut transports = [form(Form::Recorded, apart)?, form(Form::Split, apart)?, form(Form::Recorded, selected)?];
+    let samples = interleave(&mut transports, rounds, Workload::sample)?;
+    found.put("fused_over_unfused_time", samples[2].over(&samples[0]));
+    found.put("fused_over_split_time", samples[2].over(&samples[1]));
+    found.put("fused_form", transports[2].form());
+    Ok(())
+}
+
+/// Whole steps and their backward part, backprop against both kinds of learned feedback.
+fn compare(
+    context: &Context,
+    draft: &Draft,
+    prefix: &str,
+    effort: Effort,
+    found: &mut Headline,
+) -> Result<(), BenchError> {
+    type Build = fn(&Context, Config, &Dataset, Effort) -> Result<Subject, BenchError>;
+    let ways = [("backprop", Way::Backprop), ("local", Way::Local), ("normative", Way::Normative)];
+    let data = dataset(&Way::Backprop.of(draft.clone())?)?;
+    let measures: [(&str, Build); 2] = [("step", Subject::steps), ("backward", Subject::backward)];
+    for (what, build) in measures {
+        let subjects = ways.map(|(_, way)| build(context, way.of(draft.clone())?, &data, effort));
+        let mut subjects = subjects.into_iter().collect::<Result<Vec<_>, BenchError>>()?;
+        let samples = interleave(&mut subjects, effort.pick(5, 2), Subject::sample)?;
+        for (at, (name, _)) in ways.iter().enumerate() {
+            found.put(format!("{prefix}{what}_{name}_ms"), 1e3 * samples[at].median());
+            if at > 0 {
+                let flops = subjects[at].flops() as f64 / subjects[0].flops() as f64;
+                found.put(format!("{prefix}{what}_{name}_over_backprop"), samples[at].over(&samples[0]));
+                found.put(format!("{prefix}{what}_flops_{name}_over_backprop"), flops);
+            }
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn the_resident_set_is_read_where_there_is_one() {
+        let bytes = resident_bytes();
+        assert_eq!(bytes.is_some(), cfg!(target_os = "linux"));
+        assert!(bytes.is_none_or(|bytes| bytes > 1 << 20), "{bytes:?}");
+    }
+
+    #[test]
+    fn the_object_holds_what_was_put() {
+        let mut found = Headline(Vec::new());
+        found.put("ratio", 0.5);
+        found.put("adapter", "card");
+        found.put("memory", None::<i64>);
+        assert_eq!(found.json(), json!({"ratio": 0.5, "adapter": "card", "memory": null}));
+        let text = found.to_string();
+        assert!(text.contains("0.5000") && text.contains("card") && text.ends_with("null"), "{text}");
+    }
+}
