@@ -24,6 +24,7 @@ use ldfa_gpu::gpu::DeviceChoice;
 
 use adapter::Adapter;
 use engine::{EngineError, guard};
+use ours::Bench;
 use product::Product;
 use report::{Group, Report};
 use timing::Entry;
@@ -119,6 +120,7 @@ fn run(arguments: &Arguments) -> Result<(), PeersError> {
     let adapter = Adapter::of(&arguments.device, &context)?;
     let description = context.describe();
     drop(context);
+    let bench = Bench::new(arguments.device.clone());
     let burn = guard(|| match arguments.has(Peer::Burn) {
         true => burn_engine::open(&adapter),
         false => Err(EngineError::Failed("left out by --without".into())),
@@ -136,13 +138,13 @@ fn run(arguments: &Arguments) -> Result<(), PeersError> {
     };
     println!("{}\n", report.header());
     let burn = burn.map(|(device, _)| device);
-    report.groups.push(steps(arguments, &adapter, &burn, report.burn_runtime.as_deref())?);
+    report.groups.push(steps(arguments, &bench, &adapter, &burn, report.burn_runtime.as_deref())?);
     if !arguments.no_products {
         let shapes = [(512, 512, 512), (128, 512, 784), (1024, 1024, 1024)];
         for (rows, cols, inner) in shapes {
             for transposed in [false, true] {
                 let product = Product { rows, cols, inner, transposed };
-                report.groups.push(products(arguments, &burn, product)?);
+                report.groups.push(products(arguments, &bench, &burn, product)?);
             }
         }
     }
@@ -160,6 +162,7 @@ fn run(arguments: &Arguments) -> Result<(), PeersError> {
 /// Training steps of all engines.
 fn steps(
     arguments: &Arguments,
+    bench: &Bench,
     adapter: &Adapter,
     burn: &Result<Device, EngineError>,
     runtime: Option<&str>,
@@ -168,7 +171,7 @@ fn steps(
     let rank = arguments.rank;
     let ldfa = |p, q| FeedbackSpec { p: Some(p), q: Some(q), rank: Some(Ranks::One(rank)), ..FeedbackSpec::default() };
     let ours = |label: String, feedback: FeedbackSpec, units: usize| {
-        Entry::new(label, || ours::Training::new(&arguments.device, &workload, feedback, units))
+        Entry::new(label, || ours::Training::new(bench, &workload, feedback, units))
     };
     let mut entries = vec![
         ours("ldfa-gpu, backprop".into(), FeedbackSpec::backprop(), 1),
@@ -207,8 +210,13 @@ fn steps(
 }
 
 /// One product on this repository's engine and on burn's.
-fn products(arguments: &Arguments, burn: &Result<Device, EngineError>, product: Product) -> Result<Group, PeersError> {
-    let mut entries = vec![Entry::new("ldfa-gpu", || ours::Multiplication::new(&arguments.device, product))];
+fn products(
+    arguments: &Arguments,
+    bench: &Bench,
+    burn: &Result<Device, EngineError>,
+    product: Product,
+) -> Result<Group, PeersError> {
+    let mut entries = vec![Entry::new("ldfa-gpu", || ours::Multiplication::new(bench, product))];
     if arguments.has(Peer::Burn) {
         entries.push(Entry::new("burn", || {
             let device = burn.as_ref().map_err(EngineError::of)?;

@@ -1,11 +1,15 @@
 //! This repository's engine through its library.
 
+use std::cell::RefCell;
+use std::time::Duration;
+
 use ldfa_gpu::feedback::FeedbackSpec;
-use ldfa_gpu::gpu::{Context, DeviceChoice, Gpu, LimitPolicy};
+use ldfa_gpu::gpu::{Context, DeviceChoice, Gpu, LimitPolicy, tune};
 use ldfa_gpu::model::{Feed, Network, NetworkSpec, initialise};
 use ldfa_gpu::ops::{Dtype, Gemm, Phase, Recording, StepState, Tensor};
 use ldfa_gpu::optim::{Horizon, step_state};
-use ldfa_gpu::plan::{Executor, Options, Plan};
+use ldfa_gpu::plan::{Executor, Options, Plan, Tuned};
+use ldfa_gpu::reference::Reference;
 
 use crate::engine::{Engine, EngineError};
 use crate::product::{Product, UNITS};
@@ -16,10 +20,32 @@ pub(crate) fn open(device: &DeviceChoice) -> Result<Context, EngineError> {
     Context::open(device, LimitPolicy::from_env()).map_err(EngineError::of)
 }
 
-fn build(device: &DeviceChoice, recording: Recording) -> Result<Gpu, EngineError> {
-    let context = open(device)?;
-    let plan = Plan::new(recording, &context.profile(), Options::default()).map_err(EngineError::of)?;
-    Gpu::new(context, plan).map_err(EngineError::of)
+/// Enough to measure every kernel at once, where a training spreads it over its first few processes.
+const TUNING: Duration = Duration::from_secs(60);
+
+/// The adapter, and the kernels measured on it so far. Nothing is read from the cache or kept there.
+pub(crate) struct Bench {
+    device: DeviceChoice,
+    known: RefCell<Tuned>,
+}
+
+impl Bench {
+    /// Nothing is measured yet.
+    pub(crate) fn new(device: DeviceChoice) -> Bench {
+        Bench { device, known: RefCell::default() }
+    }
+
+    fn build(&self, recording: Recording) -> Result<Gpu, EngineError> {
+        let context = open(&self.device)?;
+        let mut known = self.known.borrow_mut();
+        let profile = context.profile();
+        let plan = Plan::tuned(recording.clone(), &profile, Options::default(), &known).map_err(EngineError::of)?;
+        let reference = |plan| Box::new(Reference::new(plan)) as Box<dyn Executor>;
+        let measured = tune(&context, &plan, &known, TUNING, &reference).map_err(EngineError::of)?;
+        known.complete(&measured.tuned);
+        let plan = Plan::tuned(recording, &profile, Options::default(), &known).map_err(EngineError::of)?;
+        Gpu::new(context, plan).map_err(EngineError::of)
+    }
 }
 
 /// A network in training.
@@ -37,7 +63,7 @@ pub(crate) struct Training {
 impl Training {
     /// Trains by `feedback`, waiting for the device after every `units` steps.
     pub(crate) fn new(
-        device: &DeviceChoice,
+        bench: &Bench,
         workload: &Workload,
         feedback: FeedbackSpec,
         units: usize,
@@ -45,7 +71,7 @@ impl Training {
         let rank = feedback.rank_list().first().copied();
         let spec = spec(feedback, rank);
         let network = Network::new(&spec).map_err(EngineError::of)?;
-        let mut gpu = build(device, network.recording.clone())?;
+        let mut gpu = bench.build(network.recording.clone())?;
         let mut write = |tensor, values: &[f64]| gpu.write(tensor, values).map_err(EngineError::of);
         for (tensor, values) in initialise(&network, &spec.feedback, &[SEED]).map_err(EngineError::of)? {
             write(tensor, &values)?;
@@ -93,7 +119,7 @@ pub(crate) struct Multiplication {
 
 impl Multiplication {
     /// Allocates and fills the factors.
-    pub(crate) fn new(device: &DeviceChoice, product: Product) -> Result<Multiplication, EngineError> {
+    pub(crate) fn new(bench: &Bench, product: Product) -> Result<Multiplication, EngineError> {
         let [rows, cols, inner] = [product.rows, product.cols, product.inner].map(|n| n as u32);
         let mut recording = Recording::new(1);
         // Read to wait for the device without reading the product.
@@ -105,7 +131,7 @@ impl Multiplication {
         recording.begin(Phase::Train);
         let gemm = if product.transposed { Gemm::nt(a, b, out) } else { Gemm::nn(a, b, out) };
         recording.push(gemm).map_err(EngineError::of)?;
-        let mut gpu = build(device, recording)?;
+        let mut gpu = bench.build(recording)?;
         for (tensor, values) in [(a, product.a()), (b, product.b())] {
             let values: Vec<f64> = values.into_iter().map(f64::from).collect();
             gpu.write(tensor, &values).map_err(EngineError::of)?;
