@@ -11,7 +11,7 @@ use ldfa_gpu::optim::{Horizon, step_state};
 use ldfa_gpu::plan::{Executor, Options, Plan, Tuned};
 use ldfa_gpu::reference::Reference;
 
-use crate::engine::{Engine, EngineError};
+use crate::engine::{Engine, EngineError, guard};
 use crate::product::{Product, UNITS};
 use crate::workload::{BATCH, SEED, Workload, spec};
 
@@ -41,8 +41,17 @@ impl Bench {
         let profile = context.profile();
         let plan = Plan::tuned(recording.clone(), &profile, Options::default(), &known).map_err(EngineError::of)?;
         let reference = |plan| Box::new(Reference::new(plan)) as Box<dyn Executor>;
-        let measured = tune(&context, &plan, &known, TUNING, &reference).map_err(EngineError::of)?;
-        known.complete(&measured.tuned);
+        // As in a training, what cannot be measured keeps its default kernel; a device may be lost on the way.
+        let context = match guard(|| tune(&context, &plan, &known, TUNING, &reference).map_err(EngineError::of)) {
+            Ok(measured) => {
+                known.complete(&measured.tuned);
+                context
+            }
+            Err(error) => {
+                eprintln!("measuring kernels failed ({error}); the defaults are used");
+                open(&self.device)?
+            }
+        };
         let plan = Plan::tuned(recording, &profile, Options::default(), &known).map_err(EngineError::of)?;
         Gpu::new(context, plan).map_err(EngineError::of)
     }
