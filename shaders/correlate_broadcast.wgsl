@@ -2,10 +2,25 @@
 //
 // Lanes lie along the columns of x; they load different ranks of y and pass them round. The last workgroup correlates
 // y with itself.
-//% include "correlation.wgsl"
+//% include "common.wgsl"
 
+struct Params {
+    rows: u32,
+    // columns of x and of y
+    outputs: u32,
+    rank: u32,
+    stride_x: u32,
+    stride_y: u32,
+    stride_statistics: u32,
+}
+
+@group(1) @binding(0) var<uniform> params: Params;
+@group(1) @binding(1) var<storage, read> x: array<f32>;
+@group(1) @binding(2) var<storage, read> y: array<f32>;
+@group(1) @binding(3) var<storage, read_write> statistics: array<f32>;
+
+// x where its rows are whole quads.
 @group(1) @binding(1) var<storage, read> x_quads: array<vec4<f32>>;
-@group(1) @binding(4) var<storage, read_write> statistics: array<f32>;
 
 //% set steps = 4
 //% for ranks in [8, 16]

@@ -4,6 +4,8 @@
 // the inner loop reads whole quads; each invocation owns four or eight rows by four or eight columns.
 //% include "product.wgsl"
 
+override transpose_a: bool = false;
+
 const DEPTH = 16u;
 
 fn element_a(base: u32, row: u32, k: u32, end: u32) -> f32 {

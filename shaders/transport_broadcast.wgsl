@@ -5,18 +5,19 @@
 //% include "bottleneck.wgsl"
 
 //% for ranks in [8, 16]
-//% for quads in ["", "_quads"]
+// Whether rows of delta, and of what is mixed, are whole quads.
+//% for name, error_quads, quads in [("", "", ""), ("_out_quads", "", "_quads"), ("_quads", "_quads", "_quads")]
 //% set halves = ranks // 8
-//% set steps = 4 if quads else 1
+//% set steps = 4 if error_quads else 1
 @compute @workgroup_size(8)
-fn broadcast_{{ ranks }}{{ quads }}(
+fn broadcast_{{ ranks }}{{ name }}(
     @builtin(workgroup_id) group: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,
 ) {
     let replica = group.z;
     let first_row = linear_group(group, groups) * ROWS;
-    if first_row >= params.rows {
+    if !exact && first_row >= params.rows {
         return;
     }
     // Rows, ranks and columns past the edge repeat the last ones; what they compute is not stored.
@@ -34,7 +35,7 @@ fn broadcast_{{ ranks }}{{ quads }}(
 //% endfor
     for (var k = 0u; k < params.outputs; k += {{ steps }}u) {
 //% for v in range(4)
-        let x{{ v }} = delta{{ quads }}[at{{ v }}];
+        let x{{ v }} = delta{{ error_quads }}[at{{ v }}];
         at{{ v }} += 1u;
 //% endfor
 //% for i in range(steps)
@@ -48,7 +49,7 @@ fn broadcast_{{ ranks }}{{ quads }}(
         let f{{ j }}_{{ i }} = subgroupBroadcast(p{{ j // 8 }}_{{ i }}, {{ j % 8 }}u);
 //% endfor
 //% for v in range(4)
-//% if quads
+//% if error_quads
         y{{ v }}_{{ j }} = y{{ v }}_{{ j }} + x{{ v }}.x * f{{ j }}_0 + x{{ v }}.y * f{{ j }}_1 + x{{ v }}.z * f{{ j }}_2 + x{{ v }}.w * f{{ j }}_3;
 //% else
         y{{ v }}_{{ j }} += x{{ v }} * f{{ j }}_0;
@@ -68,34 +69,41 @@ fn broadcast_{{ ranks }}{{ quads }}(
 //% endfor
 
     let base_q = replica * params.stride_q;
-    for (var block = 0u; block < params.inputs; block += 32u) {
+    for (var block = 0u; block < params.inputs; block += {{ 64 if quads else 32 }}u) {
 //% if quads
         let col = block + lane * 4u;
-        let at = (base_q + min(col, params.inputs - 4u)) / 4u;
+//% for c in range(2)
+        let at{{ c }} = (base_q + min(col + {{ 32 * c }}u, params.inputs - 4u)) / 4u;
 //% for j in range(ranks)
-        let q{{ j }} = q_quads[at + min({{ j }}u, params.rank - 1u) * params.inputs / 4u];
+        let q{{ j }}_{{ c }} = q_quads[at{{ c }} + min({{ j }}u, params.rank - 1u) * params.inputs / 4u];
+//% endfor
 //% endfor
 //% else
         let col = block + lane;
         let at = base_q + min(col + vec4<u32>(0u, 8u, 16u, 24u), vec4<u32>(params.inputs - 1u));
 //% for j in range(ranks)
         let at{{ j }} = at + min({{ j }}u, params.rank - 1u) * params.inputs;
-        let q{{ j }} = vec4<f32>(q[at{{ j }}.x], q[at{{ j }}.y], q[at{{ j }}.z], q[at{{ j }}.w]);
+        let q{{ j }}_0 = vec4<f32>(q[at{{ j }}.x], q[at{{ j }}.y], q[at{{ j }}.z], q[at{{ j }}.w]);
 //% endfor
 //% endif
 //% for r in range(32)
-        let sum{{ r }} = subgroupBroadcast(y{{ r // 8 }}_0, {{ r % 8 }}u) * q0
+//% for j in range(ranks)
+        let f{{ r }}_{{ j }} = subgroupBroadcast(y{{ r // 8 }}_{{ j }}, {{ r % 8 }}u);
+//% endfor
+//% for c in range(2 if quads else 1)
+        let sum{{ r }}_{{ c }} = f{{ r }}_0 * q0_{{ c }}
 //% for j in range(1, ranks)
-            + subgroupBroadcast(y{{ r // 8 }}_{{ j }}, {{ r % 8 }}u) * q{{ j }}
+            + f{{ r }}_{{ j }} * q{{ j }}_{{ c }}
 //% endfor
             ;
 //% if quads
-        store_quad(replica, first_row + {{ r }}u, col, sum{{ r }});
+        store_quad(replica, first_row + {{ r }}u, col + {{ 32 * c }}u, sum{{ r }}_{{ c }});
 //% else
 //% for i in range(4)
-        store(replica, first_row + {{ r }}u, col + {{ 8 * i }}u, sum{{ r }}.{{ "xyzw"[i] }});
+        store(replica, first_row + {{ r }}u, col + {{ 8 * i }}u, sum{{ r }}_0.{{ "xyzw"[i] }});
 //% endfor
 //% endif
+//% endfor
 //% endfor
     }
 }

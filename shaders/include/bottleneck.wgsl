@@ -31,12 +31,14 @@ struct Params {
 
 override has_bound: bool = false;
 override gate: u32 = 0u;
+// Whether tiles cover rows and columns with nothing left over; see product.wgsl.
+override exact: bool = false;
 
 // Rows of a workgroup.
 const ROWS = 32u;
 
 fn store(replica: u32, row: u32, col: u32, sum: f32) {
-    if row >= params.rows || col >= params.inputs {
+    if !exact && (row >= params.rows || col >= params.inputs) {
         return;
     }
     let at = row * params.inputs + col;
@@ -51,7 +53,7 @@ fn store(replica: u32, row: u32, col: u32, sum: f32) {
 }
 
 fn store_quad(replica: u32, row: u32, col: u32, sum: vec4<f32>) {
-    if row >= params.rows || col >= params.inputs {
+    if !exact && (row >= params.rows || col >= params.inputs) {
         return;
     }
     let at = row * params.inputs + col;

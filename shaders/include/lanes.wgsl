@@ -20,7 +20,7 @@ fn {{ name }}_quads(
     @builtin(local_invocation_index) lane: u32,
 ) {
     let at = place(group, groups, {{ rows }}u, {{ 32 * quads_wide }}u);
-    if at.row >= params.rows {
+    if !exact && at.row >= params.rows {
         return;
     }
     // Rows and columns past the edge repeat the last ones; what they compute is not stored.
@@ -122,7 +122,7 @@ fn {{ name }}(
     @builtin(local_invocation_index) lane: u32,
 ) {
     let at = place(group, groups, {{ rows }}u, {{ 32 * quads_wide }}u);
-    if at.row >= params.rows {
+    if !exact && at.row >= params.rows {
         return;
     }
     let base_a = group.z * params.stride_a;

@@ -216,7 +216,9 @@ fn gemm(op: &Gemm, variant: Variant) -> Kernel {
     let quads = if op.is_quads() && variant != Variant::Yardstick { "_quads" } else { "" };
     let groups = op.rows().div_ceil(tile_rows) * op.cols().div_ceil(tile_cols) * op.parts;
     let kernel = Kernel::new(shader, format!("{kind}_{tile_rows}x{tile_cols}{turned}{quads}"), groups);
+    let exact = shader != "gemm" && is_exact(op.rows(), tile_rows, op.cols(), tile_cols, groups);
     product_epilogue(kernel, &op.epilogue, op.alpha)
+        .flag("exact", exact)
         .flag("transpose_a", op.transpose_a && turned.is_empty())
         .flag("transpose_b", op.transpose_b)
         .flag("has_sums", op.sums.is_some())
@@ -225,6 +227,13 @@ fn gemm(op: &Gemm, variant: Variant) -> Kernel {
         .u("inner", op.inner())
         .u("parts", op.parts)
         .u("depth", op.depth())
+}
+
+/// Whether tiles cover rows and columns with nothing left over, and the grid has no workgroup more than needed.
+fn is_exact(rows: u32, tile_rows: u32, cols: u32, tile_cols: u32, groups: u32) -> bool {
+    /// What every adapter takes in one dimension, beyond which the grid is filled up to a rectangle.
+    const ONE_DIMENSION: u32 = 65535;
+    rows.is_multiple_of(tile_rows) && cols.is_multiple_of(tile_cols) && groups <= ONE_DIMENSION
 }
 
 fn sum_parts(op: &SumParts) -> Kernel {
@@ -242,15 +251,22 @@ fn is_quads(tensors: &[Tensor]) -> bool {
 }
 
 fn transport(op: &Transport, variant: Variant) -> Kernel {
-    let quads = if is_quads(&[op.delta, op.q]) { "_quads" } else { "" };
+    let quads = match (is_quads(&[op.delta]), is_quads(&[op.q])) {
+        (true, true) => "_quads",
+        // The error of an output layer is as narrow as there are classes.
+        (false, true) if variant == Variant::Broadcast => "_out_quads",
+        _ => "",
+    };
     let kind = match variant {
         Variant::Broadcast if op.p.cols() <= BROADCAST_MAX_RANK / 2 => "broadcast_8",
         Variant::Broadcast => "broadcast_16",
         _ => "tiled",
     };
     let shader = if variant == Variant::Broadcast { "transport_broadcast" } else { "transport" };
-    let kernel = Kernel::new(shader, format!("{kind}{quads}"), op.out.rows().div_ceil(32));
-    epilogue(kernel, &op.epilogue)
+    let groups = op.out.rows().div_ceil(32);
+    let exact = variant == Variant::Broadcast && is_exact(op.out.rows(), 32, op.out.cols(), 64, groups);
+    epilogue(Kernel::new(shader, format!("{kind}{quads}"), groups), &op.epilogue)
+        .flag("exact", exact)
         .u("rows", op.out.rows())
         .u("outputs", op.delta.cols())
         .u("rank", op.p.cols())
@@ -259,25 +275,20 @@ fn transport(op: &Transport, variant: Variant) -> Kernel {
 
 fn correlate(op: &Correlate, variant: Variant) -> Kernel {
     let (outputs, rank) = (op.x.cols(), op.y.cols());
-    let inputs = op.hebbian.map_or(0, |h| h.input.cols());
-    let kernel = match variant {
-        Variant::Broadcast => {
-            let ranks = if rank <= BROADCAST_MAX_RANK / 2 { 8 } else { 16 };
-            let quads = if is_quads(&[op.x]) { "_quads" } else { "" };
-            Kernel::new("correlate_broadcast", format!("broadcast_{ranks}{quads}"), outputs.div_ceil(64) + 1)
-        }
-        _ => {
-            let tiles = outputs.div_ceil(64) + rank.div_ceil(64) + inputs.div_ceil(64);
-            Kernel::new("correlate", "tiled", tiles * rank.div_ceil(16) * op.parts)
-        }
+    let kernel = if variant == Variant::Broadcast {
+        let ranks = if rank <= BROADCAST_MAX_RANK / 2 { 8 } else { 16 };
+        let quads = if is_quads(&[op.x]) { "_quads" } else { "" };
+        // One workgroup correlates y with itself.
+        Kernel::new("correlate_broadcast", format!("broadcast_{ranks}{quads}"), outputs.div_ceil(64) + 1)
+    } else {
+        let inputs = op.hebbian.map_or(0, |h| h.input.cols());
+        let tiles = outputs.div_ceil(64) + rank.div_ceil(64) + inputs.div_ceil(64);
+        Kernel::new("correlate", "tiled", tiles * rank.div_ceil(16) * op.parts)
+            .u("inputs", inputs)
+            .u("parts", op.parts)
+            .u("depth", op.depth())
     };
-    kernel
-        .u("rows", op.x.rows())
-        .u("outputs", outputs)
-        .u("rank", rank)
-        .u("inputs", inputs)
-        .u("parts", op.parts)
-        .u("depth", op.depth())
+    kernel.u("rows", op.x.rows()).u("outputs", outputs).u("rank", rank)
 }
 
 fn optimize(op: &Optimize) -> Kernel {

@@ -421,9 +421,9 @@ fn picked(values: &[f64], tensor: Tensor, along: Along, rows: &[u32]) -> Vec<f64
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::OpTimes;
     use crate::gpu::{DeviceChoice, LimitPolicy};
     use crate::ops::Activation;
+    use crate::plan::OpTimes;
     use crate::plan::Profile;
     use crate::reference::Reference;
 

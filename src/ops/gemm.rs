@@ -213,7 +213,7 @@ impl Operation for SumParts {
 
     fn check(&self) -> Result<(), String> {
         require(
-            self.a.cols() == self.out.cols() && self.parts() >= 1 && self.a.rows() % self.out.rows() == 0,
+            self.a.cols() == self.out.cols() && self.parts() >= 1 && self.a.rows().is_multiple_of(self.out.rows()),
             "a must hold whole matrices of out's shape",
         )?;
         self.epilogue.check(self.out.rows(), self.out.cols())

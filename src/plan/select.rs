@@ -186,6 +186,9 @@ pub fn candidates(op: &Op, profile: &Profile) -> Vec<Variant> {
 /// The candidates among which measuring decides. A GPU's kernels are slow on a CPU and the other way round, and where
 /// every compiled kernel costs a second of a CPU, trying them would cost more than it brings.
 pub fn contenders(op: &Op, profile: &Profile) -> Vec<Variant> {
+    if let Op::Correlate(_) = op {
+        return vec![default_variant(op, profile)];
+    }
     let mut all = candidates(op, profile);
     all.retain(|variant| match variant {
         Variant::Yardstick => false,

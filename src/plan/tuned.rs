@@ -287,7 +287,10 @@ mod tests {
         other.insert(class("a"), Variant::Stream16x64);
         other.insert(class("b"), Variant::Stream16x64);
         one.complete(&other);
-        assert_eq!((one.get(&class("a")), one.get(&class("b"))), (Some(Variant::Tile64x64), Some(Variant::Stream16x64)));
+        assert_eq!(
+            (one.get(&class("a")), one.get(&class("b"))),
+            (Some(Variant::Tile64x64), Some(Variant::Stream16x64))
+        );
         assert_eq!(one.len(), 2);
     }
 }

@@ -6,7 +6,7 @@ use crate::compare::{Report, roundings, sums};
 use crate::scene::{Scene, asymmetric, step};
 
 /// Rows, width of the error, rank, width of the input.
-const SHAPES: [[u32; 4]; 16] = [
+const SHAPES: [[u32; 4]; 18] = [
     [1, 1, 1, 1],
     [1, 257, 1, 1],
     [257, 1, 1, 3],
@@ -14,6 +14,8 @@ const SHAPES: [[u32; 4]; 16] = [
     [15, 10, 2, 63],
     [40, 12, 5, 68],
     [70, 64, 16, 36],
+    [64, 10, 10, 128],
+    [32, 8, 4, 64],
     [16, 10, 3, 64],
     [17, 7, 7, 65],
     [33, 17, 16, 127],
