@@ -28,7 +28,7 @@ bench: driver build
 	$(LDFA) bench kernels
 
 ## The training step and single products beside burn, meganeura and, where it is installed, PyTorch. The first build takes
-## a while: the peers bring some four hundred crates.
+## a while: the peers bring some four hundred crates. On a software adapter burn tunes its products for minutes.
 bench-peers: driver
 	@mkdir -p target
 	cargo run --release --manifest-path benches/peers/Cargo.toml --locked -- --json target/peers.json

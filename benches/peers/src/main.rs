@@ -50,10 +50,10 @@ struct Arguments {
     #[arg(long, default_value = "best")]
     device: DeviceChoice,
     /// Turns of every engine
-    #[arg(long, default_value_t = 8, value_parser = positive)]
+    #[arg(long, default_value_t = 5, value_parser = positive)]
     rounds: usize,
     /// Timed steps of a turn (for products: waits, each for eight products)
-    #[arg(long, default_value_t = 8, value_parser = positive)]
+    #[arg(long, default_value_t = 5, value_parser = positive)]
     advances: usize,
     /// Rank of the feedback
     #[arg(long, default_value_t = 16)]
