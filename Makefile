@@ -5,7 +5,7 @@ LDFA := target/release/ldfa-gpu
 # Mesa complains on standard error where no session has set one.
 export XDG_RUNTIME_DIR ?= /tmp
 
-.PHONY: demo test test-webgpu bench lint driver build
+.PHONY: demo test test-webgpu bench bench-peers lint driver build
 
 ## Train digits by backpropagation and by two rules of rank 10, three seeds each, and draw them side by side.
 demo: driver build
@@ -26,6 +26,17 @@ test: driver
 bench: driver build
 	cargo bench --locked --bench kernels
 	$(LDFA) bench kernels
+
+## The training step and single products beside burn, meganeura and, where it is installed, PyTorch. The first build takes
+## a while: the peers bring some four hundred crates. On a software adapter burn tunes its products for minutes.
+bench-peers: driver
+	@mkdir -p target
+	cargo run --release --manifest-path benches/peers/Cargo.toml --locked -- --json target/peers.json
+	@if python3 -c 'import torch' 2>/dev/null; then \
+		python3 benches/peers/torch_step.py --json target/peers-torch.json; \
+	else \
+		echo "PyTorch is left out: it is not installed (python3 -m pip install torch)"; \
+	fi
 
 lint:
 	cargo fmt --check
