@@ -20,7 +20,7 @@ demo: driver build
 test: driver
 	@$(if $(LDFA_DATA),true,echo "LDFA_DATA is not set: tests that read MNIST, Fashion-MNIST and CIFAR-10 are left out")
 	cargo test --release --locked $(if $(LDFA_DATA),,-- --skip real::)
-	LDFA_LIMITS=webgpu cargo test --release --locked --test golden --test kernels --test step --test training --test cli --test hostile --test tuning
+	LDFA_LIMITS=webgpu cargo test --release --locked --test golden --test kernels --test step --test training --test cli --test hostile
 
 ## Kernels by shape: with criterion's statistics, then every variant as ratios within one run.
 bench: driver build
