@@ -16,8 +16,7 @@ use naga::valid::{Capabilities, ModuleInfo, ValidationFlags, Validator};
 use naga::{AddressSpace, Module, StorageAccess, StructMember, TypeInner};
 
 /// What a shader may need beyond WebGPU's core, by the names that `gpu::shaders` gives it.
-const ABILITIES: [(&str, Capabilities); 3] =
-    [("Core", Capabilities::empty()), ("Subgroups", Capabilities::SUBGROUP), ("Half", Capabilities::SHADER_FLOAT16)];
+const ABILITIES: [(&str, Capabilities); 2] = [("Core", Capabilities::empty()), ("Subgroups", Capabilities::SUBGROUP)];
 
 fn main() {
     println!("cargo::rerun-if-changed=shaders");

@@ -19,7 +19,6 @@ fn validate(shader: &Shader, module: &Module) -> Result<ModuleInfo, String> {
     let capabilities = match shader.ability {
         Ability::Core => Capabilities::empty(),
         Ability::Subgroups => Capabilities::SUBGROUP,
-        Ability::Half => Capabilities::SHADER_FLOAT16,
     };
     let mut validator = Validator::new(ValidationFlags::all(), capabilities);
     validator.validate(module).map_err(|e| format!("{e:?}"))

@@ -75,9 +75,7 @@ impl LimitPolicy {
     /// What kernels and the profiler use where the adapter has it.
     fn features(self) -> wgpu::Features {
         match self {
-            LimitPolicy::Adapter => {
-                features_of(Ability::Subgroups) | features_of(Ability::Half) | wgpu::Features::TIMESTAMP_QUERY
-            }
+            LimitPolicy::Adapter => features_of(Ability::Subgroups) | wgpu::Features::TIMESTAMP_QUERY,
             LimitPolicy::WebGpu => wgpu::Features::empty(),
         }
     }
@@ -139,7 +137,6 @@ fn features_of(ability: Ability) -> wgpu::Features {
     match ability {
         Ability::Core => wgpu::Features::empty(),
         Ability::Subgroups => wgpu::Features::SUBGROUP,
-        Ability::Half => wgpu::Features::SHADER_F16,
     }
 }
 

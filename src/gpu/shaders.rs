@@ -38,8 +38,6 @@ pub enum Ability {
     Core,
     /// Pass values from lane to lane.
     Subgroups,
-    /// Hold 16-bit floats.
-    Half,
 }
 
 /// One file of `shaders/`.
