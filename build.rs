@@ -16,7 +16,12 @@ use naga::valid::{Capabilities, ModuleInfo, ValidationFlags, Validator};
 use naga::{AddressSpace, Module, StorageAccess, StructMember, TypeInner};
 
 /// What a shader may need beyond WebGPU's core, by the names that `gpu::shaders` gives it.
-const ABILITIES: [(&str, Capabilities); 2] = [("Core", Capabilities::empty()), ("Subgroups", Capabilities::SUBGROUP)];
+const ABILITIES: [(&str, Capabilities); 4] = [
+    ("Core", Capabilities::empty()),
+    ("Subgroups", Capabilities::SUBGROUP),
+    ("Half", Capabilities::SHADER_FLOAT16),
+    ("Matrices", Capabilities::SHADER_FLOAT16.union(Capabilities::SUBGROUP).union(Capabilities::COOPERATIVE_MATRIX)),
+];
 
 fn main() {
     println!("cargo::rerun-if-changed=shaders");

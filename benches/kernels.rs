@@ -27,7 +27,7 @@ fn measure(criterion: &mut Criterion, group: &str, id: BenchmarkId, recording: R
 
 fn gemms(criterion: &mut Criterion) {
     for sizes in [[128, 256, 784], [512, 512, 512], [128, 10, 256]] {
-        let recording = product(sizes, "nt").expect("shapes that meet");
+        let recording = product(sizes, "nt", None).expect("shapes that meet");
         for variant in candidates(&recording.entries(Phase::Train)[0].op, &open().profile()) {
             let options = Options { force: Some(variant), ..Options::default() };
             let id = BenchmarkId::new(variant.to_string(), format!("{sizes:?}"));

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::OnceLock;
 
+use ldfa_gpu::gpu::LimitPolicy;
 use safetensors::SafeTensors;
 use tempfile::TempDir;
 
@@ -326,6 +327,22 @@ fn every_rule_passes_its_own_verification() {
     }
 }
 
+/// Half precision works where the adapter computes in it, and is refused with a way out where it does not, as under the
+/// limits of WebGPU.
+#[test]
+fn half_precision_is_verified_or_refused() {
+    let command = ["verify", "digits", "--set", "train.precision=f16"];
+    let printed = succeeds(&["devices"]);
+    let offered = printed.contains("f16 yes") && LimitPolicy::from_env() == LimitPolicy::Adapter;
+    if offered {
+        let printed = succeeds(&command);
+        assert!(printed.contains(" 0 beyond their allowance") && printed.contains("half-"), "{printed}");
+    } else {
+        fails(&command, &["16 bits", "train.precision"]);
+    }
+    fails(&["verify", "digits", "--set", "train.precision=f8"], &["f8", "f32", "f16"]);
+}
+
 #[test]
 fn plans_and_devices_are_printed() {
     let plan = succeeds(&["explain", "digits"]);
@@ -523,7 +540,7 @@ fn kernels_are_tabulated_and_written_as_json() {
     let some = quick(&["kernels", "--only", "transport"]);
     assert!(some.contains("transport") && !some.contains("column-sum"), "{some}");
     let nowhere = folder.path().join("no/folder.json");
-    fails(&["bench", "kernels", "--quick", "--only", "none", "--json", nowhere.to_str().unwrap()], &["no/folder.json"]);
+    fails(&["bench", "kernels", "--quick", "--only", "oja", "--json", nowhere.to_str().unwrap()], &["no/folder.json"]);
 }
 
 #[test]
@@ -538,6 +555,7 @@ fn steps_are_timed_by_rule() {
     assert_eq!((&rows[1]["flops_over_backprop"], &rows[4]["flops_over_backprop"]), (&1.0.into(), &1.0.into()));
     fails(&["bench", "steps", "digit"], &["did you mean digits?"]);
     fails(&["bench", "steps", "digits", "--batch", "0"], &["train.batch", "at least 1"]);
+    fails(&["bench", "kernels", "--quick", "--only", "none"], &["none", "there are", "transport"]);
     fails(&["bench", "kernels", "--device", "reference"], &["reference has none"]);
     fails(&["bench", "headline", "--device", "99"], &["no adapter matches", "99"]);
 }

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use ldfa_gpu::feedback::FeedbackSpec;
 use ldfa_gpu::gpu::{Context, DeviceChoice, Gpu, LimitPolicy};
-use ldfa_gpu::model::{Feed, FeedSpec, LayerSpec, Loss, Network, NetworkSpec};
+use ldfa_gpu::model::{Feed, FeedSpec, LayerSpec, Loss, Network, NetworkSpec, Precision};
 use ldfa_gpu::ops::Phase;
 use ldfa_gpu::ops::random::{pcg4d, unit};
 use ldfa_gpu::optim::{Algorithm, Horizon, OptimizerSpec, step_state};
@@ -95,6 +95,7 @@ fn load(path: &Path) -> Problem {
         feedback: case.feedback.clone(),
         optimizer: case.optimizer.clone(),
         feedback_optimizer: case.feedback_optimizer.clone().unwrap_or_else(|| case.optimizer.clone()),
+        precision: Precision::F32,
         batch: case.batch,
         evaluation_batch: case.batch,
         feed: FeedSpec::Host { features: case.input.iter().product() },

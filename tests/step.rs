@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use ldfa_gpu::feedback::{FeedbackSpec, Init, PRule, QRule, Ranks, Rule, Source, Statistics};
 use ldfa_gpu::gpu::{Context, DeviceChoice, Gpu, LimitPolicy};
-use ldfa_gpu::model::{Feed, FeedSpec, LayerSpec, Loss, Network, NetworkSpec, initialise};
+use ldfa_gpu::model::{Feed, FeedSpec, LayerSpec, Loss, Network, NetworkSpec, Precision, initialise};
 use ldfa_gpu::ops::random::{pcg4d, unit};
 use ldfa_gpu::ops::{Access, Kind, Op, Phase, StepState, Tensor};
 use ldfa_gpu::optim::{Algorithm, Horizon, OptimizerSpec, step_state};
@@ -44,6 +44,7 @@ fn spec(layers: Vec<LayerSpec>, feedback: FeedbackSpec) -> NetworkSpec {
         feedback,
         optimizer: OptimizerSpec::sgd(0.1),
         feedback_optimizer: OptimizerSpec::sgd(0.05),
+        precision: Precision::F32,
         batch: BATCH,
         evaluation_batch: BATCH,
         ranks: vec![rank],

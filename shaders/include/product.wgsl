@@ -11,6 +11,11 @@ struct Params {
     alpha: f32,
     addend_scale: f32,
     bound: f32,
+//% if half is defined
+    // Powers of two, see ops::Half.
+    scale_a: f32,
+    scale_b: f32,
+//% endif
     stride_a: u32,
     stride_b: u32,
     stride_addend: u32,

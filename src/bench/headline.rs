@@ -13,7 +13,7 @@ use super::{BenchError, Effort, open};
 use crate::data::Dataset;
 use crate::gpu::{Context, DeviceChoice, Gpu};
 use crate::model::Network;
-use crate::ops::{Phase, ReplicaStep, StepState};
+use crate::ops::{Half, Phase, ReplicaStep, StepState};
 use crate::plan::{Executor, Options, Plan, Variant, median};
 use crate::train::config::{Config, Draft};
 use crate::train::session::network_spec;
@@ -151,7 +151,7 @@ fn kernels(context: &Context, effort: Effort, found: &mut Headline) -> Result<()
     found.put("fma_gflops", ceilings.flops / 1e9);
     found.put("copy_gbs", ceilings.bytes / 1e9);
     let selected = Options::default();
-    let gemm = |options| Workload::new(context, product([effort.pick(512, 32); 3], "nn")?, options, effort);
+    let gemm = |options| Workload::new(context, product([effort.pick(512, 32); 3], "nn", None)?, options, effort);
     let mut gemms = [gemm(selected)?, gemm(selected)?, gemm(Options { force: Some(YARDSTICK), ..selected })?];
     let samples = interleave(&mut gemms, rounds, Workload::sample)?;
     let gflops = gemms[0].cost().flops as f64 / samples[0].median() / 1e9;
@@ -162,6 +162,8 @@ fn kernels(context: &Context, effort: Effort, found: &mut Headline) -> Result<()
     found.put("gemm512_form", gemms[0].form());
     found.put("gemm512_yardstick_form", gemms[2].form());
 
+    half(context, rounds, effort, found)?;
+
     let apart = Options { fuse: false, ..selected };
     let shape = effort.pick([4096, 512, 16], [64, 32, 4]);
     let form = |form, options| Workload::new(context, transport(shape, form)?, options, effort);
@@ -170,6 +172,25 @@ fn kernels(context: &Context, effort: Effort, found: &mut Headline) -> Result<()
     found.put("fused_over_unfused_time", samples[2].over(&samples[0]));
     found.put("fused_over_split_time", samples[2].over(&samples[1]));
     found.put("fused_form", transports[2].form());
+    Ok(())
+}
+
+/// A product in half precision, where the adapter computes in it, against the same in single precision.
+fn half(context: &Context, rounds: usize, effort: Effort, found: &mut Headline) -> Result<(), BenchError> {
+    let profile = context.profile();
+    let size = effort.pick(if profile.software { 512 } else { 4096 }, 32);
+    let mut over_single = None;
+    let mut form = None;
+    if profile.half {
+        let gemm = |half| Workload::new(context, product([size; 3], "nn", half)?, Options::default(), effort);
+        let mut gemms = [gemm(None)?, gemm(Some(Half::default()))?];
+        let samples = interleave(&mut gemms, rounds, Workload::sample)?;
+        over_single = Some(samples[1].over(&samples[0]));
+        form = Some(gemms[1].form());
+    }
+    found.put("gemm_f16_over_f32_time", over_single);
+    found.put("gemm_f16_size", size);
+    found.put("gemm_f16_form", form);
     Ok(())
 }
 

@@ -12,8 +12,8 @@ use super::{BenchError, Effort, open};
 use crate::gpu::{Context, DeviceChoice};
 use crate::model::Network;
 use crate::ops::{
-    Activation, Chain, Cost, Dtype, Duplicate, Entry, Epilogue, Gate, Gemm, Op, Operation, Optimize, Phase, Recording,
-    Role, ShapeError, Transport, Update,
+    Activation, Chain, Cost, Dtype, Duplicate, Entry, Epilogue, Gate, Gemm, Half, Op, Operation, Optimize, Phase,
+    Recording, Role, ShapeError, Transport, Update,
 };
 use crate::plan::{Options, Plan, Profile, candidates};
 use crate::train::config::Draft;
@@ -191,7 +191,12 @@ pub fn kernels(device: &DeviceChoice, only: Option<&str>, effort: Effort) -> Res
         }
     }
     cases.sort_by_key(|case| families.iter().position(|family| *family == case.family));
-    cases.retain(|case| case.family == "control" || only.is_none_or(|only| case.family.contains(only)));
+    if let Some(only) = only {
+        cases.retain(|case| case.family == "control" || case.family.contains(only));
+        if cases.len() == 1 {
+            return Err(BenchError::NoFamily { only: only.to_owned(), known: families.join(", ") });
+        }
+    }
     let mut rows = Vec::new();
     for case in cases {
         rows.push(measure(&context, case, ceilings, rounds, effort)?);
@@ -240,12 +245,12 @@ fn measure(
     Ok(KernelRow { family: case.family, shape: case.shape, times })
 }
 
-/// A product, rows x cols with sums of `inner` terms, of factors stored as `nn`, `nt` or `tn` says, as the training phase
-/// of a recording.
+/// A product, rows x cols with sums of `inner` terms, of factors stored as `nn`, `nt` or `tn` says and rounded to what
+/// `half` says, as the training phase of a recording.
 ///
 /// # Errors
 /// Never: the factors are made to fit.
-pub fn product([rows, cols, inner]: [u32; 3], orientation: &str) -> Result<Recording, ShapeError> {
+pub fn product([rows, cols, inner]: [u32; 3], orientation: &str, half: Option<Half>) -> Result<Recording, ShapeError> {
     let mut recording = Recording::new(1);
     let (turn_a, turn_b) = (orientation == "tn", orientation == "nt");
     let mut factor = |name, rows, cols, turned| {
@@ -255,14 +260,14 @@ pub fn product([rows, cols, inner]: [u32; 3], orientation: &str) -> Result<Recor
     let (a, b) = (factor("a", rows, inner, turn_a), factor("b", inner, cols, turn_b));
     recording.begin(Phase::Train);
     let out = recording.scratch("out", rows, cols);
-    recording.push(Gemm { transpose_a: turn_a, transpose_b: turn_b, ..Gemm::nn(a, b, out) })?;
+    recording.push(Gemm { transpose_a: turn_a, transpose_b: turn_b, half, ..Gemm::nn(a, b, out) })?;
     Ok(recording)
 }
 
 /// The same kernel twice: how far apart equals read.
 fn control(effort: Effort) -> Result<Case, BenchError> {
     let size = effort.pick(512, 32);
-    let recording = product([size; 3], "nn")?;
+    let recording = product([size; 3], "nn", None)?;
     let forms = ["itself", "again"].map(|name| (name.to_owned(), recording.clone(), Options::default()));
     Ok(Case {
         family: "control".into(),
@@ -273,14 +278,18 @@ fn control(effort: Effort) -> Result<Case, BenchError> {
 }
 
 fn products(profile: &Profile, effort: Effort) -> Result<Vec<Case>, BenchError> {
-    // A cube, a skinny product on either side, and the shapes of a wide network's step.
-    let sizes: &[[u32; 3]] = effort
-        .pick(&[[512, 512, 512], [512, 1024, 1024], [4096, 16, 512], [16, 1024, 512]], &[[32, 32, 32], [9, 5, 33]]);
+    // A cube, a skinny product on either side, and the shapes of a wide network's step; GPUs are asked for more.
+    let side = if profile.software { 512 } else { 4096 };
+    let sizes = effort
+        .pick(vec![[side; 3], [512, 1024, 1024], [4096, 16, 512], [16, 1024, 512]], vec![[32, 32, 32], [9, 5, 33]]);
     let mut cases = Vec::new();
-    for sizes in sizes {
+    for sizes in &sizes {
         for orientation in ["nn", "nt", "tn"] {
-            cases.push(Case::candidates(product(*sizes, orientation)?, profile)?);
+            cases.push(Case::candidates(product(*sizes, orientation, None)?, profile)?);
         }
+    }
+    if profile.half {
+        cases.push(Case::candidates(product(sizes[0], "nn", Some(Half::default()))?, profile)?);
     }
     Ok(cases)
 }

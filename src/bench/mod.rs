@@ -35,6 +35,14 @@ pub enum BenchError {
         /// Those it knows.
         known: String,
     },
+    /// A filter that leaves nothing to measure.
+    #[error("--only {only}: no family of kernels has this in its name; there are {known}")]
+    NoFamily {
+        /// What was asked for.
+        only: String,
+        /// Those it could be.
+        known: String,
+    },
     /// An operation was recorded with shapes that do not meet: a bug.
     #[error(transparent)]
     Shape(#[from] ShapeError),

@@ -36,13 +36,13 @@ impl VerifyArgs {
         let mut session = Session::prepared(config, &data, &self.device.device, options, &preparation)?;
         let findings = verify(&mut session)?;
         say(format!(
-            "{}\n{:<22} {:<8} {:<34} {:>10} {:>10} {:>7}",
+            "{}\n{:<22} {:<15} {:<34} {:>10} {:>10} {:>7}",
             session.device, "op", "variant", "tensor", "error", "allowed", "share"
         ))?;
         for finding in &findings {
             let Finding { op, variant, tensor, error, allowed } = finding;
             let share = 100.0 * error / allowed;
-            say(format!("{op:<22} {variant:<8} {tensor:<34} {error:>10.2e} {allowed:>10.2e} {share:>5.1} %"))?;
+            say(format!("{op:<22} {variant:<15} {tensor:<34} {error:>10.2e} {allowed:>10.2e} {share:>5.1} %"))?;
         }
         let wrong = findings.iter().filter(|f| !f.holds()).count();
         let worst = findings.iter().map(|f| f.error / f.allowed).fold(0.0, f64::max);

@@ -4,7 +4,7 @@
 //! multiply from the left: `y = delta p`, `error = y q`.
 
 use super::{PRule, QRule};
-use crate::ops::{Correlate, Epilogue, Gemm, Oja, Recording, Role, ShapeError, Significant, Tensor};
+use crate::ops::{Correlate, Epilogue, Gemm, Half, Oja, Recording, Role, ShapeError, Significant, Tensor};
 use crate::optim::Parameter;
 
 /// What stands in for a layer's W on the way back.
@@ -39,6 +39,8 @@ pub struct Squeezed {
 /// Sends the error `source` (rows x m) back through a weight (m x k); returns what reaches the layer's input
 /// (rows x k).
 ///
+/// `half` is the precision of the exact way; what goes through P and Q stays in single precision.
+///
 /// # Errors
 /// If a shape does not fit, which is a bug of the caller.
 pub fn transport(
@@ -47,6 +49,7 @@ pub fn transport(
     source: Tensor,
     weight: Tensor,
     clamp: Option<f64>,
+    half: Option<Half>,
 ) -> Result<(Tensor, Squeezed), ShapeError> {
     recording.role(Role::Transport);
     let epilogue = Epilogue { clamp, ..Epilogue::default() };
@@ -54,7 +57,7 @@ pub fn transport(
         // The bound belongs to errors that are sent by other means than the derivative.
         Pathway::Exact => {
             let error = recording.scratch("error", source.rows(), weight.cols());
-            recording.push(Gemm::nn(source, weight, error))?;
+            recording.push(Gemm { half, ..Gemm::nn(source, weight, error) })?;
             return Ok((error, Squeezed { source, y: None }));
         }
         Pathway::Random(matrix) => (source, matrix, None),

@@ -75,7 +75,9 @@ impl LimitPolicy {
     /// What kernels and the profiler use where the adapter has it.
     fn features(self) -> wgpu::Features {
         match self {
-            LimitPolicy::Adapter => features_of(Ability::Subgroups) | wgpu::Features::TIMESTAMP_QUERY,
+            LimitPolicy::Adapter => {
+                features_of(Ability::Subgroups) | features_of(Ability::Matrices) | wgpu::Features::TIMESTAMP_QUERY
+            }
             LimitPolicy::WebGpu => wgpu::Features::empty(),
         }
     }
@@ -90,6 +92,8 @@ pub struct AdapterSummary {
     pub limits: wgpu::Limits,
     /// Optional abilities.
     pub features: wgpu::Features,
+    /// Sizes and types of its matrix units.
+    pub matrices: Vec<wgpu::CooperativeMatrixProperties>,
 }
 
 impl AdapterSummary {
@@ -97,7 +101,7 @@ impl AdapterSummary {
     pub fn key(&self) -> AdapterKey {
         let policy = LimitPolicy::from_env();
         let (limits, features) = (policy.limits(&self.limits), policy.features() & self.features);
-        AdapterKey::of(&self.info, &profile_of(&self.info, &limits, features))
+        AdapterKey::of(&self.info, &profile_of(&self.info, &limits, features, &self.matrices))
     }
 }
 
@@ -117,7 +121,12 @@ fn enumerate(instance: &wgpu::Instance) -> Vec<wgpu::Adapter> {
 pub fn adapters() -> Vec<AdapterSummary> {
     enumerate(&instance())
         .iter()
-        .map(|a| AdapterSummary { info: a.get_info(), limits: a.limits(), features: a.features() })
+        .map(|a| AdapterSummary {
+            info: a.get_info(),
+            limits: a.limits(),
+            features: a.features(),
+            matrices: a.cooperative_matrix_properties(),
+        })
         .collect()
 }
 
@@ -137,6 +146,12 @@ fn features_of(ability: Ability) -> wgpu::Features {
     match ability {
         Ability::Core => wgpu::Features::empty(),
         Ability::Subgroups => wgpu::Features::SUBGROUP,
+        Ability::Half => wgpu::Features::SHADER_F16,
+        Ability::Matrices => {
+            features_of(Ability::Half)
+                | features_of(Ability::Subgroups)
+                | wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX
+        }
     }
 }
 
@@ -154,6 +169,7 @@ pub struct Context {
     pub(super) queue: wgpu::Queue,
     pub(super) pipelines: Arc<Pipelines>,
     info: wgpu::AdapterInfo,
+    matrices: Vec<wgpu::CooperativeMatrixProperties>,
     faults: Arc<Mutex<Faults>>,
     /// Where compiled pipelines are kept, and the digest of what is there.
     kept: Option<(Cache, Arc<Mutex<Vec<u8>>>)>,
@@ -184,6 +200,13 @@ impl Context {
             label: Some("ldfa-gpu"),
             required_limits: limits,
             required_features: features,
+            experimental_features: if features.intersects(wgpu::Features::all_experimental_mask()) {
+                // SAFETY: asks to be prepared for bugs in what wgpu calls experimental; of that only cooperative matrices
+                // are used, by one shader, whose every shape the kernel tests compare with the reference.
+                unsafe { wgpu::ExperimentalFeatures::enabled() }
+            } else {
+                wgpu::ExperimentalFeatures::disabled()
+            },
             memory_hints: wgpu::MemoryHints::Performance,
             ..Default::default()
         });
@@ -202,7 +225,8 @@ impl Context {
             }
         }));
         let cache = cache.filter(|_| device.features().contains(wgpu::Features::PIPELINE_CACHE));
-        let key = AdapterKey::of(&info, &profile_of(&info, &device.limits(), device.features()));
+        let matrices = adapter.cooperative_matrix_properties();
+        let key = AdapterKey::of(&info, &profile_of(&info, &device.limits(), device.features(), &matrices));
         let stored = cache.and_then(|cache| cache.load_pipelines(&key));
         let pipeline_cache = cache.map(|_| {
             let descriptor = wgpu::PipelineCacheDescriptor { label: None, data: stored.as_deref(), fallback: true };
@@ -213,7 +237,7 @@ impl Context {
         });
         let pipelines = Arc::new(Pipelines::new(&device, pipeline_cache));
         let kept = cache.map(|cache| (cache.clone(), Arc::new(Mutex::new(stored.unwrap_or_default()))));
-        Ok(Context { device, queue, pipelines, info, faults, kept })
+        Ok(Context { device, queue, pipelines, info, matrices, faults, kept })
     }
 
     /// Keeps what the driver has compiled so far for later processes, if it gives that out and it is new.
@@ -261,7 +285,7 @@ impl Context {
 
     /// What the plan needs to know.
     pub fn profile(&self) -> Profile {
-        profile_of(&self.info, &self.device.limits(), self.device.features())
+        profile_of(&self.info, &self.device.limits(), self.device.features(), &self.matrices)
     }
 
     /// The first error that arrived outside of a call, if any.
@@ -289,15 +313,30 @@ impl Context {
     }
 }
 
-fn profile_of(info: &wgpu::AdapterInfo, limits: &wgpu::Limits, features: wgpu::Features) -> Profile {
+fn profile_of(
+    info: &wgpu::AdapterInfo,
+    limits: &wgpu::Limits,
+    features: wgpu::Features,
+    matrices: &[wgpu::CooperativeMatrixProperties],
+) -> Profile {
     let passes_values = features.contains(features_of(Ability::Subgroups));
     let lanes_are_fixed = info.subgroup_min_size == info.subgroup_max_size;
     Profile {
         software: info.device_type == wgpu::DeviceType::Cpu,
         subgroup_lanes: (passes_values && lanes_are_fixed).then_some(info.subgroup_min_size),
+        half: features.contains(features_of(Ability::Half)),
+        matrix_side: matrix_side(matrices)
+            .filter(|_| features.contains(features_of(Ability::Matrices)) && lanes_are_fixed),
         max_binding_bytes: limits.max_storage_buffer_binding_size.min(limits.max_buffer_size),
         binding_alignment: limits.min_storage_buffer_offset_alignment,
     }
+}
+
+/// The largest square that its units multiply in 16 bits with sums in 32.
+fn matrix_side(matrices: &[wgpu::CooperativeMatrixProperties]) -> Option<u32> {
+    use wgpu::CooperativeScalarType::{F16, F32};
+    let mixed = matrices.iter().filter(|m| m.ab_type == F16 && m.cr_type == F32);
+    mixed.filter(|m| m.m_size == m.n_size && m.n_size == m.k_size).map(|m| m.m_size).max()
 }
 
 /// Name, backend and driver in one line.

@@ -64,10 +64,11 @@ impl Gpu {
             mapped_at_creation: false,
         });
         let step = bind_step(device, &context.pipelines.step, &ring);
+        let profile = context.profile();
         let kernels: Vec<(Op, Kernel)> = Phase::ALL
             .iter()
             .flat_map(|&phase| plan.nodes(phase))
-            .map(|node| (node.entry.op.clone(), lower(&node.entry.op, node.variant)))
+            .map(|node| (node.entry.op.clone(), lower(&node.entry.op, node.variant, &profile)))
             .collect();
         let keys = kernels.iter().map(|(_, kernel)| kernel.key.clone()).collect();
         let began = Instant::now();

@@ -7,7 +7,7 @@ use crate::ops::{
     Activation, Augment, Chain, Correlate, Epilogue, Gemm, Op, Optimize, Significant, SumParts, Tensor, Transport,
     Update,
 };
-use crate::plan::{BROADCAST_MAX_RANK, Variant};
+use crate::plan::{BROADCAST_MAX_RANK, Profile, Variant};
 
 /// A 32-bit member of a shader's `Params` block.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -77,10 +77,10 @@ fn code(activation: Option<Activation>) -> u32 {
     }
 }
 
-/// The kernel that computes `op` in the given way.
-pub(super) fn lower(op: &Op, variant: Variant) -> Kernel {
+/// The kernel that computes `op` in the given way on such an adapter.
+pub(super) fn lower(op: &Op, variant: Variant, profile: &Profile) -> Kernel {
     match op {
-        Op::Gemm(op) => gemm(op, variant),
+        Op::Gemm(op) => gemm(op, variant, profile),
         Op::SumParts(op) => sum_parts(op),
         Op::Transport(op) => transport(op, variant),
         Op::Gather(op) => {
@@ -202,22 +202,33 @@ fn product_epilogue(kernel: Kernel, op: &Epilogue, alpha: f64) -> Kernel {
         .f("addend_scale", op.addend.map_or(0.0, |(_, scale)| scale))
 }
 
-fn gemm(op: &Gemm, variant: Variant) -> Kernel {
+fn gemm(op: &Gemm, variant: Variant, profile: &Profile) -> Kernel {
     let (shader, kind) = match variant {
         Variant::Stream16x64 => ("gemm_stream", "stream"),
         Variant::Broadcast16x64 | Variant::Broadcast32x32 | Variant::Broadcast32x64 | Variant::Broadcast64x32 => {
             ("gemm_broadcast", "broadcast")
         }
+        Variant::Half32x32 | Variant::Half64x64 | Variant::Half128x64 => ("gemm_half", "half"),
+        Variant::Matrix64x32 | Variant::Matrix128x64 => ("gemm_matrix", "matrix"),
         _ => ("gemm", "tile"),
     };
     let (tile_rows, tile_cols) = variant.tile().unwrap_or((64, 64));
     // The kernels without workgroup memory are written once for either order of a.
-    let turned = if op.transpose_a && shader != "gemm" { "_turned" } else { "" };
+    let in_registers = matches!(shader, "gemm_stream" | "gemm_broadcast");
+    let turned = if op.transpose_a && in_registers { "_turned" } else { "" };
     let quads = if op.is_quads() && variant != Variant::Yardstick { "_quads" } else { "" };
     let groups = op.rows().div_ceil(tile_rows) * op.cols().div_ceil(tile_cols) * op.parts;
-    let kernel = Kernel::new(shader, format!("{kind}_{tile_rows}x{tile_cols}{turned}{quads}"), groups);
-    let exact = shader != "gemm" && is_exact(op.rows(), tile_rows, op.cols(), tile_cols, groups);
-    product_epilogue(kernel, &op.epilogue, op.alpha)
+    let mut kernel = Kernel::new(shader, format!("{kind}_{tile_rows}x{tile_cols}{turned}{quads}"), groups);
+    let mut alpha = op.alpha;
+    if let Some(half) = op.half {
+        kernel = kernel.f("scale_a", half.scale(0)).f("scale_b", half.scale(1));
+        alpha /= half.scale(0) * half.scale(1);
+    }
+    if shader == "gemm_matrix" {
+        kernel = kernel.constant("lanes", profile.subgroup_lanes.unwrap_or(32));
+    }
+    let exact = in_registers && is_exact(op.rows(), tile_rows, op.cols(), tile_cols, groups);
+    product_epilogue(kernel, &op.epilogue, alpha)
         .flag("exact", exact)
         .flag("transpose_a", op.transpose_a && turned.is_empty())
         .flag("transpose_b", op.transpose_b)

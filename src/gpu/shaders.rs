@@ -38,6 +38,10 @@ pub enum Ability {
     Core,
     /// Pass values from lane to lane.
     Subgroups,
+    /// Compute in 16 bits.
+    Half,
+    /// Multiply matrices of 16 bits a subgroup at a time.
+    Matrices,
 }
 
 /// One file of `shaders/`.

@@ -4,10 +4,11 @@ use std::collections::HashMap;
 
 use super::forward::Trace;
 use super::network::{BATCHNORM_EPSILON, DenseLayer, Layer};
+use super::spec::Precision;
 use crate::feedback::{FeedbackSpec, Squeezed, Statistics, learn, transport};
 use crate::ops::{
-    ColumnSum, Dropout, Gate, Gemm, NormaliseBackward, NormaliseGradients, OneHot, Recording, Role, Saves, ShapeError,
-    Tensor,
+    ColumnSum, Dropout, Gate, Gemm, Half, NormaliseBackward, NormaliseGradients, OneHot, Recording, Role, Saves,
+    ShapeError, Tensor,
 };
 
 /// Records the backward pass from `delta`, the loss's derivative by the outputs; returns the error at every dense
@@ -22,12 +23,14 @@ pub(super) fn record(
     delta: Tensor,
     labels: Tensor,
     feedback: &FeedbackSpec,
+    precision: Precision,
     update: bool,
 ) -> Result<Vec<Tensor>, ShapeError> {
     let first = layers.iter().position(|l| matches!(l, Layer::Dense(_) | Layer::BatchNorm { .. })).unwrap_or(0);
     let mut deltas = HashMap::new();
     let mut squeezed = Vec::new();
     let mut error = delta;
+    let half = precision.errors(delta.rows());
     for (index, layer) in layers.iter().enumerate().rev() {
         if index < first {
             break;
@@ -38,12 +41,12 @@ pub(super) fn record(
             Layer::Dense(dense) => {
                 deltas.insert(index, error);
                 if update {
-                    weight_gradients(rec, dense, error, input)?;
+                    weight_gradients(rec, dense, error, input, half)?;
                 }
                 if let Some(pathway) = &dense.pathway {
                     let source = deltas[&dense.source];
                     let clamp = feedback.error_clamp;
-                    let (sent, left) = transport(rec, pathway, source, dense.weight.value, clamp)?;
+                    let (sent, left) = transport(rec, pathway, source, dense.weight.value, clamp, half)?;
                     error = sent;
                     squeezed.push((dense, left));
                 }
@@ -96,9 +99,15 @@ pub(super) fn record(
     Ok(ordered.into_iter().map(|(_, delta)| delta).collect())
 }
 
-fn weight_gradients(rec: &mut Recording, dense: &DenseLayer, delta: Tensor, input: Tensor) -> Result<(), ShapeError> {
+fn weight_gradients(
+    rec: &mut Recording,
+    dense: &DenseLayer,
+    delta: Tensor,
+    input: Tensor,
+    half: Option<Half>,
+) -> Result<(), ShapeError> {
     rec.role(Role::WeightGradient);
-    rec.push(Gemm::tn(delta, input, dense.weight.gradient))?;
+    rec.push(Gemm { half, ..Gemm::tn(delta, input, dense.weight.gradient) })?;
     rec.push(ColumnSum { x: delta, out: dense.bias.gradient })
 }
 

@@ -1,6 +1,7 @@
 //! From inputs to outputs.
 
 use super::network::{BATCHNORM_EPSILON, Layer};
+use super::spec::Precision;
 use crate::ops::{Activate, Dropout, Epilogue, Gemm, Moments, Normalise, Recording, Role, ShapeError, Tensor};
 
 /// What the backward pass needs of the forward pass, by layer.
@@ -21,7 +22,13 @@ impl Trace {
 }
 
 /// Records all layers on a batch x.
-pub(super) fn record(rec: &mut Recording, layers: &[Layer], x: Tensor, training: bool) -> Result<Trace, ShapeError> {
+pub(super) fn record(
+    rec: &mut Recording,
+    layers: &[Layer],
+    x: Tensor,
+    precision: Precision,
+    training: bool,
+) -> Result<Trace, ShapeError> {
     rec.role(Role::Forward);
     let rows = x.rows();
     let mut trace = Trace { inputs: Vec::new(), output: x, moments: Vec::new() };
@@ -34,7 +41,7 @@ pub(super) fn record(rec: &mut Recording, layers: &[Layer], x: Tensor, training:
             Layer::Dense(dense) => {
                 let out = rec.scratch("a", rows, dense.weight.value.rows());
                 let epilogue = Epilogue { bias: Some(dense.bias.value), ..Epilogue::default() };
-                rec.push(Gemm { epilogue, ..Gemm::nt(h, dense.weight.value, out) })?;
+                rec.push(Gemm { epilogue, half: precision.values(), ..Gemm::nt(h, dense.weight.value, out) })?;
                 out
             }
             Layer::BatchNorm { scale, shift, running } => {

@@ -11,4 +11,4 @@ pub use feed::{DataFeed, Feed, FeedSpec};
 pub(crate) use init::pad_columns;
 pub use init::{factorise, initialise};
 pub use network::{DenseLayer, Exchange, Network, NetworkSpec};
-pub use spec::{LayerSpec, Loss, ModelError};
+pub use spec::{LayerSpec, Loss, ModelError, Precision};

@@ -2,7 +2,7 @@
 
 use super::feed::{Feed, FeedSpec};
 use super::forward::Trace;
-use super::spec::{LayerSpec, Loss, ModelError};
+use super::spec::{LayerSpec, Loss, ModelError, Precision};
 use super::{backward, forward};
 use crate::feedback::{FeedbackSpec, PRule, Pathway, QRule, Rule, Source};
 use crate::ops::{
@@ -30,6 +30,8 @@ pub struct NetworkSpec {
     pub optimizer: OptimizerSpec,
     /// For learned P and Q.
     pub feedback_optimizer: OptimizerSpec,
+    /// Of the factors of large products.
+    pub precision: Precision,
     /// Samples of a training step.
     pub batch: u32,
     /// Samples of an evaluation step.
@@ -198,7 +200,7 @@ impl Parts<'_> {
         let rows = if phase == Phase::Evaluate { self.spec.evaluation_batch } else { self.spec.batch };
         rec.begin(phase);
         let (x, labels) = self.feed.record(rec, phase, rows)?;
-        let trace = forward::record(rec, self.layers, x, phase != Phase::Evaluate)?;
+        let trace = forward::record(rec, self.layers, x, self.spec.precision, phase != Phase::Evaluate)?;
         let outputs = trace.output;
         rec.layer("");
         rec.role(Role::Loss);
@@ -218,7 +220,8 @@ impl Parts<'_> {
         let (trace, Judged { delta, losses, correct }, labels) = self.record_forward(rec, Phase::Train)?;
         let Meters { metrics, fault } = meters;
         rec.push(Tally { losses, correct, metrics, fault })?;
-        backward::record(rec, self.layers, &trace, delta, labels, &self.spec.feedback, true)?;
+        let NetworkSpec { feedback, precision, .. } = self.spec;
+        backward::record(rec, self.layers, &trace, delta, labels, feedback, *precision, true)?;
         rec.layer("");
         for group in self.groups.iter().flatten() {
             group.record(rec, fault)?;
@@ -243,7 +246,8 @@ impl Parts<'_> {
     /// Returns the errors of the dense layers and the outputs of all layers, which stay readable.
     fn record_diagnosis(&self, rec: &mut Recording) -> Result<Diagnosis, ShapeError> {
         let (trace, Judged { delta, .. }, labels) = self.record_forward(rec, Phase::Diagnose)?;
-        let deltas = backward::record(rec, self.layers, &trace, delta, labels, &self.spec.feedback, false)?;
+        let NetworkSpec { feedback, precision, .. } = self.spec;
+        let deltas = backward::record(rec, self.layers, &trace, delta, labels, feedback, *precision, false)?;
         let activations: Vec<_> = (0..self.layers.len()).map(|i| (layer_name(i), trace.output_of(i))).collect();
         for &tensor in deltas.iter().chain(activations.iter().map(|(_, tensor)| tensor)) {
             rec.keep(tensor);

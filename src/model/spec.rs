@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::feedback::FeedbackError;
-use crate::ops::ShapeError;
+use crate::ops::{Half, ShapeError};
 use crate::optim::OptimizerError;
 
 /// One layer, by the names of the configuration files.
@@ -45,6 +45,31 @@ pub enum Loss {
     CrossEntropy,
     /// Mean squared error against one-hot labels.
     MeanSquaredError,
+}
+
+/// What factors of the large products are rounded to: forward, exact transport and weight gradients. Sums, parameters,
+/// optimizers and everything that P and Q are involved in stay in single precision.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Precision {
+    /// Nothing: single precision.
+    #[default]
+    F32,
+    /// Half precision, for matrix units where the adapter has them.
+    F16,
+}
+
+impl Precision {
+    /// For products of values whose size is that of activations and weights.
+    pub(super) fn values(self) -> Option<Half> {
+        (self == Precision::F16).then(Half::default)
+    }
+
+    /// For products whose first factor is an error of the mean over so many samples.
+    pub(super) fn errors(self, batch: u32) -> Option<Half> {
+        let lift = i32::try_from(batch.next_power_of_two().ilog2()).unwrap_or_default();
+        (self == Precision::F16).then_some(Half { lift: [lift, 0] })
+    }
 }
 
 /// A network that cannot be built.

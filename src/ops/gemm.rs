@@ -57,6 +57,23 @@ impl Epilogue {
     }
 }
 
+/// Factors rounded to 16 bits before they are multiplied, as matrix units want them; sums stay in single precision.
+///
+/// A mean over a batch makes errors too small for half precision, so each factor is multiplied by a power of two first,
+/// which the product is divided by again: both are exact.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Half {
+    /// Powers of two by which a and b are multiplied.
+    pub lift: [i32; 2],
+}
+
+impl Half {
+    /// What a (0) or b (1) is multiplied by.
+    pub fn scale(&self, factor: usize) -> f64 {
+        f64::from(self.lift[factor]).exp2()
+    }
+}
+
 /// `out = epilogue(alpha * op(a) op(b))`, where op transposes if asked to.
 ///
 /// After transposition a is rows x inner, b is inner x cols, out is rows x cols. An operand with one replica is shared
@@ -85,6 +102,8 @@ pub struct Gemm {
     pub sums: Option<Tensor>,
     /// Pieces of the inner dimension, each with an output of its own.
     pub parts: u32,
+    /// In half precision, if any.
+    pub half: Option<Half>,
 }
 
 /// The inner dimension is cut at multiples of this: no tile of a kernel is deeper.
@@ -94,7 +113,7 @@ impl Gemm {
     /// `out = a b`.
     pub fn nn(a: Tensor, b: Tensor, out: Tensor) -> Gemm {
         let (epilogue, sums) = (Epilogue::default(), None);
-        Gemm { a, b, out, transpose_a: false, transpose_b: false, alpha: 1.0, epilogue, sums, parts: 1 }
+        Gemm { a, b, out, transpose_a: false, transpose_b: false, alpha: 1.0, epilogue, sums, parts: 1, half: None }
     }
 
     /// `out = a b^T`.
@@ -178,7 +197,8 @@ impl Operation for Gemm {
         let parts = if self.parts == 1 { String::new() } else { format!(" {} parts", self.parts) };
         let sums = if self.sums.is_some() { " +sums" } else { "" };
         let epilogue = self.epilogue.details();
-        format!("{}{}{alpha}{parts}{epilogue}{sums}", letter(self.transpose_a), letter(self.transpose_b))
+        let half = if self.half.is_some() { " f16" } else { "" };
+        format!("{}{}{half}{alpha}{parts}{epilogue}{sums}", letter(self.transpose_a), letter(self.transpose_b))
     }
 }
 

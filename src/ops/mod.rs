@@ -24,7 +24,7 @@ pub use columns::{ColumnSum, Moments};
 pub use correlate::{Correlate, Hebbian, Oja};
 pub use elementwise::{Activate, Activation, Dropout, Gate, Saves, Significant};
 pub use gather::{Augment, Gather};
-pub use gemm::{Epilogue, Gemm, SumParts};
+pub use gemm::{Epilogue, Gemm, Half, SumParts};
 pub use loss::{MeanSquaredError, OneHot, SoftmaxCrossEntropy, Tally};
 pub use normalise::{Normalise, NormaliseBackward, NormaliseGradients, TrackMoments};
 pub use optimize::{Optimize, Update};

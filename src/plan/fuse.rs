@@ -144,7 +144,10 @@ fn fuse_hebbian(recording: &mut Recording, phase: Phase) {
             Op::Gemm(g) if entries[at].role == Role::Feedback && g.transpose_a && !g.transpose_b => Some(*g),
             _ => None,
         };
-        let plain = |g: &Gemm| g.alpha == 1.0 && g.epilogue == Epilogue::default() && g.sums.is_none() && g.parts == 1;
+        let plain = |g: &Gemm| {
+            let alone = g.epilogue == Epilogue::default() && g.sums.is_none() && g.half.is_none();
+            alone && g.alpha == 1.0 && g.parts == 1
+        };
         let correlate = gradient.filter(plain).and_then(|g| {
             entries.iter_mut().find_map(|e| match &mut e.op {
                 Op::Correlate(c) if c.y == g.a && c.hebbian.is_none() => {
@@ -181,7 +184,7 @@ fn fuse_transports(recording: &mut Recording, phase: Phase, profile: &Profile) {
 
 fn transport_at(project: &Entry, mix: &Entry) -> Option<Transport> {
     let (Op::Gemm(first), Op::Gemm(second)) = (&project.op, &mix.op) else { return None };
-    let plain = |g: &crate::ops::Gemm| !g.transpose_a && !g.transpose_b && g.alpha == 1.0;
+    let plain = |g: &Gemm| !g.transpose_a && !g.transpose_b && g.alpha == 1.0 && g.half.is_none();
     let fits = project.role == Role::Transport
         && mix.role == Role::Transport
         && plain(first)

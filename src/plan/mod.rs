@@ -22,7 +22,7 @@ pub use select::{Profile, UnknownVariant, Variant, candidates, contenders, selec
 pub use timing::{Clock, OpTimes, median, time_table};
 pub use tuned::{ShapeClass, Tuned, TunedError};
 
-use crate::ops::{Cost, Entry, Phase, Recording, Role, Tensor, TensorInfo};
+use crate::ops::{Cost, Entry, Op, Phase, Recording, Role, Tensor, TensorInfo};
 
 /// How a plan is made; the defaults are what training uses.
 #[derive(Clone, Copy, Debug)]
@@ -78,13 +78,16 @@ pub enum PlanError {
         /// The smaller of the adapter's binding and buffer limits.
         limit: u64,
     },
+    /// Products in half precision on an adapter without it.
+    #[error("this device does not compute in 16 bits; use train.precision = \"f32\" (or leave it out)")]
+    NoHalf,
 }
 
 impl Plan {
     /// Plans a recording for an adapter, with the default kernels.
     ///
     /// # Errors
-    /// If a tensor does not fit a binding.
+    /// If a tensor does not fit a binding, or the adapter lacks a precision.
     pub fn new(recording: Recording, profile: &Profile, options: Options) -> Result<Plan, PlanError> {
         Plan::tuned(recording, profile, options, &Tuned::default())
     }
@@ -92,7 +95,7 @@ impl Plan {
     /// Plans a recording for an adapter, with measured kernels where there are any.
     ///
     /// # Errors
-    /// If a tensor does not fit a binding.
+    /// If a tensor does not fit a binding, or the adapter lacks a precision.
     pub fn tuned(
         mut recording: Recording,
         profile: &Profile,
@@ -103,6 +106,10 @@ impl Plan {
             for phase in Phase::ALL {
                 fuse::fuse(&mut recording, phase, profile);
             }
+        }
+        let is_half = |entry: &Entry| matches!(&entry.op, Op::Gemm(gemm) if gemm.half.is_some());
+        if !profile.half && Phase::ALL.into_iter().any(|phase| recording.entries(phase).iter().any(is_half)) {
+            return Err(PlanError::NoHalf);
         }
         let phases = Phase::ALL.map(|phase| {
             recording

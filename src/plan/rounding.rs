@@ -5,6 +5,10 @@ use crate::ops::Op;
 /// Unit roundoff of f32.
 const UNIT: f64 = 1.0 / (1u64 << 24) as f64;
 
+/// What rounding both factors to 16 bits can amount to: WGSL lets a conversion round either way, so each may be off by
+/// a whole unit of its last place where the reference rounds to the nearest.
+const HALF: f64 = 2.0 / (1u64 << 10) as f64;
+
 /// What rounding can amount to, relative to the norm of the result. Roundings of a sum of n terms wander: their spread
 /// grows with the root of n. The rest of an operation (exponentials, roots, quotients, at WGSL's precision) adds a few.
 pub fn allowance(op: &Op) -> f64 {
@@ -22,7 +26,8 @@ pub fn allowance(op: &Op) -> f64 {
     };
     // A rotated pixel is a difference of neighbours times its place, which is tens of pixels from the centre.
     let place = if matches!(op, Op::Gather(gather) if gather.augment.rotation > 0.0) { 64.0 } else { 0.0 };
-    UNIT * (16.0 + 2.0 * f64::from(terms).sqrt() + place)
+    let half = if matches!(op, Op::Gemm(gemm) if gemm.half.is_some()) { HALF } else { 0.0 };
+    half + UNIT * (16.0 + 2.0 * f64::from(terms).sqrt() + place)
 }
 
 /// The norm of the difference, relative to the norm of `magnitudes`; infinite if a value is not a number. The slices

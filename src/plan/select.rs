@@ -13,6 +13,11 @@ pub struct Profile {
     pub software: bool,
     /// Lanes of a subgroup, where kernels may pass values among them and every subgroup has as many.
     pub subgroup_lanes: Option<u32>,
+    /// Whether shaders compute in 16 bits.
+    pub half: bool,
+    /// Side of the matrices that a subgroup multiplies as one, 16 bits in and 32 out, where the adapter has such units
+    /// and every subgroup has as many lanes.
+    pub matrix_side: Option<u32>,
     /// Most bytes in one binding or buffer.
     pub max_binding_bytes: u64,
     /// Multiple of bytes at which a binding may start.
@@ -23,7 +28,14 @@ impl Profile {
     /// The reference executor: no limits but memory. An allocation that fails ends the process without a word, so that
     /// tensors larger than anybody would wait for are refused.
     pub fn reference() -> Profile {
-        Profile { software: true, subgroup_lanes: None, max_binding_bytes: 1 << 30, binding_alignment: 4 }
+        Profile {
+            software: true,
+            subgroup_lanes: None,
+            half: true,
+            matrix_side: None,
+            max_binding_bytes: 1 << 30,
+            binding_alignment: 4,
+        }
     }
 
     /// Whether subgroups are as wide as the kernels that pass values among eight lanes need.
@@ -59,6 +71,16 @@ pub enum Variant {
     Broadcast32x64,
     /// The same of 64 by 32, for few columns.
     Broadcast64x32,
+    /// Products of factors in 16 bits: [`Variant::Tile32x32`] with tiles in half precision.
+    Half32x32,
+    /// The same of 64 by 64.
+    Half64x64,
+    /// The same of 128 by 64.
+    Half128x64,
+    /// Products of factors in 16 bits by matrix units of 8 x 8, 64 rows by 32 columns.
+    Matrix64x32,
+    /// The same by units of 16 x 16, 128 rows by 64 columns.
+    Matrix128x64,
     /// The bottleneck and its statistics: y in workgroup memory.
     Shared,
     /// The bottleneck and its statistics: y in registers, passed round among eight lanes.
@@ -67,7 +89,7 @@ pub enum Variant {
 
 impl Variant {
     /// All of them.
-    pub const ALL: [Variant; 14] = [
+    pub const ALL: [Variant; 19] = [
         Variant::Plain,
         Variant::Tile16x64,
         Variant::Tile64x16,
@@ -80,6 +102,11 @@ impl Variant {
         Variant::Broadcast32x32,
         Variant::Broadcast32x64,
         Variant::Broadcast64x32,
+        Variant::Half32x32,
+        Variant::Half64x64,
+        Variant::Half128x64,
+        Variant::Matrix64x32,
+        Variant::Matrix128x64,
         Variant::Shared,
         Variant::Broadcast,
     ];
@@ -90,11 +117,11 @@ impl Variant {
             Variant::Plain | Variant::Shared | Variant::Broadcast => return None,
             Variant::Tile16x64 | Variant::Stream16x64 | Variant::Broadcast16x64 => (16, 64),
             Variant::Tile64x16 => (64, 16),
-            Variant::Tile32x32 | Variant::Broadcast32x32 => (32, 32),
-            Variant::Tile64x64 | Variant::Yardstick => (64, 64),
-            Variant::Tile128x64 => (128, 64),
+            Variant::Tile32x32 | Variant::Broadcast32x32 | Variant::Half32x32 => (32, 32),
+            Variant::Tile64x64 | Variant::Yardstick | Variant::Half64x64 => (64, 64),
+            Variant::Tile128x64 | Variant::Half128x64 | Variant::Matrix128x64 => (128, 64),
             Variant::Broadcast32x64 => (32, 64),
-            Variant::Broadcast64x32 => (64, 32),
+            Variant::Broadcast64x32 | Variant::Matrix64x32 => (64, 32),
         })
     }
 
@@ -118,6 +145,8 @@ impl fmt::Display for Variant {
             | Variant::Broadcast32x64
             | Variant::Broadcast64x32
             | Variant::Broadcast => "broadcast",
+            Variant::Half32x32 | Variant::Half64x64 | Variant::Half128x64 => "half",
+            Variant::Matrix64x32 | Variant::Matrix128x64 => "matrix",
             Variant::Shared => "shared",
         };
         match self.tile() {
@@ -153,6 +182,7 @@ pub(crate) const BROADCAST_MAX_RANK: u32 = 16;
 /// Every kernel that can compute the operation on such an adapter; the tests run them all.
 pub fn candidates(op: &Op, profile: &Profile) -> Vec<Variant> {
     let mut all = match op {
+        Op::Gemm(gemm) if gemm.half.is_some() => return half_candidates(profile),
         Op::Gemm(_) => vec![
             Variant::Tile16x64,
             Variant::Tile64x16,
@@ -183,11 +213,31 @@ pub fn candidates(op: &Op, profile: &Profile) -> Vec<Variant> {
     all
 }
 
+/// Kernels of products in half precision: none where shaders cannot compute in 16 bits.
+fn half_candidates(profile: &Profile) -> Vec<Variant> {
+    if !profile.half {
+        return Vec::new();
+    }
+    let tiles = [Variant::Half32x32, Variant::Half64x64, Variant::Half128x64];
+    tiles.into_iter().chain(matrix(profile)).collect()
+}
+
+/// The kernel for the adapter's matrix units.
+fn matrix(profile: &Profile) -> Option<Variant> {
+    match profile.matrix_side? {
+        8 => Some(Variant::Matrix64x32),
+        16 => Some(Variant::Matrix128x64),
+        _ => None,
+    }
+}
+
 /// The candidates among which measuring decides, the default first. A GPU's kernels are slow on a CPU; and where every
 /// kernel takes a CPU a second to compile, trying more than one beside the default costs more than it brings.
 pub fn contenders(op: &Op, profile: &Profile) -> Vec<Variant> {
     let default = default_variant(op, profile);
     let others: &[Variant] = match op {
+        Op::Gemm(gemm) if gemm.half.is_some() && profile.software => &[],
+        Op::Gemm(gemm) if gemm.half.is_some() => &[Variant::Half32x32, Variant::Half64x64, Variant::Half128x64],
         Op::Gemm(_) if profile.software && profile.has_eight_lanes() => {
             if default == Variant::Broadcast32x32 {
                 &[Variant::Broadcast32x64]
@@ -212,6 +262,11 @@ pub fn select(op: &Op, profile: &Profile, tuned: &Tuned) -> Variant {
 /// The table of defaults.
 fn default_variant(op: &Op, profile: &Profile) -> Variant {
     match op {
+        // Matrix units of a software adapter are loops.
+        Op::Gemm(op) if op.half.is_some() => match matrix(profile) {
+            Some(units) if !profile.software => units,
+            _ => largest(op, [Variant::Half128x64, Variant::Half64x64]).unwrap_or(Variant::Half32x32),
+        },
         Op::Gemm(op) if profile.software && profile.has_eight_lanes() => broadcast(op),
         Op::Gemm(_) if profile.software => Variant::Stream16x64,
         Op::Gemm(op) => tile(op),
@@ -223,16 +278,17 @@ fn default_variant(op: &Op, profile: &Profile) -> Variant {
     }
 }
 
-/// The largest tile that leaves no core idle: a large one reads each factor less often.
 fn tile(gemm: &Gemm) -> Variant {
     match (gemm.rows(), gemm.cols()) {
         (0..=16, _) => Variant::Tile16x64,
         (_, 0..=16) => Variant::Tile64x16,
-        _ => [Variant::Tile128x64, Variant::Tile64x64]
-            .into_iter()
-            .find(|v| v.workgroups(gemm) * gemm.out.shape.replicas * gemm.parts >= BUSY_GPU)
-            .unwrap_or(Variant::Tile32x32),
+        _ => largest(gemm, [Variant::Tile128x64, Variant::Tile64x64]).unwrap_or(Variant::Tile32x32),
     }
+}
+
+/// The first of these tiles, the largest first, that leaves no core idle: a large one reads each factor less often.
+fn largest(gemm: &Gemm, tiles: [Variant; 2]) -> Option<Variant> {
+    tiles.into_iter().find(|v| v.workgroups(gemm) * gemm.out.shape.replicas * gemm.parts >= BUSY_GPU)
 }
 
 fn broadcast(gemm: &Gemm) -> Variant {

@@ -76,7 +76,7 @@ pub fn time_table(plan: &Plan, phase: Phase, times: &OpTimes) -> String {
     let mut text = String::new();
     let _ = writeln!(
         text,
-        "{:<10} {:<15} {:<22} {:<8} {:>10} {:>6} {:>9} {:>8} {:>10} {:>10}  details",
+        "{:<10} {:<15} {:<22} {:<15} {:>10} {:>6} {:>9} {:>8} {:>10} {:>10}  details",
         "layer", "role", "op", "variant", "ms", "%", "GFLOP/s", "GB/s", "MFLOP", "kB"
     );
     let nodes = plan.nodes(phase);
@@ -84,7 +84,7 @@ pub fn time_table(plan: &Plan, phase: Phase, times: &OpTimes) -> String {
         let (op, details) = (&node.entry.op, node.entry.op.details());
         let _ = writeln!(
             text,
-            "{:<10} {:<15} {:<22} {:<8} {}{}{details}",
+            "{:<10} {:<15} {:<22} {:<15} {}{}{details}",
             node.entry.layer,
             node.entry.role.name(),
             op.name(),

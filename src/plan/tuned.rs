@@ -24,7 +24,8 @@ impl ShapeClass {
                 let letter = |transposed| if transposed { 't' } else { 'n' };
                 let sums = if gemm.sums.is_some() { "+sums" } else { "" };
                 let parts = if gemm.parts > 1 { format!("/{}", gemm.parts) } else { String::new() };
-                let kind = format!("gemm {}{}{sums}{parts}", letter(gemm.transpose_a), letter(gemm.transpose_b));
+                let half = if gemm.half.is_some() { " f16" } else { "" };
+                let kind = format!("gemm {}{}{half}{sums}{parts}", letter(gemm.transpose_a), letter(gemm.transpose_b));
                 (kind, vec![gemm.out.rows(), gemm.out.cols(), gemm.inner()], Some(&gemm.epilogue))
             }
             Op::Transport(transport) => {

@@ -134,6 +134,10 @@ impl<'a> Replica<'a> {
 
     fn gemm(&self, op: &Gemm) -> Result<Outputs, ReferenceError> {
         let (a, b, epilogue) = (self.matrix(op.a)?, self.matrix(op.b)?, self.epilogue(&op.epilogue)?);
+        let rounded = |m: Matrix<'_>, factor| op.half.map(|half| gemm::rounded(m.data, half.scale(factor)));
+        let (half_a, half_b) = (rounded(a, 0), rounded(b, 1));
+        let a = half_a.as_deref().map_or(a, |data| Matrix::new(a.rows, a.cols, data));
+        let b = half_b.as_deref().map_or(b, |data| Matrix::new(b.rows, b.cols, data));
         let transposes = gemm::Transposes { a: op.transpose_a, b: op.transpose_b };
         let depth = op.depth() as usize;
         let product = match op.parts {

@@ -86,6 +86,11 @@ pub(super) fn sum_parts(a: Matrix<'_>, rows: usize, alpha: f64, epilogue: &Epilo
     out
 }
 
+/// Values as they are left by rounding `scale` times each to 16 bits.
+pub(super) fn rounded(values: &[f64], scale: f64) -> Vec<f64> {
+    values.iter().map(|value| half::f16::from_f64(value * scale).to_f64() / scale).collect()
+}
+
 /// Row sums of op(a) over the same pieces, one row a piece.
 pub(super) fn row_sums(a: Matrix<'_>, transposed: bool, depth: usize) -> Vec<f64> {
     let a = a.turned(transposed);
@@ -160,6 +165,14 @@ mod tests {
         assert_eq!(sum_parts(Matrix::new(6, 1, &all), 2, 2.0, &bias), [48.5, 480.5]);
         assert_eq!(row_sums(a, false, 2), [3.0, 30.0, 7.0, 70.0, 5.0, 50.0]);
         assert_eq!(row_sums(a, true, 1), [1.0, 2.0, 3.0, 4.0, 5.0, 10.0, 20.0, 30.0, 40.0, 50.0]);
+    }
+
+    /// 11 bits of a mantissa; below 2^-24 nothing is left but what was lifted first; above 65504 infinity.
+    #[test]
+    fn rounding_to_16_bits_by_hand() {
+        assert_eq!(rounded(&[1.0, 2049.0, -0.1, 70000.0], 1.0), [1.0, 2048.0, -0.0999755859375, f64::INFINITY]);
+        assert_eq!(rounded(&[1e-8], 1.0), [0.0]);
+        assert!((rounded(&[1e-8], 65536.0)[0] - 1e-8).abs() < 1e-8 / 2048.0);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use sha2::{Digest, Sha256};
 
 use super::files::FileError;
 use crate::feedback::{FeedbackSpec, Ranks, Rule};
-use crate::model::{LayerSpec, Loss};
+use crate::model::{LayerSpec, Loss, Precision};
 use crate::ops::MAX_REPLICAS;
 use crate::optim::OptimizerSpec;
 
@@ -63,6 +63,14 @@ pub struct TrainSection {
     /// Stop after so many steps even if epochs are left; the schedule does not change.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_steps: Option<u32>,
+    /// Of the factors of large products. Not written out where it is the default, so that runs from before it existed
+    /// can be continued.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub precision: Precision,
+}
+
+fn is_default(precision: &Precision) -> bool {
+    *precision == Precision::default()
 }
 
 fn one() -> u32 {

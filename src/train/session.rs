@@ -98,6 +98,7 @@ pub fn network_spec(config: &Config, data: &Dataset) -> Result<NetworkSpec, Trai
         feedback: config.feedback.clone(),
         optimizer: config.optimizer.clone(),
         feedback_optimizer: config.feedback_optimizer(),
+        precision: config.train.precision,
         batch: config.train.batch,
         evaluation_batch: test.min(EVALUATION_BATCH),
         ranks: config.replicas().into_iter().map(|(rank, _)| rank).collect(),

@@ -3,7 +3,7 @@
 use ldfa_gpu::ops::*;
 
 use crate::compare::{Report, roundings, sums};
-use crate::scene::{Scene, asymmetric, step};
+use crate::scene::{Scene, asymmetric, open, step};
 
 /// Rows, inner, columns; the last four are whole quads in every dimension.
 const SHAPES: [[u32; 3]; 22] = [
@@ -65,7 +65,7 @@ const EPILOGUES: [Parts; 15] = [
 ];
 
 /// Adds a product with data of its own.
-fn product(scene: &mut Scene, [rows, inner, cols]: [u32; 3], transposes: [bool; 2], parts: Parts) {
+fn product(scene: &mut Scene, [rows, inner, cols]: [u32; 3], transposes: [bool; 2], parts: Parts, half: Option<Half>) {
     let turn = |transposed: bool, a: u32, b: u32| if transposed { (b, a) } else { (a, b) };
     let (a_rows, a_cols) = turn(transposes[0], rows, inner);
     let (b_rows, b_cols) = turn(transposes[1], inner, cols);
@@ -91,8 +91,9 @@ fn product(scene: &mut Scene, [rows, inner, cols]: [u32; 3], transposes: [bool; 
     // Factor, addend, bias and gate: six roundings at most; gelu's erf is good to 1.5e-7, two and a half more, and
     // exp to a few.
     let gelus = f64::from(u8::from(parts.activation == GELU) + u8::from(parts.gate == GELU));
-    let allowed = sums(inner) + roundings(6.0 + 6.0 * gelus);
-    scene.push(Gemm { transpose_a, transpose_b, alpha, epilogue, ..Gemm::nn(a, b, out) }, |_| allowed);
+    let halves = if half.is_some() { 2.0 / 1024.0 } else { 0.0 };
+    let allowed = halves + sums(inner) + roundings(6.0 + 6.0 * gelus);
+    scene.push(Gemm { transpose_a, transpose_b, alpha, epilogue, half, ..Gemm::nn(a, b, out) }, |_| allowed);
 }
 
 const TRANSPOSES: [[bool; 2]; 4] = [[false, false], [false, true], [true, false], [true, true]];
@@ -104,7 +105,7 @@ fn products_of_every_shape_in_every_transposition() {
         let mut scene = Scene::new(replicas);
         for transposes in TRANSPOSES {
             for shape in SHAPES {
-                product(&mut scene, shape, transposes, NONE);
+                product(&mut scene, shape, transposes, NONE, None);
             }
         }
         scene.verify(&mut report, &[step(replicas, 0, 0, 1)]);
@@ -121,7 +122,7 @@ fn every_epilogue() {
     for (index, parts) in EPILOGUES.into_iter().enumerate() {
         // Rows of whole quads, and not.
         let shape = if index % 2 == 0 { [33, 64, 68] } else { [33, 65, 17] };
-        product(&mut scene, shape, TRANSPOSES[index % 4], parts);
+        product(&mut scene, shape, TRANSPOSES[index % 4], parts, None);
     }
     scene.verify(&mut report, &[step(replicas, 0, 0, 1)]);
     report.finish("epilogues");
@@ -148,6 +149,48 @@ fn row_sums_and_parts() {
     }
     scene.verify(&mut report, &[step(replicas, 0, 0, 1)]);
     report.finish("row sums and parts");
+}
+
+/// Factors in 16 bits, once of numbers that 16 bits hold exactly, so that nothing but sums may round, and once of any.
+/// Lifted, in parts, with row sums, with every transposition.
+#[test]
+fn half_precision() {
+    let profile = open().profile();
+    if !profile.half {
+        println!("half precision: this adapter does not compute in 16 bits, nothing was compared");
+        return;
+    }
+    println!("matrix units: {:?} a side", profile.matrix_side);
+    let mut report = Report::default();
+    let replicas = 2;
+    for exact in [true, false] {
+        let mut scene = Scene::new(replicas);
+        for (index, shape) in SHAPES.into_iter().enumerate().step_by(2) {
+            for [transpose_a, transpose_b] in [TRANSPOSES[index / 2 % 4], TRANSPOSES[(index / 2 + 1) % 4]] {
+                let [rows, inner, cols] = shape;
+                let turn = |transposed: bool, a: u32, b: u32| if transposed { (b, a) } else { (a, b) };
+                let mut factor = |(rows, cols)| {
+                    scene.filled(rows, cols, |x, r, i, j| {
+                        let value = asymmetric(x, r, i, j);
+                        if exact { (value * 256.0).round() / 256.0 } else { value }
+                    })
+                };
+                let (a, b) = (factor(turn(transpose_a, rows, inner)), factor(turn(transpose_b, inner, cols)));
+                let parts = if inner > 100 { 3 } else { 1 };
+                let (out, sums) = (scene.output(parts * rows, cols), Some(scene.output(parts, rows)));
+                let half = Some(Half { lift: [index as i32 % 5, -(index as i32 % 3)] });
+                let gemm = Gemm { transpose_a, transpose_b, parts, sums, half, ..Gemm::nn(a, b, out) };
+                let rounded = if exact { 0.0 } else { 2.0 / 1024.0 };
+                scene.push(gemm, |_| rounded + sums_of(inner));
+            }
+        }
+        for (index, parts) in EPILOGUES.into_iter().enumerate().filter(|_| !exact) {
+            let shape = if index % 2 == 0 { [33, 64, 68] } else { [33, 65, 17] };
+            product(&mut scene, shape, TRANSPOSES[index % 4], parts, Some(Half { lift: [4, 0] }));
+        }
+        scene.verify(&mut report, &[step(replicas, 0, 0, 1)]);
+    }
+    report.finish("half precision");
 }
 
 fn sums_of(terms: u32) -> f64 {

@@ -1,7 +1,7 @@
 //! The step that every engine takes: the same network, the same first values, the same batch.
 
 use ldfa_gpu::feedback::FeedbackSpec;
-use ldfa_gpu::model::{FeedSpec, LayerSpec, Loss, Network, NetworkSpec, initialise};
+use ldfa_gpu::model::{FeedSpec, LayerSpec, Loss, Network, NetworkSpec, Precision, initialise};
 use ldfa_gpu::optim::{Algorithm, OptimizerSpec};
 
 use crate::engine::EngineError;
@@ -110,6 +110,7 @@ pub(crate) fn spec(feedback: FeedbackSpec, rank: Option<u32>) -> NetworkSpec {
         feedback,
         optimizer: adam.clone(),
         feedback_optimizer: adam,
+        precision: Precision::F32,
         batch: BATCH as u32,
         evaluation_batch: BATCH as u32,
         ranks: vec![rank],
