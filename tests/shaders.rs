@@ -38,6 +38,8 @@ fn values(shader: &Shader, constant: &str, is_flag: bool) -> &'static [f64] {
         _ if is_flag => &[0.0, 1.0],
         // none, relu, gelu
         "activation" | "gate" | "f" => &[0.0, 1.0, 2.0],
+        // forward, for the input, for the weight
+        "convolution" => &[1.0, 2.0, 3.0],
         // of a subgroup
         "lanes" => &[8.0, 32.0, 64.0],
         other => panic!("{}: which values does the lowering give the constant {other}?", shader.name),

@@ -3,13 +3,15 @@
 //
 // No shared memory: eight lanes lie along the columns, four adjacent ones each, and keep their sums in registers. A
 // sum is touched once for four steps along the inner dimension. `subgroups` is set by the file that includes this one:
-// with it the lanes load different elements of a and pass them round, without it all load the same.
+// with it the lanes load different elements of a and pass them round, without it all load the same. With `window` the
+// products are those of a convolution: the turned kernels the weight's gradient, the others one run of channels a tap.
 //% include "product.wgsl"
 
 const LANES = 8u;
 
 //% for rows, quads_wide in sizes
 //% for turned in [false, true]
+//% set windowed = window is defined
 //% set name = kind ~ "_" ~ rows ~ "x" ~ 32 * quads_wide ~ ("_turned" if turned else "")
 // ---- {{ name }}: a is {{ "inner x rows" if turned else "rows x inner" }} ----
 
@@ -35,15 +37,25 @@ fn {{ name }}_quads(
     let pitch_a = params.inner / 4u;
     let last_a = params.rows - 1u;
 //% for g in range(rows // 8 if subgroups else rows)
-    var a{{ g }} = base_a + at.begin / 4u + min(at.row + {{ g * 8 ~ "u + lane" if subgroups else g ~ "u" }}, last_a) * pitch_a;
+    let row{{ g }} = min(at.row + {{ g * 8 ~ "u + lane" if subgroups else g ~ "u" }}, last_a);
+//% if windowed
+    let spot{{ g }} = spot(row{{ g }});
+//% else
+    var a{{ g }} = base_a + at.begin / 4u + row{{ g }} * pitch_a;
+//% endif
 //% endfor
 //% endif
     let base_b = group.z * params.stride_b / 4u;
-    let pitch_b = select(params.cols, params.inner, transpose_b) / 4u;
+    let pitch_b = select({{ "params.taps * params.cols" if windowed else "params.cols" }}, params.inner, transpose_b) / 4u;
     let col = at.col + lane * 4u;
 //% for c in range(quads_wide)
     let col{{ c }} = min(col + {{ 32 * c }}u, params.cols - 4u);
+//% if windowed and turned
+    let tap{{ c }} = tap_at(col{{ c }} / params.channels);
+    let within{{ c }} = base_b + col{{ c }} % params.channels / 4u;
+//% elif not windowed
     var b{{ c }} = base_b + select(at.begin * pitch_b + col{{ c }} / 4u, col{{ c }} * pitch_b + at.begin / 4u, transpose_b);
+//% endif
 //% endfor
 //% for r in range(rows)
 //% for c in range(quads_wide)
@@ -54,7 +66,24 @@ fn {{ name }}_quads(
 //% for g in range(totals)
     var total{{ g }} = {{ "vec4<f32>()" if turned else "0.0" }};
 //% endfor
+//% if windowed and turned
+    var here = spot(at.begin);
+//% endif
+//% if windowed and not turned
+    for (var run = 0u; run < params.taps; run++) {
+    let tap = tap_at(run);
+//% for g in range(totals)
+    let source{{ g }} = below(spot{{ g }}, tap);
+    let seen{{ g }} = source{{ g }} >= 0;
+    var a{{ g }} = base_a + u32(max(source{{ g }}, 0)) * (params.channels / 4u);
+//% endfor
+//% for c in range(quads_wide)
+    var b{{ c }} = base_b + select(run * params.cols + col{{ c }}, col{{ c }} * params.inner + run * params.channels, transpose_b) / 4u;
+//% endfor
+    for (var k = 0u; k < params.channels; k += 4u) {
+//% else
     for (var k = at.begin; k < at.end; k += 4u) {
+//% endif
 //% if turned
 //% for g in range(totals)
 //% for i in range(4)
@@ -65,18 +94,29 @@ fn {{ name }}_quads(
 //% endfor
 //% else
 //% for g in range(totals)
-        let x{{ g }} = a_quads[a{{ g }}];
+        let x{{ g }} = {{ "select(vec4<f32>(), a_quads[a" ~ g ~ "], seen" ~ g ~ ")" if windowed else "a_quads[a" ~ g ~ "]" }};
         a{{ g }} += 1u;
         total{{ g }} += x{{ g }}.x + x{{ g }}.y + x{{ g }}.z + x{{ g }}.w;
 //% endfor
 //% endif
         // y<i>: row k + i of op(b).
+//% if windowed and turned
+//% for i in range(4)
 //% for c in range(quads_wide)
+        let source{{ i }}_{{ c }} = below(here, tap{{ c }});
+        let {{ "pqrs"[i] }}{{ c }} = select(vec4<f32>(), b_quads[within{{ c }} + u32(max(source{{ i }}_{{ c }}, 0)) * (params.channels / 4u)], source{{ i }}_{{ c }} >= 0);
+//% endfor
+        here = next(here);
+//% endfor
+//% endif
+//% for c in range(quads_wide)
+//% if not (windowed and turned)
         let p{{ c }} = b_quads[b{{ c }}];
         let q{{ c }} = b_quads[b{{ c }} + pitch_b];
         let r{{ c }} = b_quads[b{{ c }} + 2u * pitch_b];
         let s{{ c }} = b_quads[b{{ c }} + 3u * pitch_b];
         b{{ c }} += select(4u * pitch_b, 1u, transpose_b);
+//% endif
 //% for i in range(4)
         let y{{ c }}_{{ i }} = select({{ "pqrs"[i] }}{{ c }}, vec4<f32>(p{{ c }}.{{ "xyzw"[i] }}, q{{ c }}.{{ "xyzw"[i] }}, r{{ c }}.{{ "xyzw"[i] }}, s{{ c }}.{{ "xyzw"[i] }}), transpose_b);
 //% endfor
@@ -98,6 +138,9 @@ fn {{ name }}_quads(
 //% endfor
 //% endfor
     }
+//% if windowed and not turned
+    }
+//% endif
 //% for r in range(rows)
 //% for c in range(quads_wide)
     store_quad(group.z, at, at.row + {{ r }}u, col + {{ 32 * c }}u, sum{{ r }}_{{ c }});
@@ -130,17 +173,30 @@ fn {{ name }}(
     let pitch_a = {{ "1u" if turned else "params.inner" }};
     let step_a = {{ "params.rows" if turned else "1u" }};
 //% for g in range(rows // 8 if subgroups else rows)
-    var a{{ g }} = base_a + at.begin * step_a + min(at.row + {{ g * 8 ~ "u + lane" if subgroups else g ~ "u" }}, last_a) * pitch_a;
+    let row{{ g }} = min(at.row + {{ g * 8 ~ "u + lane" if subgroups else g ~ "u" }}, last_a);
+//% if windowed and not turned
+    let spot{{ g }} = spot(row{{ g }});
+//% else
+    var a{{ g }} = base_a + at.begin * step_a + row{{ g }} * pitch_a;
+//% endif
 //% endfor
     let base_b = group.z * params.stride_b;
     let last_col = vec4<u32>(params.cols - 1u);
     let pitch_b = select(1u, params.inner, transpose_b);
-    let step_b = select(params.cols, 1u, transpose_b);
+    let step_b = select({{ "params.taps * params.cols" if windowed else "params.cols" }}, 1u, transpose_b);
     let col = at.col + lane;
     // Quads of columns eight apart: loads and stores of all lanes are neighbours.
     let begin_b = base_b + at.begin * step_b;
 //% for c in range(quads_wide)
-    var b{{ c }} = begin_b + min(col + vec4<u32>({{ 32 * c }}u, {{ 32 * c + 8 }}u, {{ 32 * c + 16 }}u, {{ 32 * c + 24 }}u), last_col) * pitch_b;
+    let cols{{ c }} = min(col + vec4<u32>({{ 32 * c }}u, {{ 32 * c + 8 }}u, {{ 32 * c + 16 }}u, {{ 32 * c + 24 }}u), last_col);
+//% if windowed and turned
+    let within{{ c }} = base_b + cols{{ c }} % params.channels;
+//% for i in range(4)
+    let tap{{ c }}_{{ i }} = tap_at(cols{{ c }}.{{ "xyzw"[i] }} / params.channels);
+//% endfor
+//% elif not windowed
+    var b{{ c }} = begin_b + cols{{ c }} * pitch_b;
+//% endif
 //% endfor
 //% for r in range(rows)
 //% for c in range(quads_wide)
@@ -150,16 +206,44 @@ fn {{ name }}(
 //% for g in range(rows // 8 if subgroups else rows)
     var total{{ g }} = 0.0;
 //% endfor
-    for (var k = at.begin; k < at.end; k++) {
+//% if windowed and turned
+    var here = spot(at.begin);
+//% endif
+//% if windowed and not turned
+    for (var run = 0u; run < params.taps; run++) {
+    let tap = tap_at(run);
 //% for g in range(rows // 8 if subgroups else rows)
-        let x{{ g }} = a[a{{ g }}];
+    let source{{ g }} = below(spot{{ g }}, tap);
+    let seen{{ g }} = source{{ g }} >= 0;
+    var a{{ g }} = base_a + u32(max(source{{ g }}, 0)) * params.channels;
+//% endfor
+//% for c in range(quads_wide)
+    var b{{ c }} = base_b + cols{{ c }} * pitch_b + run * select(params.cols, params.channels, transpose_b);
+//% endfor
+    for (var k = 0u; k < params.channels; k++) {
+//% else
+    for (var k = at.begin; k < at.end; k++) {
+//% endif
+//% for g in range(rows // 8 if subgroups else rows)
+        let x{{ g }} = {{ "select(0.0, a[a" ~ g ~ "], seen" ~ g ~ ")" if windowed and not turned else "a[a" ~ g ~ "]" }};
         a{{ g }} += step_a;
         total{{ g }} += x{{ g }};
 //% endfor
 //% for c in range(quads_wide)
+//% if windowed and turned
+//% for i in range(4)
+        let source{{ c }}_{{ i }} = below(here, tap{{ c }}_{{ i }});
+        let y{{ c }}_{{ i }} = select(0.0, b[within{{ c }}.{{ "xyzw"[i] }} + u32(max(source{{ c }}_{{ i }}, 0)) * params.channels], source{{ c }}_{{ i }} >= 0);
+//% endfor
+        let y{{ c }} = vec4<f32>(y{{ c }}_0, y{{ c }}_1, y{{ c }}_2, y{{ c }}_3);
+//% else
         let y{{ c }} = vec4<f32>(b[b{{ c }}.x], b[b{{ c }}.y], b[b{{ c }}.z], b[b{{ c }}.w]);
         b{{ c }} += step_b;
+//% endif
 //% endfor
+//% if windowed and turned
+        here = next(here);
+//% endif
 //% for r in range(rows)
         let x_of_{{ r }} = {{ "subgroupBroadcast(x" ~ r // 8 ~ ", " ~ r % 8 ~ "u)" if subgroups else "x" ~ r }};
 //% for c in range(quads_wide)
@@ -167,6 +251,9 @@ fn {{ name }}(
 //% endfor
 //% endfor
     }
+//% if windowed and not turned
+    }
+//% endif
 //% for r in range(rows)
 //% for c in range(quads_wide)
 //% for i in range(4)

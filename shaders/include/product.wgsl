@@ -16,6 +16,21 @@ struct Params {
     scale_a: f32,
     scale_b: f32,
 //% endif
+//% if window is defined
+    // Of a convolution: the grid that rows (of the weight's gradient: the sums) run over, the one that is read through the
+    // window and its channels, and the window.
+    grid_height: u32,
+    grid_width: u32,
+    source_height: u32,
+    source_width: u32,
+    channels: u32,
+    taps: u32,
+    kernel_width: u32,
+    step_y: u32,
+    step_x: u32,
+    padding_y: u32,
+    padding_x: u32,
+//% endif
     stride_a: u32,
     stride_b: u32,
     stride_addend: u32,
@@ -43,6 +58,10 @@ struct Params {
 @group(1) @binding(6) var<storage, read_write> out_quads: array<vec4<f32>>;
 
 override transpose_b: bool = false;
+//% if window is defined
+// Which product of a convolution.
+override convolution: u32 = 1u;
+//% endif
 override has_addend: bool = false;
 override has_bias: bool = false;
 override has_bound: bool = false;
@@ -53,6 +72,55 @@ override exact: bool = false;
 override activation: u32 = 0u;
 override gate: u32 = 0u;
 
+//% if window is defined
+const FORWARD = 1u;
+const INPUT = 2u;
+const WEIGHT = 3u;
+
+// Image, row and column of a place on the grid.
+fn spot(index: u32) -> vec3<u32> {
+    let line = index / params.grid_width;
+    return vec3<u32>(line / params.grid_height, line % params.grid_height, index % params.grid_width);
+}
+
+fn next(at: vec3<u32>) -> vec3<u32> {
+    let ends_line = at.z + 1u == params.grid_width;
+    let ends_image = ends_line && at.y + 1u == params.grid_height;
+    return vec3<u32>(
+        at.x + select(0u, 1u, ends_image),
+        select(at.y + select(0u, 1u, ends_line), 0u, ends_image),
+        select(at.z + 1u, 0u, ends_line),
+    );
+}
+
+// Row and column of a tap.
+fn tap_at(index: u32) -> vec2<u32> {
+    return vec2<u32>(index / params.kernel_width, index % params.kernel_width);
+}
+
+// The row that a tap reads at a spot; negative where there is none.
+fn below(at: vec3<u32>, tap: vec2<u32>) -> i32 {
+    var y = i32(at.y);
+    var x = i32(at.z);
+    if convolution == INPUT {
+        // From a pixel to the position that has it below the tap.
+        y += i32(params.padding_y) - i32(tap.x);
+        x += i32(params.padding_x) - i32(tap.y);
+        if params.step_y * params.step_x > 1u {
+            let step_y = i32(params.step_y);
+            let step_x = i32(params.step_x);
+            y = select(-1, y / step_y, y % step_y == 0);
+            x = select(-1, x / step_x, x % step_x == 0);
+        }
+    } else {
+        y = y * i32(params.step_y) + i32(tap.x) - i32(params.padding_y);
+        x = x * i32(params.step_x) + i32(tap.y) - i32(params.padding_x);
+    }
+    let inside = y >= 0 && x >= 0 && y < i32(params.source_height) && x < i32(params.source_width);
+    return select(-1, (i32(at.x) * i32(params.source_height) + y) * i32(params.source_width) + x, inside);
+}
+
+//% endif
 // Where a workgroup works.
 struct Place {
     row: u32,

@@ -4,8 +4,8 @@ use std::borrow::Cow;
 
 use super::shaders::PipelineKey;
 use crate::ops::{
-    Activation, Augment, Chain, Correlate, Epilogue, Gemm, Op, Optimize, Significant, SumParts, Tensor, Transport,
-    Update,
+    Activation, Augment, Chain, Convolution, Correlate, Epilogue, Gemm, Op, Optimize, Pass, Significant, SumParts,
+    Tensor, Transport, Update, Window,
 };
 use crate::plan::{BROADCAST_MAX_RANK, Profile, Variant};
 
@@ -212,9 +212,18 @@ fn gemm(op: &Gemm, variant: Variant, profile: &Profile) -> Kernel {
         Variant::Matrix64x32 | Variant::Matrix128x64 => ("gemm_matrix", "matrix"),
         _ => ("gemm", "tile"),
     };
+    // A window makes another shader of the same template: a plain product compiles none of it.
+    let shader = match (op.convolution, kind) {
+        (None, _) => shader,
+        (Some(_), "stream") => "convolution_stream",
+        (Some(_), "broadcast") => "convolution_broadcast",
+        (Some(_), "half") => "convolution_half",
+        (Some(_), "matrix") => "convolution_matrix",
+        (Some(_), _) => "convolution",
+    };
     let (tile_rows, tile_cols) = variant.tile().unwrap_or((64, 64));
     // The kernels without workgroup memory are written once for either order of a.
-    let in_registers = matches!(shader, "gemm_stream" | "gemm_broadcast");
+    let in_registers = matches!(kind, "stream" | "broadcast");
     let turned = if op.transpose_a && in_registers { "_turned" } else { "" };
     let quads = if op.is_quads() && variant != Variant::Yardstick { "_quads" } else { "" };
     let groups = op.rows().div_ceil(tile_rows) * op.cols().div_ceil(tile_cols) * op.parts;
@@ -224,10 +233,13 @@ fn gemm(op: &Gemm, variant: Variant, profile: &Profile) -> Kernel {
         kernel = kernel.f("scale_a", half.scale(0)).f("scale_b", half.scale(1));
         alpha /= half.scale(0) * half.scale(1);
     }
-    if shader == "gemm_matrix" {
+    if kind == "matrix" {
         kernel = kernel.constant("lanes", profile.subgroup_lanes.unwrap_or(32));
     }
     let exact = in_registers && is_exact(op.rows(), tile_rows, op.cols(), tile_cols, groups);
+    if let Some(c) = op.convolution {
+        kernel = convolution(kernel, &c, op);
+    }
     product_epilogue(kernel, &op.epilogue, alpha)
         .flag("exact", exact)
         .flag("transpose_a", op.transpose_a && turned.is_empty())
@@ -238,6 +250,29 @@ fn gemm(op: &Gemm, variant: Variant, profile: &Profile) -> Kernel {
         .u("inner", op.inner())
         .u("parts", op.parts)
         .u("depth", op.depth())
+}
+
+/// How a product of a convolution finds what it reads.
+fn convolution(kernel: Kernel, convolution: &Convolution, op: &Gemm) -> Kernel {
+    let Window { image, grid, kernel: taps, stride, padding } = convolution.window;
+    let (pass, over, source, channels) = match convolution.pass {
+        Pass::Forward => (1, grid, image, op.a.cols()),
+        Pass::Input => (2, image, grid, op.a.cols()),
+        Pass::Weight => (3, grid, image, op.b.cols()),
+    };
+    kernel
+        .constant("convolution", pass)
+        .u("grid_height", over[0])
+        .u("grid_width", over[1])
+        .u("source_height", source[0])
+        .u("source_width", source[1])
+        .u("channels", channels)
+        .u("taps", convolution.window.taps())
+        .u("kernel_width", taps[1])
+        .u("step_y", stride[0])
+        .u("step_x", stride[1])
+        .u("padding_y", padding[0])
+        .u("padding_x", padding[1])
 }
 
 /// Whether tiles cover rows and columns with nothing left over, and the grid has no workgroup more than needed.

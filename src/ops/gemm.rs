@@ -1,7 +1,7 @@
 //! Matrix products.
 
 use super::elementwise::Activation;
-use super::{Operand, Operation, Tensor, read, require, write};
+use super::{Convolution, Operand, Operation, Pass, Tensor, read, require, write};
 
 /// What happens to a product's elements before they are stored, in this order.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -104,6 +104,8 @@ pub struct Gemm {
     pub parts: u32,
     /// In half precision, if any.
     pub half: Option<Half>,
+    /// One factor read through a window, if it is a product of a convolution.
+    pub convolution: Option<Convolution>,
 }
 
 /// The inner dimension is cut at multiples of this: no tile of a kernel is deeper.
@@ -113,7 +115,8 @@ impl Gemm {
     /// `out = a b`.
     pub fn nn(a: Tensor, b: Tensor, out: Tensor) -> Gemm {
         let (epilogue, sums) = (Epilogue::default(), None);
-        Gemm { a, b, out, transpose_a: false, transpose_b: false, alpha: 1.0, epilogue, sums, parts: 1, half: None }
+        let (transpose_a, transpose_b, half, convolution) = (false, false, None, None);
+        Gemm { a, b, out, transpose_a, transpose_b, alpha: 1.0, epilogue, sums, parts: 1, half, convolution }
     }
 
     /// `out = a b^T`.
@@ -126,9 +129,18 @@ impl Gemm {
         Gemm { transpose_a: true, ..Gemm::nn(a, b, out) }
     }
 
+    /// Rows, columns and inner length.
+    fn extents(&self) -> [u32; 3] {
+        if let Some(convolution) = self.convolution {
+            return convolution.extents(self.a, self.b);
+        }
+        let (rows, inner) = turn(self.a, self.transpose_a);
+        [rows, turn(self.b, self.transpose_b).1, inner]
+    }
+
     /// Rows of the product.
     pub fn rows(&self) -> u32 {
-        if self.transpose_a { self.a.cols() } else { self.a.rows() }
+        self.extents()[0]
     }
 
     /// Columns of the product.
@@ -138,7 +150,7 @@ impl Gemm {
 
     /// Length of the sums.
     pub fn inner(&self) -> u32 {
-        if self.transpose_a { self.a.rows() } else { self.a.cols() }
+        self.extents()[2]
     }
 
     /// Length of a part of the sums, a multiple of 16 unless there is one part only.
@@ -150,6 +162,11 @@ impl Gemm {
     pub fn is_quads(&self) -> bool {
         [self.a.cols(), self.b.cols(), self.out.cols(), self.inner()].iter().all(|n| n % 4 == 0)
     }
+}
+
+/// Rows and columns of a matrix or its transpose.
+fn turn(t: Tensor, transposed: bool) -> (u32, u32) {
+    if transposed { (t.cols(), t.rows()) } else { (t.rows(), t.cols()) }
 }
 
 impl Operation for Gemm {
@@ -167,12 +184,17 @@ impl Operation for Gemm {
     }
 
     fn check(&self) -> Result<(), String> {
-        let turn = |t: Tensor, transposed: bool| if transposed { (t.cols(), t.rows()) } else { (t.rows(), t.cols()) };
-        let (a, b) = (turn(self.a, self.transpose_a), turn(self.b, self.transpose_b));
-        require(a.1 == b.0, "the inner dimensions of a and b differ")?;
+        match self.convolution {
+            Some(convolution) => convolution.check(self)?,
+            None => {
+                let inner = turn(self.b, self.transpose_b).0;
+                require(self.inner() == inner, "the inner dimensions of a and b differ")?;
+            }
+        }
+        let [rows, cols, _] = self.extents();
         require(self.parts >= 1 && self.depth() * (self.parts - 1) < self.inner().max(1), "a part would be empty")?;
         require(
-            a.0.checked_mul(self.parts) == Some(self.out.rows()) && b.1 == self.out.cols(),
+            rows.checked_mul(self.parts) == Some(self.out.rows()) && cols == self.out.cols(),
             "out must be rows of a x columns of b, once a part",
         )?;
         require(
@@ -180,15 +202,18 @@ impl Operation for Gemm {
             "factor and epilogue apply to the sum of the parts",
         )?;
         require(
-            self.sums.is_none_or(|t| t.rows() == self.parts && t.cols() == a.0),
+            self.sums.is_none_or(|t| t.rows() == self.parts && t.cols() == rows),
             "sums must be one row a part of a's rows",
         )?;
+        let reads_a = self.convolution.is_some_and(|c| c.pass != Pass::Weight);
+        require(self.sums.is_none() || !reads_a, "there are no sums of what a window reads")?;
         self.epilogue.check(self.out.rows(), self.out.cols())
     }
 
     fn flops(&self) -> u64 {
         let sums = if self.sums.is_some() { self.a.shape.per_replica() as u64 } else { 0 };
-        2 * u64::from(self.rows()) * u64::from(self.cols()) * u64::from(self.inner()) + sums
+        let [rows, cols, inner] = self.extents().map(u64::from);
+        2 * self.convolution.map_or(rows * cols * inner, |convolution| convolution.multiply_adds(self)) + sums
     }
 
     fn details(&self) -> String {
@@ -197,8 +222,13 @@ impl Operation for Gemm {
         let parts = if self.parts == 1 { String::new() } else { format!(" {} parts", self.parts) };
         let sums = if self.sums.is_some() { " +sums" } else { "" };
         let epilogue = self.epilogue.details();
+        let convolution = self.convolution.map_or(String::new(), |c| format!(" {}", c.window));
         let half = if self.half.is_some() { " f16" } else { "" };
-        format!("{}{}{half}{alpha}{parts}{epilogue}{sums}", letter(self.transpose_a), letter(self.transpose_b))
+        format!(
+            "{}{}{convolution}{half}{alpha}{parts}{epilogue}{sums}",
+            letter(self.transpose_a),
+            letter(self.transpose_b)
+        )
     }
 }
 

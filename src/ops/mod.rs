@@ -6,6 +6,7 @@
 
 mod ceiling;
 mod columns;
+mod convolution;
 mod correlate;
 mod elementwise;
 mod gather;
@@ -18,9 +19,11 @@ mod recording;
 mod step;
 mod tensor;
 mod transport;
+mod window;
 
 pub use ceiling::{Chain, Duplicate};
 pub use columns::{ColumnSum, Moments};
+pub use convolution::{Convolution, Pass};
 pub use correlate::{Correlate, Hebbian, Oja};
 pub use elementwise::{Activate, Activation, Dropout, Gate, Saves, Significant};
 pub use gather::{Augment, Gather};
@@ -32,6 +35,7 @@ pub use recording::{Entry, Phase, Recording, Role};
 pub use step::{GroupStep, MAX_REPLICAS, ReplicaStep, StepState};
 pub use tensor::{Dtype, Kind, Shape, Tensor, TensorInfo};
 pub use transport::Transport;
+pub use window::Window;
 
 /// How an operation touches an operand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -145,8 +145,8 @@ fn fuse_hebbian(recording: &mut Recording, phase: Phase) {
             _ => None,
         };
         let plain = |g: &Gemm| {
-            let alone = g.epilogue == Epilogue::default() && g.sums.is_none() && g.half.is_none();
-            alone && g.alpha == 1.0 && g.parts == 1
+            let alone = g.epilogue == Epilogue::default() && g.sums.is_none();
+            alone && g.half.is_none() && g.convolution.is_none() && g.alpha == 1.0 && g.parts == 1
         };
         let correlate = gradient.filter(plain).and_then(|g| {
             entries.iter_mut().find_map(|e| match &mut e.op {
@@ -184,7 +184,10 @@ fn fuse_transports(recording: &mut Recording, phase: Phase, profile: &Profile) {
 
 fn transport_at(project: &Entry, mix: &Entry) -> Option<Transport> {
     let (Op::Gemm(first), Op::Gemm(second)) = (&project.op, &mix.op) else { return None };
-    let plain = |g: &Gemm| !g.transpose_a && !g.transpose_b && g.alpha == 1.0 && g.half.is_none();
+    let plain = |g: &Gemm| {
+        let whole = g.half.is_none() && g.convolution.is_none() && g.alpha == 1.0;
+        whole && !g.transpose_a && !g.transpose_b
+    };
     let fits = project.role == Role::Transport
         && mix.role == Role::Transport
         && plain(first)

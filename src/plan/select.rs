@@ -179,19 +179,17 @@ const BUSY_CPU: u32 = 32;
 /// Largest rank of the fused transport in registers.
 pub(crate) const BROADCAST_MAX_RANK: u32 = 16;
 
+/// The kernels of products for GPUs.
+const TILES: [Variant; 5] =
+    [Variant::Tile16x64, Variant::Tile64x16, Variant::Tile32x32, Variant::Tile64x64, Variant::Tile128x64];
+
 /// Every kernel that can compute the operation on such an adapter; the tests run them all.
 pub fn candidates(op: &Op, profile: &Profile) -> Vec<Variant> {
     let mut all = match op {
         Op::Gemm(gemm) if gemm.half.is_some() => return half_candidates(profile),
-        Op::Gemm(_) => vec![
-            Variant::Tile16x64,
-            Variant::Tile64x16,
-            Variant::Tile32x32,
-            Variant::Tile64x64,
-            Variant::Tile128x64,
-            Variant::Yardstick,
-            Variant::Stream16x64,
-        ],
+        // The kernels in registers go through a window tap by tap, from the first to the last.
+        Op::Gemm(gemm) if gemm.convolution.is_some() && gemm.parts > 1 => return TILES.to_vec(),
+        Op::Gemm(_) => [&TILES[..], &[Variant::Yardstick, Variant::Stream16x64]].concat(),
         Op::Transport(_) | Op::Correlate(_) => vec![Variant::Shared],
         _ => vec![Variant::Plain],
     };
@@ -236,6 +234,8 @@ fn matrix(profile: &Profile) -> Option<Variant> {
 pub fn contenders(op: &Op, profile: &Profile) -> Vec<Variant> {
     let default = default_variant(op, profile);
     let others: &[Variant] = match op {
+        // Measuring makes up the operands, and knows no images.
+        Op::Gemm(gemm) if gemm.convolution.is_some() => &[],
         Op::Gemm(gemm) if gemm.half.is_some() && profile.software => &[],
         Op::Gemm(gemm) if gemm.half.is_some() => &[Variant::Half32x32, Variant::Half64x64, Variant::Half128x64],
         Op::Gemm(_) if profile.software && profile.has_eight_lanes() => {
@@ -245,9 +245,7 @@ pub fn contenders(op: &Op, profile: &Profile) -> Vec<Variant> {
                 &[Variant::Broadcast32x32]
             }
         }
-        Op::Gemm(_) if !profile.software => {
-            &[Variant::Tile16x64, Variant::Tile64x16, Variant::Tile32x32, Variant::Tile64x64, Variant::Tile128x64]
-        }
+        Op::Gemm(_) if !profile.software => &TILES,
         _ => &[],
     };
     [default].into_iter().chain(others.iter().copied().filter(|v| *v != default)).collect()

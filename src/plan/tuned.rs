@@ -25,7 +25,9 @@ impl ShapeClass {
                 let sums = if gemm.sums.is_some() { "+sums" } else { "" };
                 let parts = if gemm.parts > 1 { format!("/{}", gemm.parts) } else { String::new() };
                 let half = if gemm.half.is_some() { " f16" } else { "" };
-                let kind = format!("gemm {}{}{half}{sums}{parts}", letter(gemm.transpose_a), letter(gemm.transpose_b));
+                let window = gemm.convolution.map_or(String::new(), |c| format!(" {}", c.window));
+                let kind =
+                    format!("gemm {}{}{window}{half}{sums}{parts}", letter(gemm.transpose_a), letter(gemm.transpose_b));
                 (kind, vec![gemm.out.rows(), gemm.out.cols(), gemm.inner()], Some(&gemm.epilogue))
             }
             Op::Transport(transport) => {

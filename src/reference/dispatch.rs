@@ -3,7 +3,9 @@
 use super::error::ReferenceError;
 use super::matrix::Matrix;
 use super::storage::{Storage, Values};
-use super::{ceiling, columns, correlate, elementwise, gather, gemm, loss, normalise, optimize, transport};
+use super::{
+    ceiling, columns, convolution, correlate, elementwise, gather, gemm, loss, normalise, optimize, transport,
+};
 use crate::ops::{Correlate, Epilogue, Gather, Gemm, Op, Optimize, ReplicaStep, StepState, Tally, Tensor, Transport};
 
 /// What one replica's share of an operation computed.
@@ -138,6 +140,8 @@ impl<'a> Replica<'a> {
         let (half_a, half_b) = (rounded(a, 0), rounded(b, 1));
         let a = half_a.as_deref().map_or(a, |data| Matrix::new(a.rows, a.cols, data));
         let b = half_b.as_deref().map_or(b, |data| Matrix::new(b.rows, b.cols, data));
+        let written_out = op.convolution.map(|c| convolution::factors(&c, a, b));
+        let (a, b) = written_out.as_ref().map_or((a, b), |[a, b]| (a.matrix(), b.matrix()));
         let transposes = gemm::Transposes { a: op.transpose_a, b: op.transpose_b };
         let depth = op.depth() as usize;
         let product = match op.parts {

@@ -11,6 +11,12 @@ pub(super) struct Turned<'a> {
 }
 
 impl Turned<'_> {
+    /// A matrix with storage of its own.
+    pub(super) fn own(rows: usize, cols: usize, data: Vec<f64>) -> Self {
+        debug_assert_eq!(data.len(), rows * cols);
+        Turned { rows, cols, data: data.into() }
+    }
+
     pub(super) fn matrix(&self) -> Matrix<'_> {
         Matrix { rows: self.rows, cols: self.cols, data: &self.data }
     }

@@ -5,6 +5,7 @@
 
 mod ceiling;
 mod columns;
+mod convolution;
 mod correlate;
 mod dispatch;
 mod elementwise;

@@ -3,6 +3,7 @@
 mod ceiling;
 mod columns;
 mod compare;
+mod convolution;
 mod correlate;
 mod elementwise;
 mod gather;

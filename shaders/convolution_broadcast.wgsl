@@ -1,0 +1,6 @@
+// The products of a convolution, for software adapters with subgroups of eight lanes; see src/ops/convolution.rs.
+//% set window = true
+//% set kind = "broadcast"
+//% set subgroups = true
+//% set sizes = [(16, 2), (32, 1), (32, 2), (64, 1)]
+//% include "lanes.wgsl"

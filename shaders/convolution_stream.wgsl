@@ -1,0 +1,6 @@
+// The products of a convolution, for software adapters without subgroups; see src/ops/convolution.rs.
+//% set window = true
+//% set kind = "stream"
+//% set subgroups = false
+//% set sizes = [(16, 2)]
+//% include "lanes.wgsl"
