@@ -150,6 +150,38 @@ fn normalisation_needs_moments_and_rows_of_the_columns() {
 }
 
 #[test]
+fn pools_need_whole_images_of_the_windows_size() {
+    let mut t = Table::new();
+    let window = Window::new([4, 6], [2, 2], [2, 2], [0, 0]).unwrap();
+    let (pixels, positions, winners) = (t.floats(48, 3), t.floats(12, 3), t.words(12, 3));
+    let max = MaxPool { x: pixels, out: positions, winners, window };
+    accepts(max);
+    refuses(MaxPool { x: positions, ..max }, "max-pool", "(batch pixels) on one side");
+    refuses(MaxPool { x: t.floats(50, 3), ..max }, "max-pool", "(batch pixels) on one side");
+    refuses(MaxPool { x: t.floats(48, 4), ..max }, "max-pool", "the same channels");
+    refuses(MaxPool { winners: t.words(3, 12), ..max }, "max-pool", "out and winners must have one shape");
+    refuses(MaxPool { winners: positions, ..max }, "max-pool", "winners must be words");
+    let wide = Window::new([4, 6], [3, 2], [1, 1], [2, 0]).unwrap();
+    refuses(MaxPool { window: wide, ..max }, "max-pool", "at most half of its kernel");
+    let forged = Window { grid: [4, 3], ..window };
+    refuses(MaxPool { window: forged, ..max }, "max-pool", "the window has 2 x 3 positions, not 4 x 3");
+    refuses(MaxPool { window: Window { stride: [0, 2], ..window }, ..max }, "max-pool", "a stride of 0 x 2 is empty");
+
+    let backward = MaxPoolBackward { error: positions, winners, out: pixels, window };
+    accepts(backward);
+    refuses(MaxPoolBackward { error: pixels, ..backward }, "max-pool-backward", "(batch pixels) on one side");
+    refuses(MaxPoolBackward { winners: t.words(48, 3), ..backward }, "max-pool-backward", "must have one shape");
+    refuses(MaxPoolBackward { winners: positions, ..backward }, "max-pool-backward", "won must be words");
+
+    let average = AveragePool { x: pixels, out: positions, window };
+    accepts(average);
+    refuses(AveragePool { out: pixels, ..average }, "average-pool", "(batch pixels) on one side");
+    let backward = AveragePoolBackward { error: positions, out: pixels, window };
+    accepts(backward);
+    refuses(AveragePoolBackward { out: t.floats(48, 2), ..backward }, "average-pool-backward", "the same channels");
+}
+
+#[test]
 fn losses_need_columns_of_their_rows() {
     let mut t = Table::new();
     let (outputs, delta, turned) = (t.floats(4, 3), t.floats(4, 3), t.floats(3, 4));

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use super::shaders::PipelineKey;
 use crate::ops::{
     Activation, Augment, Chain, Correlate, Epilogue, Gemm, Op, Optimize, Significant, SumParts, Tensor, Transport,
-    Update,
+    Update, Window,
 };
 use crate::plan::{BROADCAST_MAX_RANK, Variant};
 
@@ -136,6 +136,10 @@ pub(super) fn lower(op: &Op, variant: Variant) -> Kernel {
         Op::TrackMoments(op) => {
             normalise("track", op.running.shape.per_replica(), op.rows, op.running.cols(), 0.0, op.momentum)
         }
+        Op::MaxPool(op) => pool("max_forward", op.out, &op.window),
+        Op::MaxPoolBackward(op) => pool("max_backward", op.out, &op.window),
+        Op::AveragePool(op) => pool("average_forward", op.out, &op.window),
+        Op::AveragePoolBackward(op) => pool("average_backward", op.out, &op.window),
         Op::SoftmaxCrossEntropy(op) => {
             loss("softmax_cross_entropy", op.logits.rows().div_ceil(64), op.logits.rows(), op.logits.cols())
         }
@@ -174,6 +178,24 @@ fn normalise(entry: &'static str, elements: usize, rows: u32, cols: u32, epsilon
         .u("cols", cols)
         .f("epsilon", epsilon)
         .f("momentum", momentum)
+}
+
+fn pool(entry: &'static str, out: Tensor, window: &Window) -> Kernel {
+    let (quads, each) = if is_quads(&[out]) { ("_quads", 4) } else { ("", 1) };
+    let count = out.shape.per_replica() / each;
+    let mut kernel = Kernel::elementwise("pool", format!("{entry}{quads}"), count)
+        .u("count", count as u32)
+        .u("channels", out.cols() / each as u32);
+    for ([height, width], values) in [
+        (["image_height", "image_width"], window.image),
+        (["grid_height", "grid_width"], window.grid),
+        (["kernel_height", "kernel_width"], window.kernel),
+        (["step_height", "step_width"], window.stride),
+        (["padding_height", "padding_width"], window.padding),
+    ] {
+        kernel = kernel.u(height, values[0]).u(width, values[1]);
+    }
+    kernel
 }
 
 fn loss(entry: &'static str, groups: u32, rows: u32, cols: u32) -> Kernel {

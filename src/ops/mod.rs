@@ -13,11 +13,13 @@ mod gemm;
 mod loss;
 mod normalise;
 mod optimize;
+mod pool;
 pub mod random;
 mod recording;
 mod step;
 mod tensor;
 mod transport;
+mod window;
 
 pub use ceiling::{Chain, Duplicate};
 pub use columns::{ColumnSum, Moments};
@@ -28,10 +30,12 @@ pub use gemm::{Epilogue, Gemm, SumParts};
 pub use loss::{MeanSquaredError, OneHot, SoftmaxCrossEntropy, Tally};
 pub use normalise::{Normalise, NormaliseBackward, NormaliseGradients, TrackMoments};
 pub use optimize::{Optimize, Update};
+pub use pool::{AveragePool, AveragePoolBackward, MaxPool, MaxPoolBackward};
 pub use recording::{Entry, Phase, Recording, Role};
 pub use step::{GroupStep, MAX_REPLICAS, ReplicaStep, StepState};
 pub use tensor::{Dtype, Kind, Shape, Tensor, TensorInfo};
 pub use transport::Transport;
+pub use window::Window;
 
 /// How an operation touches an operand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -156,6 +160,10 @@ operations!(
     Correlate,
     Oja,
     TrackMoments,
+    MaxPool,
+    MaxPoolBackward,
+    AveragePool,
+    AveragePoolBackward,
     SoftmaxCrossEntropy,
     MeanSquaredError,
     OneHot,

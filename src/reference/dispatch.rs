@@ -3,7 +3,7 @@
 use super::error::ReferenceError;
 use super::matrix::Matrix;
 use super::storage::{Storage, Values};
-use super::{ceiling, columns, correlate, elementwise, gather, gemm, loss, normalise, optimize, transport};
+use super::{ceiling, columns, correlate, elementwise, gather, gemm, loss, normalise, optimize, pool, transport};
 use crate::ops::{Correlate, Epilogue, Gather, Gemm, Op, Optimize, ReplicaStep, StepState, Tally, Tensor, Transport};
 
 /// What one replica's share of an operation computed.
@@ -104,6 +104,15 @@ impl<'a> Replica<'a> {
                 let (moments, running) = (self.moments(op.moments)?, self.moments(op.running)?);
                 one(op.running, normalise::track_moments(moments, running, op.momentum, op.rows as usize))
             }
+            Op::MaxPool(op) => {
+                let (values, winners) = pool::max(self.matrix(op.x)?, &op.window);
+                vec![(op.out, values.into()), (op.winners, winners.into())]
+            }
+            Op::MaxPoolBackward(op) => {
+                one(op.out, pool::max_backward(self.matrix(op.error)?, self.words(op.winners)?, &op.window))
+            }
+            Op::AveragePool(op) => one(op.out, pool::average(self.matrix(op.x)?, &op.window)),
+            Op::AveragePoolBackward(op) => one(op.out, pool::average_backward(self.matrix(op.error)?, &op.window)),
             Op::SoftmaxCrossEntropy(op) => {
                 let judged = loss::softmax_cross_entropy(self.matrix(op.logits)?, self.words(op.labels)?, active);
                 verdict(op.delta, op.losses, op.correct, judged)

@@ -15,6 +15,7 @@ mod loss;
 mod matrix;
 mod normalise;
 mod optimize;
+mod pool;
 mod storage;
 #[cfg(test)]
 mod tests;

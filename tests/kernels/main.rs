@@ -10,6 +10,7 @@ mod gemm;
 mod loss;
 mod normalise;
 mod optimize;
+mod pool;
 mod replicas;
 mod scene;
 mod transport;

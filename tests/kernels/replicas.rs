@@ -50,6 +50,19 @@ fn scene(first: u32, count: u32) -> Scene {
         let update = Update::Adam { betas: (0.9, 0.999), epsilon: 1e-8, amsgrad: true, decoupled: true };
         scene.push(Optimize { update, group: 1, clamp: Some(0.5), values, gradients, moments, fault }, |_| 0.0);
     }
+    for channels in [3, 8] {
+        let pool = Window::new([5, 4], [3, 2], [2, 1], [1, 1]).unwrap();
+        let (pixels, positions) = (3 * pool.pixels(), 3 * pool.positions());
+        let x = scene.own(pixels, channels);
+        let (out, winners) = (scene.output(positions, channels), scene.words(positions, channels, |_, _, _| 7));
+        scene.push(MaxPool { x, out, winners, window: pool }, |_| 0.0);
+        let (error, out) = (scene.own(positions, channels), scene.output(pixels, channels));
+        scene.push(MaxPoolBackward { error, winners, out, window: pool }, |_| 0.0);
+        let out = scene.output(positions, channels);
+        scene.push(AveragePool { x, out, window: pool }, |_| 0.0);
+        let out = scene.output(pixels, channels);
+        scene.push(AveragePoolBackward { error, out, window: pool }, |_| 0.0);
+    }
     let permutation = scene.words(1, 80, |_, r, i| (i * 7 + r) % 80);
     let (images, classes) = (scene.bytes(80, 45), scene.shared_words(80, 1, |bits, _| bits));
     let (out, labels) = (scene.output(33, 45), scene.words(33, 1, |_, _, _| 7));
