@@ -182,6 +182,19 @@ fn pools_need_whole_images_of_the_windows_size() {
 }
 
 #[test]
+fn transposed_blocks_need_whole_blocks() {
+    let mut t = Table::new();
+    let (x, out) = (t.floats(12, 5), t.floats(3, 20));
+    let op = TransposeBlocks { x, out, rows: 4, cols: 5 };
+    accepts(op);
+    assert_eq!(op.blocks(), 3);
+    accepts(TransposeBlocks { x: out, out: x, rows: 5, cols: 4 });
+    refuses(TransposeBlocks { out: t.floats(3, 21), ..op }, "transpose-blocks", "as many elements");
+    refuses(TransposeBlocks { rows: 7, ..op }, "transpose-blocks", "whole blocks of rows x cols");
+    refuses(TransposeBlocks { cols: 0, ..op }, "transpose-blocks", "whole blocks of rows x cols");
+}
+
+#[test]
 fn losses_need_columns_of_their_rows() {
     let mut t = Table::new();
     let (outputs, delta, turned) = (t.floats(4, 3), t.floats(4, 3), t.floats(3, 4));

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use super::shaders::PipelineKey;
 use crate::ops::{
     Activation, Augment, Chain, Correlate, Epilogue, Gemm, Op, Optimize, Significant, SumParts, Tensor, Transport,
-    Update, Window,
+    TransposeBlocks, Update, Window,
 };
 use crate::plan::{BROADCAST_MAX_RANK, Variant};
 
@@ -140,6 +140,7 @@ pub(super) fn lower(op: &Op, variant: Variant) -> Kernel {
         Op::MaxPoolBackward(op) => pool("max_backward", op.out, &op.window),
         Op::AveragePool(op) => pool("average_forward", op.out, &op.window),
         Op::AveragePoolBackward(op) => pool("average_backward", op.out, &op.window),
+        Op::TransposeBlocks(op) => transpose(op),
         Op::SoftmaxCrossEntropy(op) => {
             loss("softmax_cross_entropy", op.logits.rows().div_ceil(64), op.logits.rows(), op.logits.cols())
         }
@@ -196,6 +197,14 @@ fn pool(entry: &'static str, out: Tensor, window: &Window) -> Kernel {
         kernel = kernel.u(height, values[0]).u(width, values[1]);
     }
     kernel
+}
+
+fn transpose(op: &TransposeBlocks) -> Kernel {
+    let tiles = op.rows.div_ceil(32) * op.cols.div_ceil(32);
+    Kernel::new("transpose", "blocks", op.blocks() * tiles)
+        .u("rows", op.rows)
+        .u("cols", op.cols)
+        .u("blocks", op.blocks())
 }
 
 fn loss(entry: &'static str, groups: u32, rows: u32, cols: u32) -> Kernel {

@@ -19,6 +19,7 @@ mod recording;
 mod step;
 mod tensor;
 mod transport;
+mod transpose;
 mod window;
 
 pub use ceiling::{Chain, Duplicate};
@@ -35,6 +36,7 @@ pub use recording::{Entry, Phase, Recording, Role};
 pub use step::{GroupStep, MAX_REPLICAS, ReplicaStep, StepState};
 pub use tensor::{Dtype, Kind, Shape, Tensor, TensorInfo};
 pub use transport::Transport;
+pub use transpose::TransposeBlocks;
 pub use window::Window;
 
 /// How an operation touches an operand.
@@ -164,6 +166,7 @@ operations!(
     MaxPoolBackward,
     AveragePool,
     AveragePoolBackward,
+    TransposeBlocks,
     SoftmaxCrossEntropy,
     MeanSquaredError,
     OneHot,

@@ -3,7 +3,9 @@
 use super::error::ReferenceError;
 use super::matrix::Matrix;
 use super::storage::{Storage, Values};
-use super::{ceiling, columns, correlate, elementwise, gather, gemm, loss, normalise, optimize, pool, transport};
+use super::{
+    ceiling, columns, correlate, elementwise, gather, gemm, loss, normalise, optimize, pool, transport, transpose,
+};
 use crate::ops::{Correlate, Epilogue, Gather, Gemm, Op, Optimize, ReplicaStep, StepState, Tally, Tensor, Transport};
 
 /// What one replica's share of an operation computed.
@@ -113,6 +115,9 @@ impl<'a> Replica<'a> {
             }
             Op::AveragePool(op) => one(op.out, pool::average(self.matrix(op.x)?, &op.window)),
             Op::AveragePoolBackward(op) => one(op.out, pool::average_backward(self.matrix(op.error)?, &op.window)),
+            Op::TransposeBlocks(op) => {
+                one(op.out, transpose::transpose_blocks(self.floats(op.x)?, op.rows as usize, op.cols as usize))
+            }
             Op::SoftmaxCrossEntropy(op) => {
                 let judged = loss::softmax_cross_entropy(self.matrix(op.logits)?, self.words(op.labels)?, active);
                 verdict(op.delta, op.losses, op.correct, judged)

@@ -20,6 +20,7 @@ mod storage;
 #[cfg(test)]
 mod tests;
 mod transport;
+mod transpose;
 
 use std::sync::Arc;
 

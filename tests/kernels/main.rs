@@ -14,3 +14,4 @@ mod pool;
 mod replicas;
 mod scene;
 mod transport;
+mod transpose;
