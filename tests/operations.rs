@@ -99,6 +99,8 @@ fn elementwise_operations_need_one_shape() {
     refuses(Activate { x, out: turned, f }, "activate", "x and out must have one shape");
     accepts(Gate { x, saved: x, out, f });
     refuses(Gate { x, saved: turned, out, f }, "gate", "x, saved and out must have one shape");
+    accepts(Add { a: x, b: x, out });
+    refuses(Add { a: x, b: turned, out }, "add", "a, b and out must have one shape");
     let dropout = Dropout { x, out, drop: 0.5, stream: 0 };
     accepts(dropout);
     refuses(Dropout { out: turned, ..dropout }, "dropout", "x and out must have one shape");

@@ -115,6 +115,11 @@ pub(super) fn lower(op: &Op, variant: Variant) -> Kernel {
         }
         Op::Gate(op) => elementwise("gate", op.out.shape.per_replica(), 0, 0.0).constant("f", code(Some(op.f))),
         Op::Dropout(op) => elementwise("dropout", op.out.shape.per_replica(), op.stream, op.drop),
+        Op::Add(op) => {
+            let count = op.out.shape.per_replica();
+            let (entry, each) = if count.is_multiple_of(4) { ("add_quads", 4) } else { ("add", 1) };
+            Kernel::elementwise("elementwise", entry, count / each).u("count", count as u32)
+        }
         Op::Significant(op) => Kernel::new("elementwise", "significant", 1)
             .u("count", op.out.shape.per_replica() as u32)
             .u("cols", op.out.cols())

@@ -25,7 +25,7 @@ mod window;
 pub use ceiling::{Chain, Duplicate};
 pub use columns::{ColumnSum, Moments};
 pub use correlate::{Correlate, Hebbian, Oja};
-pub use elementwise::{Activate, Activation, Dropout, Gate, Saves, Significant};
+pub use elementwise::{Activate, Activation, Add, Dropout, Gate, Saves, Significant};
 pub use gather::{Augment, Gather};
 pub use gemm::{Epilogue, Gemm, SumParts};
 pub use loss::{MeanSquaredError, OneHot, SoftmaxCrossEntropy, Tally};
@@ -153,6 +153,7 @@ operations!(
     Activate,
     Gate,
     Dropout,
+    Add,
     Significant,
     ColumnSum,
     Moments,

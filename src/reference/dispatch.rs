@@ -74,6 +74,7 @@ impl<'a> Replica<'a> {
                 let key = [op.stream, self.step.step, self.settings()?.seed];
                 one(op.out, elementwise::dropout(self.floats(op.x)?, op.drop, key))
             }
+            Op::Add(op) => one(op.out, elementwise::add(self.floats(op.a)?, self.floats(op.b)?)),
             Op::Significant(op) => one(op.out, elementwise::significant(self.floats(op.x)?, self.floats(op.scale)?)),
             Op::ColumnSum(op) => one(op.out, columns::column_sum(self.matrix(op.x)?)),
             Op::Moments(op) => one(op.out, columns::moments(self.matrix(op.x)?)),

@@ -64,6 +64,8 @@ fn scene(first: u32, count: u32) -> Scene {
         scene.push(AveragePoolBackward { error, out, window: pool }, |_| 0.0);
         let out = scene.output(3, channels * pool.pixels());
         scene.push(TransposeBlocks { x, out, rows: pool.pixels(), cols: channels }, |_| 0.0);
+        let (other, out) = (scene.own(pixels, channels), scene.output(pixels, channels));
+        scene.push(Add { a: x, b: other, out }, |_| 0.0);
     }
     let permutation = scene.words(1, 80, |_, r, i| (i * 7 + r) % 80);
     let (images, classes) = (scene.bytes(80, 45), scene.shared_words(80, 1, |bits, _| bits));
