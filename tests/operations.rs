@@ -271,7 +271,11 @@ fn batches_need_bytes_of_the_images_size() {
     refuses(Gather { images: t.floats(9, 12), ..op }, "gather", "images must be bytes");
     refuses(Gather { images: ten, ..op }, "gather", "must be height x width x channels");
     refuses(Gather { image: [1, 2, 6], ..op }, "gather", "images have one to four channels");
-    refuses(Gather { labels: classes, ..op }, "gather", "labels must be a column of out");
+    accepts(Gather { out: t.floats(16, 3), ..op });
+    refuses(Gather { out: t.floats(16, 4), ..op }, "gather", "out must have for every label");
+    refuses(Gather { out: t.floats(12, 4), ..op }, "gather", "out must have for every label");
+    refuses(Gather { labels: classes, ..op }, "gather", "out must have for every label");
+    refuses(Gather { labels: t.words(2, 2), ..op }, "gather", "labels must be one column");
     refuses(Gather { classes: labels, ..op }, "gather", "there must be one class an image");
 }
 

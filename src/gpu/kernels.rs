@@ -86,7 +86,7 @@ pub(super) fn lower(op: &Op, variant: Variant) -> Kernel {
         Op::Gather(op) => {
             let [height, width, channels] = op.image;
             let augment = op.augment;
-            let whole = augment == Augment::default() && op.out.cols().is_multiple_of(4);
+            let whole = augment == Augment::default() && op.images.cols().is_multiple_of(4);
             let (entry, each) = if whole { ("plain_quads", 4) } else { ("plain", 1) };
             let mut kernel = Kernel::elementwise("gather", entry, op.out.shape.per_replica() / each)
                 .flag("flip", augment.flip)
@@ -94,7 +94,7 @@ pub(super) fn lower(op: &Op, variant: Variant) -> Kernel {
                 .flag("crop", augment.padding > 0)
                 .u("images", op.images.rows())
                 .u("first", op.first)
-                .u("rows", op.out.rows())
+                .u("rows", op.labels.rows())
                 .u("height", height)
                 .u("width", width)
                 .u("channels", channels)

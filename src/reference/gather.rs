@@ -141,7 +141,7 @@ impl Image<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ops::{Dtype, Recording};
+    use crate::ops::{Dtype, Operation, Recording};
     use crate::reference::tests::{assert_close, noise};
 
     const PLAIN: Draw = Draw { flipped: false, rotation: None, shift: (0, 0) };
@@ -236,6 +236,22 @@ mod tests {
         // A crop of the flipped image: 3 2 1 / 6 5 4, then one column to the right of it.
         let both = Draw { flipped: true, shift: (0, 1), ..PLAIN };
         assert_eq!(render([2, 3, 1], &bytes, &both), [2.0, 1.0, 0.0, 5.0, 4.0, 0.0]);
+    }
+
+    /// One label, one image: a row for it or a row for each of its pixels.
+    #[test]
+    fn the_shape_of_out_changes_nothing() {
+        let op = operation(2, 2, 0, [2, 2, 3], Augment { flip: true, ..Augment::default() });
+        let by_pixel = Gather { out: Recording::new(1).scratch("x", 8, 3), ..op };
+        assert_eq!((op.check(), by_pixel.check()), (Ok(()), Ok(())));
+        let bytes: Vec<u8> = (0..24).collect();
+        let source = Source { images: &bytes, classes: &[3, 4], permutation: &[1, 0] };
+        let fill = |op: &Gather| {
+            let mut batch = stale(2, 12);
+            gather(op, source, &step(0, 0, 2), 1, &mut batch).unwrap();
+            (batch.images, batch.labels)
+        };
+        assert_eq!(fill(&op), fill(&by_pixel));
     }
 
     /// Row 0 of the result, the column x: source (cy + x - cx, cx + cy), the right column from top to bottom.

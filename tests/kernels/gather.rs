@@ -28,7 +28,9 @@ fn batch(scene: &mut Scene, image: [u32; 3], augment: Augment, rows: u32, shards
     } else {
         scene.words(1, total, |_, r, i| (i * 7 + r * 5 + 1) % total)
     };
-    let out = scene.output(rows, features);
+    // The same elements as a row an image or a row a pixel.
+    let pixels = image[0] * image[1];
+    let out = if scene.draw(2) == 0 { scene.output(rows, features) } else { scene.output(rows * pixels, image[2]) };
     let labels = scene.words(rows, 1, |_, _, _| 0xDEAD_BEEF);
     let mut first = 0;
     for &count in shards {
