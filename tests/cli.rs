@@ -115,6 +115,7 @@ fn contradictory_or_impossible_settings_are_refused() {
         (&["--set", "model.layers=[{type=\"relu\",out=8}]"], &["unknown field `out`"]),
         (&["--set", "data.rotation=400"], &["data.rotation", "180"]),
         (&["--set", "data.crop_padding=8"], &["crop_padding", "less than the images' side"]),
+        (&["--set", "data.cutout=9"], &["data.cutout = 9", "at most the images' longer side, 8"]),
     ];
     let folder = TempDir::new().unwrap();
     for (index, (arguments, words)) in cases.iter().enumerate() {
@@ -319,6 +320,7 @@ fn every_rule_passes_its_own_verification() {
         &["--p", "oja", "--q", "hebbian", "--set", "feedback.source=output", "--set", "feedback.error_clamp=0.01"],
         &["--p", "oja", "--set", "feedback.output_statistics=labels", "--set", "model.loss=mean-squared-error"],
         &["--set", layers, "--set", "data.flip=true", "--set", "data.rotation=20.0", "--set", "data.crop_padding=2"],
+        &["--set", "data.cutout=5"],
     ];
     for rule in rules {
         let printed = succeeds(&[&["verify", "digits"], *rule].concat());
@@ -350,6 +352,7 @@ name = "digits"
 flip = true
 rotation = 5.0
 crop_padding = 1
+cutout = 3
 
 [model]
 loss = "cross-entropy"

@@ -92,6 +92,7 @@ pub(super) fn lower(op: &Op, variant: Variant) -> Kernel {
                 .flag("flip", augment.flip)
                 .flag("rotate", augment.rotation > 0.0)
                 .flag("crop", augment.padding > 0)
+                .flag("cut", augment.cutout > 0)
                 .u("images", op.images.rows())
                 .u("first", op.first)
                 .u("rows", op.labels.rows())
@@ -99,6 +100,7 @@ pub(super) fn lower(op: &Op, variant: Variant) -> Kernel {
                 .u("width", width)
                 .u("channels", channels)
                 .u("padding", augment.padding)
+                .u("cutout", augment.cutout)
                 .f("rotation", augment.rotation.to_radians());
             for (names, values) in [
                 (["scale0", "scale1", "scale2", "scale3"], op.scale),

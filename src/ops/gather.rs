@@ -11,6 +11,8 @@ pub struct Augment {
     pub rotation: f64,
     /// Pad by this many black pixels and crop at a random place: a shift by at most that much.
     pub padding: u32,
+    /// Side of a square whose centre is drawn uniformly from the image, cut off at its edges; inside, the result is zero.
+    pub cutout: u32,
 }
 
 /// A batch: row i is image `permutation[cursor + i]`, its bytes v turned into `v * scale[c] + shift[c]`.
@@ -96,6 +98,9 @@ impl Operation for Gather {
         }
         if self.augment.padding > 0 {
             text += &format!(" crop {}", self.augment.padding);
+        }
+        if self.augment.cutout > 0 {
+            text += &format!(" cutout {}", self.augment.cutout);
         }
         text.trim_start().to_owned()
     }

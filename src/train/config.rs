@@ -33,6 +33,9 @@ pub struct DataSection {
     /// Shift by up to so many pixels, padding with black.
     #[serde(default)]
     pub crop_padding: u32,
+    /// Blank a square of this side anywhere in the image.
+    #[serde(default)]
+    pub cutout: u32,
 }
 
 /// `[model]`.

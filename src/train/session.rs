@@ -90,7 +90,17 @@ pub fn network_spec(config: &Config, data: &Dataset) -> Result<NetworkSpec, Trai
         let (value, rule) = (section.crop_padding.to_string(), format!("must be less than the images' side, {side}"));
         return Err(ConfigError::Range { key: "data.crop_padding", value, rule }.into());
     }
-    let augment = Augment { flip: section.flip, rotation: section.rotation, padding: section.crop_padding };
+    let longer = data.shape.height.max(data.shape.width);
+    if section.cutout > longer {
+        let (value, rule) = (section.cutout.to_string(), format!("may be at most the images' longer side, {longer}"));
+        return Err(ConfigError::Range { key: "data.cutout", value, rule }.into());
+    }
+    let augment = Augment {
+        flip: section.flip,
+        rotation: section.rotation,
+        padding: section.crop_padding,
+        cutout: section.cutout,
+    };
     let image = [data.shape.height, data.shape.width, data.shape.channels];
     Ok(NetworkSpec {
         layers: config.model.layers.clone(),

@@ -9,14 +9,18 @@ use crate::scene::{Scene, step};
 const IMAGES: [[u32; 3]; 9] =
     [[1, 1, 1], [3, 5, 1], [2, 2, 3], [5, 3, 2], [3, 3, 4], [7, 1, 1], [1, 9, 3], [28, 28, 1], [9, 11, 3]];
 
-const AUGMENTS: [Augment; 7] = [
-    Augment { flip: false, rotation: 0.0, padding: 0 },
-    Augment { flip: true, rotation: 0.0, padding: 0 },
-    Augment { flip: false, rotation: 0.0, padding: 2 },
-    Augment { flip: true, rotation: 0.0, padding: 1 },
-    Augment { flip: false, rotation: 15.0, padding: 0 },
-    Augment { flip: true, rotation: 180.0, padding: 0 },
-    Augment { flip: true, rotation: 30.0, padding: 3 },
+const NONE: Augment = Augment { flip: false, rotation: 0.0, padding: 0, cutout: 0 };
+
+const AUGMENTS: [Augment; 9] = [
+    NONE,
+    Augment { flip: true, ..NONE },
+    Augment { padding: 2, ..NONE },
+    Augment { flip: true, padding: 1, ..NONE },
+    Augment { rotation: 15.0, ..NONE },
+    Augment { flip: true, rotation: 180.0, ..NONE },
+    Augment { flip: true, rotation: 30.0, padding: 3, ..NONE },
+    Augment { cutout: 3, ..NONE },
+    Augment { flip: true, rotation: 30.0, padding: 3, cutout: 4 },
 ];
 
 /// One operation a shard; the set has as many images as the shards together.
@@ -80,7 +84,7 @@ fn changes_follow_the_step() {
     let mut report = Report::default();
     for number in [0, 1, 1_000_000] {
         let mut scene = Scene::new(3);
-        batch(&mut scene, [6, 5, 3], AUGMENTS[6], 40, &[71], false);
+        batch(&mut scene, [6, 5, 3], AUGMENTS[8], 40, &[71], false);
         scene.verify(&mut report, &[step(3, number, 20, 40)]);
     }
     report.finish("changes by step");
