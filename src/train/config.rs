@@ -36,6 +36,9 @@ pub struct DataSection {
     /// Blank a square of this side anywhere in the image.
     #[serde(default)]
     pub cutout: u32,
+    /// Learn only from so many images, the first ones of the training set; from all if left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<u32>,
 }
 
 /// `[model]`.
@@ -301,6 +304,7 @@ impl Config {
         let replicas = self.feedback.rank_list().len().max(1) as u64 * u64::from(train.seeds);
         let rule = format!("ranks x seeds may be at most {MAX_REPLICAS}; train the rest in a second run (train.seed)");
         require("ranks x train.seeds", replicas, replicas <= MAX_REPLICAS as u64, rule)?;
+        require("data.limit", 0, self.data.limit != Some(0), "must be at least 1".into())?;
         let rotation = self.data.rotation;
         if !(0.0..=180.0).contains(&rotation) {
             let rule = "must lie between 0 and 180 degrees".into();
