@@ -1,4 +1,4 @@
-// Activations, gates, dropout; see src/ops/elementwise.rs.
+// Activations, gates, dropout, sums; see src/ops/elementwise.rs.
 //% include "common.wgsl"
 
 struct Params {
@@ -11,6 +11,8 @@ struct Params {
     stride_x: u32,
     stride_saved: u32,
     stride_scale: u32,
+    stride_a: u32,
+    stride_b: u32,
     stride_out: u32,
 }
 
@@ -19,6 +21,13 @@ struct Params {
 @group(1) @binding(2) var<storage, read> saved: array<f32>;
 @group(1) @binding(3) var<storage, read> scale: array<f32>;
 @group(1) @binding(4) var<storage, read_write> out: array<f32>;
+@group(1) @binding(5) var<storage, read> a: array<f32>;
+@group(1) @binding(6) var<storage, read> b: array<f32>;
+
+// The same tensors, four elements at once.
+@group(1) @binding(4) var<storage, read_write> out_quads: array<vec4<f32>>;
+@group(1) @binding(5) var<storage, read> a_quads: array<vec4<f32>>;
+@group(1) @binding(6) var<storage, read> b_quads: array<vec4<f32>>;
 
 override f: u32 = 0u;
 
@@ -61,6 +70,22 @@ fn dropout(
     }
 }
 
+//% for quads, each in [("", 1), ("_quads", 4)]
+@compute @workgroup_size(256)
+fn add{{ quads }}(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let i = linear_group(group, groups) * 256u + lane;
+    if i < params.count / {{ each }}u {
+        out{{ quads }}[group.z * params.stride_out / {{ each }}u + i] =
+            a{{ quads }}[group.z * params.stride_a / {{ each }}u + i]
+            + b{{ quads }}[group.z * params.stride_b / {{ each }}u + i];
+    }
+}
+
+//% endfor
 var<workgroup> squares: array<vec2<f32>, 256>;
 
 // One workgroup a replica: the matrices are as narrow as the rank. Invocations take every sixteenth row and column, so

@@ -10,6 +10,7 @@ struct Params {
     width: u32,
     channels: u32,
     padding: u32,
+    cutout: u32,
     // radians
     rotation: f32,
     scale0: f32,
@@ -36,6 +37,7 @@ struct Params {
 override flip: bool = false;
 override rotate: bool = false;
 override crop: bool = false;
+override cut: bool = false;
 
 const AUGMENT_STREAM = 0xA060000u;
 const ABSENT = 0xffffffffu;
@@ -65,10 +67,9 @@ fn sine_cosine(angle: f32) -> vec2<f32> {
     return vec2<f32>(s, 1.0 - c);
 }
 
-fn sample(image: u32, row: u32, out_y: u32, out_x: u32, channel: u32, replica: u32) -> f32 {
+fn sample(image: u32, out_y: u32, out_x: u32, channel: u32, draw: vec4<u32>) -> f32 {
     var y = i32(out_y);
     var x = i32(out_x);
-    let draw = pcg4d(vec4<u32>(row, AUGMENT_STREAM, now.step, now.replicas[replica].seed));
     if crop {
         let span = 2u * params.padding + 1u;
         y += i32(draw.z % span) - i32(params.padding);
@@ -94,6 +95,13 @@ fn sample(image: u32, row: u32, out_y: u32, out_x: u32, channel: u32, replica: u
     let upper = mix(pixel(image, cy, cx, channel), pixel(image, cy, cx + 1, channel), part.y);
     let lower = mix(pixel(image, cy + 1, cx, channel), pixel(image, cy + 1, cx + 1, channel), part.y);
     return mix(upper, lower, part.x);
+}
+
+// Whether a pixel lies in the square that is cut out. Above it and left of it the differences wrap around.
+fn is_cut(y: u32, x: u32, draw: vec4<u32>) -> bool {
+    let centre = vec2<u32>(draw.w % params.height, (draw.w >> 16u) % params.width);
+    let inside = vec2<u32>(y, x) + params.cutout / 2u - centre;
+    return inside.x < params.cutout && inside.y < params.cutout;
 }
 
 // The image of a row of the batch; `images` or more if another shard holds it. Below the shard's first image the
@@ -137,8 +145,14 @@ fn plain(
     }
     let channel = at % params.channels;
     let place = at / params.channels;
-    let value = sample(image, row, place / params.width, place % params.width, channel, replica);
-    out[replica * params.stride_out + i] = value * scale_of(channel) + shift_of(channel);
+    let y = place / params.width;
+    let x = place % params.width;
+    let draw = pcg4d(vec4<u32>(row, AUGMENT_STREAM, now.step, now.replicas[replica].seed));
+    var value = sample(image, y, x, channel, draw) * scale_of(channel) + shift_of(channel);
+    if cut && is_cut(y, x, draw) {
+        value = 0.0;
+    }
+    out[replica * params.stride_out + i] = value;
     if at == 0u {
         labels[replica * params.stride_labels + row] = classes[image];
     }

@@ -116,6 +116,10 @@ fn contradictory_or_impossible_settings_are_refused() {
         (&["--set", "model.layers=[{type=\"relu\",out=8}]"], &["unknown field `out`"]),
         (&["--set", "data.rotation=400"], &["data.rotation", "180"]),
         (&["--set", "data.crop_padding=8"], &["crop_padding", "less than the images' side"]),
+        (&["--set", "data.cutout=9"], &["data.cutout = 9", "at most the images' longer side, 8"]),
+        (&["--set", "data.limit=0"], &["data.limit = 0", "at least 1"]),
+        (&["--set", "data.limit=1438"], &["data.limit = 1438", "digits has only 1437 images"]),
+        (&["--set", "data.limit=20"], &["20 images", "train.batch = 32"]),
     ];
     let folder = TempDir::new().unwrap();
     for (index, (arguments, words)) in cases.iter().enumerate() {
@@ -320,6 +324,7 @@ fn every_rule_passes_its_own_verification() {
         &["--p", "oja", "--q", "hebbian", "--set", "feedback.source=output", "--set", "feedback.error_clamp=0.01"],
         &["--p", "oja", "--set", "feedback.output_statistics=labels", "--set", "model.loss=mean-squared-error"],
         &["--set", layers, "--set", "data.flip=true", "--set", "data.rotation=20.0", "--set", "data.crop_padding=2"],
+        &["--set", "data.cutout=5", "--set", "data.limit=40"],
     ];
     for rule in rules {
         let printed = succeeds(&[&["verify", "digits"], *rule].concat());
@@ -356,6 +361,21 @@ fn plans_and_devices_are_printed() {
 }
 
 #[test]
+fn a_limited_set_makes_short_epochs_and_another_configuration() {
+    let folder = TempDir::new().unwrap();
+    let run = folder.path().join("run");
+    let path = run.to_str().unwrap();
+    succeeds(&["train", "digits", "--out", path, "--epochs", "1", "--seeds", "1", "--set", "data.limit=70"]);
+    let metrics = std::fs::read_to_string(run.join("metrics.csv")).unwrap();
+    assert!(metrics.lines().nth(1).unwrap().starts_with("1,2,"), "two batches of 32: {metrics}");
+    let config = std::fs::read_to_string(run.join("config.toml")).unwrap();
+    assert!(config.contains("limit = 70"), "{config}");
+    succeeds(&["eval", path]);
+    std::fs::write(run.join("config.toml"), config.replace("limit = 70", "limit = 71")).unwrap();
+    fails(&["eval", path], &["belongs to another configuration"]);
+}
+
+#[test]
 fn a_configuration_of_every_key_trains() {
     let folder = TempDir::new().unwrap();
     let file = folder.path().join("mine.toml");
@@ -367,6 +387,8 @@ name = "digits"
 flip = true
 rotation = 5.0
 crop_padding = 1
+cutout = 3
+limit = 1000
 
 [model]
 loss = "cross-entropy"

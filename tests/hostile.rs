@@ -554,8 +554,8 @@ fn random_settings_are_refused_or_planned_but_never_panic() {
     let list = |text: &'static str| -> Vec<&'static str> { text.split('|').map(str::trim).collect() };
     let sections = list("data|model|feedback|optimizer|feedback_optimizer|train|x|");
     let keys = list(
-        "name|flip|rotation|crop_padding|layers|loss|rule|p|q|rank|init|source|refactorise_every|output_statistics|
-        error_clamp|ranks|exact|type|lr|weight_decay|momentum|betas|eps|alpha|amsgrad|clamp|schedule|batch|epochs|seeds|
+        "name|flip|rotation|crop_padding|cutout|limit|layers|loss|rule|p|q|rank|init|source|refactorise_every|
+        output_statistics|error_clamp|ranks|exact|type|lr|weight_decay|momentum|betas|eps|alpha|amsgrad|clamp|schedule|batch|epochs|seeds|
         seed|max_steps|ranks.\"layers.2\"|schedule.type|x|\"|[|=|a.b.c|",
     );
     let values = list(
@@ -580,7 +580,7 @@ fn random_settings_are_refused_or_planned_but_never_panic() {
         model.layers=[{type=\"batchnorm\"},{type=\"gelu\"},{type=\"dense\",out=1},{type=\"dense\",out=10}]|
         model.layers=[{type=\"dropout\",p=0.0},{type=\"relu\"},{type=\"dense\",out=10}]|train.batch=1|train.batch=1437|
         train.seeds=64|train.epochs=4294967295|train.seed=4294967290|data.flip=true|data.rotation=180.0|
-        data.crop_padding=7",
+        data.crop_padding=7|data.cutout=8|data.limit=1437",
     );
     let assignment = |text: &'static str| {
         let (key, value) = text.split_once('=').expect("an assignment");

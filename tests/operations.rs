@@ -99,6 +99,8 @@ fn elementwise_operations_need_one_shape() {
     refuses(Activate { x, out: turned, f }, "activate", "x and out must have one shape");
     accepts(Gate { x, saved: x, out, f });
     refuses(Gate { x, saved: turned, out, f }, "gate", "x, saved and out must have one shape");
+    accepts(Add { a: x, b: x, out });
+    refuses(Add { a: x, b: turned, out }, "add", "a, b and out must have one shape");
     let dropout = Dropout { x, out, drop: 0.5, stream: 0 };
     accepts(dropout);
     refuses(Dropout { out: turned, ..dropout }, "dropout", "x and out must have one shape");
@@ -147,6 +149,51 @@ fn normalisation_needs_moments_and_rows_of_the_columns() {
     refuses(TrackMoments { running: row, ..track }, "track-moments", "must have one shape");
     refuses(TrackMoments { moments: x, running: x, ..track }, "track-moments", "moments must be two rows");
     refuses(TrackMoments { rows: 1, ..track }, "track-moments", "needs two rows");
+}
+
+#[test]
+fn pools_need_whole_images_of_the_windows_size() {
+    let mut t = Table::new();
+    let window = Window::new([4, 6], [2, 2], [2, 2], [0, 0]).unwrap();
+    let (pixels, positions, winners) = (t.floats(48, 3), t.floats(12, 3), t.words(12, 3));
+    let max = MaxPool { x: pixels, out: positions, winners, window };
+    accepts(max);
+    refuses(MaxPool { x: positions, ..max }, "max-pool", "(batch pixels) on one side");
+    refuses(MaxPool { x: t.floats(50, 3), ..max }, "max-pool", "(batch pixels) on one side");
+    refuses(MaxPool { x: t.floats(48, 4), ..max }, "max-pool", "the same channels");
+    refuses(MaxPool { winners: t.words(3, 12), ..max }, "max-pool", "out and winners must have one shape");
+    refuses(MaxPool { winners: positions, ..max }, "max-pool", "winners must be words");
+    let wide = Window::new([4, 6], [3, 2], [1, 1], [2, 0]).unwrap();
+    refuses(MaxPool { window: wide, ..max }, "max-pool", "at most half of its kernel");
+    let forged = Window { grid: [4, 3], ..window };
+    refuses(MaxPool { window: forged, ..max }, "max-pool", "the window has 2 x 3 positions, not 4 x 3");
+    refuses(MaxPool { window: Window { stride: [0, 2], ..window }, ..max }, "max-pool", "a stride of 0 x 2 is empty");
+
+    let backward = MaxPoolBackward { error: positions, winners, out: pixels, window };
+    accepts(backward);
+    refuses(MaxPoolBackward { error: pixels, ..backward }, "max-pool-backward", "(batch pixels) on one side");
+    refuses(MaxPoolBackward { winners: t.words(48, 3), ..backward }, "max-pool-backward", "must have one shape");
+    refuses(MaxPoolBackward { winners: positions, ..backward }, "max-pool-backward", "won must be words");
+
+    let average = AveragePool { x: pixels, out: positions, window };
+    accepts(average);
+    refuses(AveragePool { out: pixels, ..average }, "average-pool", "(batch pixels) on one side");
+    let backward = AveragePoolBackward { error: positions, out: pixels, window };
+    accepts(backward);
+    refuses(AveragePoolBackward { out: t.floats(48, 2), ..backward }, "average-pool-backward", "the same channels");
+}
+
+#[test]
+fn transposed_blocks_need_whole_blocks() {
+    let mut t = Table::new();
+    let (x, out) = (t.floats(12, 5), t.floats(3, 20));
+    let op = TransposeBlocks { x, out, rows: 4, cols: 5 };
+    accepts(op);
+    assert_eq!(op.blocks(), 3);
+    accepts(TransposeBlocks { x: out, out: x, rows: 5, cols: 4 });
+    refuses(TransposeBlocks { out: t.floats(3, 21), ..op }, "transpose-blocks", "as many elements");
+    refuses(TransposeBlocks { rows: 7, ..op }, "transpose-blocks", "whole blocks of rows x cols");
+    refuses(TransposeBlocks { cols: 0, ..op }, "transpose-blocks", "whole blocks of rows x cols");
 }
 
 #[test]
@@ -224,7 +271,11 @@ fn batches_need_bytes_of_the_images_size() {
     refuses(Gather { images: t.floats(9, 12), ..op }, "gather", "images must be bytes");
     refuses(Gather { images: ten, ..op }, "gather", "must be height x width x channels");
     refuses(Gather { image: [1, 2, 6], ..op }, "gather", "images have one to four channels");
-    refuses(Gather { labels: classes, ..op }, "gather", "labels must be a column of out");
+    accepts(Gather { out: t.floats(16, 3), ..op });
+    refuses(Gather { out: t.floats(16, 4), ..op }, "gather", "out must have for every label");
+    refuses(Gather { out: t.floats(12, 4), ..op }, "gather", "out must have for every label");
+    refuses(Gather { labels: classes, ..op }, "gather", "out must have for every label");
+    refuses(Gather { labels: t.words(2, 2), ..op }, "gather", "labels must be one column");
     refuses(Gather { classes: labels, ..op }, "gather", "there must be one class an image");
 }
 

@@ -76,7 +76,11 @@ pub(super) fn dataset(config: &Config) -> Result<Dataset, BenchError> {
     };
     let train = split((BATCHES * config.train.batch as usize).max(LEAST_IMAGES));
     let classes = (0..*classes).map(|class| class.to_string()).collect();
-    Ok(Dataset::new(name, shape, classes, train, split(64))?)
+    let data = Dataset::new(name, shape, classes, train, split(64))?;
+    Ok(match config.data.limit {
+        Some(limit) => data.limited(limit as usize),
+        None => data,
+    })
 }
 
 /// Seconds of a sample of whole steps, in full and quick.

@@ -6,14 +6,14 @@ use clap::Args;
 use comfy_table::{CellAlignment, Table, presets};
 
 use super::{CliError, DataDirArg, DeviceArg, preparation_of, say};
-use crate::data::{self, SearchPath};
+use crate::data::SearchPath;
 use crate::gpu::DeviceChoice;
 use crate::plan::Options;
 use crate::train::checkpoint::{Checkpoint, CheckpointError};
 use crate::train::config::Config;
 use crate::train::progress;
 use crate::train::run_dir::RunDir;
-use crate::train::session::Session;
+use crate::train::session::{Session, dataset};
 
 /// Which checkpoint of a run.
 #[derive(Args, Clone, Copy)]
@@ -45,7 +45,7 @@ pub(super) fn open_run(
 ) -> Result<Session, CliError> {
     let run = RunDir::open(path)?;
     let config = Config::load(&run.config())?;
-    let data = data::open(&config.data.name, search)?;
+    let data = dataset(&config.data, search)?;
     let path = if which.best { run.best_checkpoint() } else { run.last_checkpoint() };
     let checkpoint = Checkpoint::load(&path).map_err(|error| match error {
         CheckpointError::NotFound(_) => CliError::Message(format!(

@@ -4,11 +4,10 @@ use clap::{ArgGroup, Args, ValueEnum};
 
 use super::train::ConfigArgs;
 use super::{CliError, DataDirArg, DeviceArg, KernelsArg, say};
-use crate::data;
 use crate::model::Network;
 use crate::ops::Phase;
 use crate::plan::{Options, explain};
-use crate::train::session::{Kernels, machine, network_spec};
+use crate::train::session::{Kernels, dataset, machine, network_spec};
 
 /// Print the plan of a step: operations, kernels, shapes, FLOPs, bytes.
 #[derive(Args)]
@@ -40,7 +39,7 @@ enum PhaseArg {
 impl ExplainArgs {
     pub(super) fn run(self) -> Result<(), CliError> {
         let config = self.config.config()?;
-        let data = data::open(&config.data.name, &self.data.search())?;
+        let data = dataset(&config.data, &self.data.search())?;
         let network = Network::new(&network_spec(&config.resolved(), &data)?)?;
         let options = Options { fuse: !self.unfused, ..Options::default() };
         let mut preparation = self.kernels.preparation();

@@ -7,11 +7,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use clap::{ArgGroup, Args};
 
 use super::{CliError, DataDirArg, DeviceArg, KernelsArg, preparation_of, say, say_if_heard};
-use crate::data;
 use crate::plan::Options;
 use crate::train::config::{Config, Draft};
 use crate::train::run_dir::{RUNS, RunDir};
-use crate::train::session::Session;
+use crate::train::session::{Session, dataset};
 use crate::train::summary;
 use crate::train::trainer::{Outcome, Trainer};
 
@@ -152,7 +151,7 @@ impl TrainArgs {
 
     fn start(&self) -> Result<Trainer<'static>, CliError> {
         let config = self.config.config()?;
-        let data = data::open(&config.data.name, &self.data.search())?;
+        let data = dataset(&config.data, &self.data.search())?;
         let label = config.label();
         let preparation = self.kernels.preparation();
         let mut session = Session::prepared(config, &data, &self.device.device, Options::default(), &preparation)?;
@@ -170,7 +169,7 @@ impl TrainArgs {
         let run = RunDir::resume(path)?;
         let mut config = Config::load(&run.config())?;
         config.train.max_steps = self.config.max_steps;
-        let data = data::open(&config.data.name, &self.data.search())?;
+        let data = dataset(&config.data, &self.data.search())?;
         let preparation = preparation_of(&run)?;
         let session = Session::prepared(config, &data, &self.device.device, Options::default(), &preparation)?;
         Ok(Trainer::resume(session, run, &STOP)?)

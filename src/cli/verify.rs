@@ -6,9 +6,8 @@ use clap::{ArgGroup, Args};
 
 use super::train::ConfigArgs;
 use super::{CliError, DataDirArg, DeviceArg, KernelsArg, say};
-use crate::data;
 use crate::plan::Options;
-use crate::train::session::Session;
+use crate::train::session::{Session, dataset};
 use crate::train::verify::{Finding, verify};
 
 /// Run one step on the adapter and every operation of it on the f64 reference, and compare.
@@ -30,7 +29,7 @@ pub(super) struct VerifyArgs {
 impl VerifyArgs {
     pub(super) fn run(self) -> Result<ExitCode, CliError> {
         let config = self.config.config()?;
-        let data = data::open(&config.data.name, &self.data.search())?;
+        let data = dataset(&config.data, &self.data.search())?;
         let options = Options { share_memory: false, ..Options::default() };
         let preparation = self.kernels.preparation();
         let mut session = Session::prepared(config, &data, &self.device.device, options, &preparation)?;

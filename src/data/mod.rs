@@ -142,6 +142,16 @@ impl Dataset {
         Ok(Self { name: name.to_owned(), shape, classes, train, test, checksum })
     }
 
+    /// The set with only the first `images` of its training split, or all where there are no more.
+    pub fn limited(mut self, images: usize) -> Self {
+        if images < self.train.len() {
+            self.train.images.truncate(images * self.shape.pixels());
+            self.train.labels.truncate(images);
+            self.checksum = checksum(self.shape, self.classes.len(), [&self.train, &self.test]);
+        }
+        self
+    }
+
     /// Mean and standard deviation of the training pixels, each channel by itself.
     ///
     /// The sums are whole numbers, so that the result depends on no order of summation.

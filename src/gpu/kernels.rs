@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use super::shaders::PipelineKey;
 use crate::ops::{
     Activation, Augment, Chain, Convolution, Correlate, Epilogue, Gemm, Op, Optimize, Pass, Significant, SumParts,
-    Tensor, Transport, Update, Window,
+    Tensor, Transport, TransposeBlocks, Update, Window,
 };
 use crate::plan::{BROADCAST_MAX_RANK, Profile, Variant};
 
@@ -86,19 +86,21 @@ pub(super) fn lower(op: &Op, variant: Variant, profile: &Profile) -> Kernel {
         Op::Gather(op) => {
             let [height, width, channels] = op.image;
             let augment = op.augment;
-            let whole = augment == Augment::default() && op.out.cols().is_multiple_of(4);
+            let whole = augment == Augment::default() && op.images.cols().is_multiple_of(4);
             let (entry, each) = if whole { ("plain_quads", 4) } else { ("plain", 1) };
             let mut kernel = Kernel::elementwise("gather", entry, op.out.shape.per_replica() / each)
                 .flag("flip", augment.flip)
                 .flag("rotate", augment.rotation > 0.0)
                 .flag("crop", augment.padding > 0)
+                .flag("cut", augment.cutout > 0)
                 .u("images", op.images.rows())
                 .u("first", op.first)
-                .u("rows", op.out.rows())
+                .u("rows", op.labels.rows())
                 .u("height", height)
                 .u("width", width)
                 .u("channels", channels)
                 .u("padding", augment.padding)
+                .u("cutout", augment.cutout)
                 .f("rotation", augment.rotation.to_radians());
             for (names, values) in [
                 (["scale0", "scale1", "scale2", "scale3"], op.scale),
@@ -115,6 +117,11 @@ pub(super) fn lower(op: &Op, variant: Variant, profile: &Profile) -> Kernel {
         }
         Op::Gate(op) => elementwise("gate", op.out.shape.per_replica(), 0, 0.0).constant("f", code(Some(op.f))),
         Op::Dropout(op) => elementwise("dropout", op.out.shape.per_replica(), op.stream, op.drop),
+        Op::Add(op) => {
+            let count = op.out.shape.per_replica();
+            let (entry, each) = if count.is_multiple_of(4) { ("add_quads", 4) } else { ("add", 1) };
+            Kernel::elementwise("elementwise", entry, count / each).u("count", count as u32)
+        }
         Op::Significant(op) => Kernel::new("elementwise", "significant", 1)
             .u("count", op.out.shape.per_replica() as u32)
             .u("cols", op.out.cols())
@@ -136,6 +143,11 @@ pub(super) fn lower(op: &Op, variant: Variant, profile: &Profile) -> Kernel {
         Op::TrackMoments(op) => {
             normalise("track", op.running.shape.per_replica(), op.rows, op.running.cols(), 0.0, op.momentum)
         }
+        Op::MaxPool(op) => pool("max_forward", op.out, &op.window),
+        Op::MaxPoolBackward(op) => pool("max_backward", op.out, &op.window),
+        Op::AveragePool(op) => pool("average_forward", op.out, &op.window),
+        Op::AveragePoolBackward(op) => pool("average_backward", op.out, &op.window),
+        Op::TransposeBlocks(op) => transpose(op),
         Op::SoftmaxCrossEntropy(op) => {
             loss("softmax_cross_entropy", op.logits.rows().div_ceil(64), op.logits.rows(), op.logits.cols())
         }
@@ -174,6 +186,32 @@ fn normalise(entry: &'static str, elements: usize, rows: u32, cols: u32, epsilon
         .u("cols", cols)
         .f("epsilon", epsilon)
         .f("momentum", momentum)
+}
+
+fn pool(entry: &'static str, out: Tensor, window: &Window) -> Kernel {
+    let (quads, each) = if is_quads(&[out]) { ("_quads", 4) } else { ("", 1) };
+    let count = out.shape.per_replica() / each;
+    let mut kernel = Kernel::elementwise("pool", format!("{entry}{quads}"), count)
+        .u("count", count as u32)
+        .u("channels", out.cols() / each as u32);
+    for ([height, width], values) in [
+        (["image_height", "image_width"], window.image),
+        (["grid_height", "grid_width"], window.grid),
+        (["kernel_height", "kernel_width"], window.kernel),
+        (["step_height", "step_width"], window.stride),
+        (["padding_height", "padding_width"], window.padding),
+    ] {
+        kernel = kernel.u(height, values[0]).u(width, values[1]);
+    }
+    kernel
+}
+
+fn transpose(op: &TransposeBlocks) -> Kernel {
+    let tiles = op.rows.div_ceil(32) * op.cols.div_ceil(32);
+    Kernel::new("transpose", "blocks", op.blocks() * tiles)
+        .u("rows", op.rows)
+        .u("cols", op.cols)
+        .u("blocks", op.blocks())
 }
 
 fn loss(entry: &'static str, groups: u32, rows: u32, cols: u32) -> Kernel {

@@ -1,4 +1,4 @@
-//! Operations on single elements: activations, their gates, dropout.
+//! Operations on single elements: activations, their gates, dropout, sums.
 
 use std::fmt;
 
@@ -145,6 +145,35 @@ impl Operation for Dropout {
 
     fn details(&self) -> String {
         format!("p={}", self.drop)
+    }
+}
+
+/// `out = a + b`: where two paths of a network meet.
+#[derive(Clone, Copy, Debug)]
+pub struct Add {
+    /// First term.
+    pub a: Tensor,
+    /// Second term, of a's shape.
+    pub b: Tensor,
+    /// Result, of a's shape.
+    pub out: Tensor,
+}
+
+impl Operation for Add {
+    fn name(&self) -> &'static str {
+        "add"
+    }
+
+    fn operands(&self) -> Vec<Operand> {
+        vec![read("a", self.a), read("b", self.b), write("out", self.out)]
+    }
+
+    fn check(&self) -> Result<(), String> {
+        require(self.a.shape == self.out.shape && self.b.shape == self.out.shape, "a, b and out must have one shape")
+    }
+
+    fn flops(&self) -> u64 {
+        self.out.shape.per_replica() as u64
     }
 }
 

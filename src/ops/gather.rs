@@ -11,13 +11,16 @@ pub struct Augment {
     pub rotation: f64,
     /// Pad by this many black pixels and crop at a random place: a shift by at most that much.
     pub padding: u32,
+    /// Side of a square whose centre is drawn uniformly from the image, cut off at its edges; inside, the result is zero.
+    pub cutout: u32,
 }
 
 /// A batch: row i is image `permutation[cursor + i]`, its bytes v turned into `v * scale[c] + shift[c]`.
 ///
 /// images holds bytes (one image a row, channels last) and class labels those `first..first + images.rows()` of the
 /// set; a set too large for one binding is gathered by one operation a shard, each writing only the rows that it holds.
-/// Rows from the step's `active_rows` on are absent: zero image, label `u32::MAX`.
+/// Rows of the batch from the step's `active_rows` on are absent: zero image, label `u32::MAX`. What lies in memory is
+/// the same whether out has a row an image or a row a pixel.
 #[derive(Clone, Copy, Debug)]
 pub struct Gather {
     /// u8, images x (height width channels), shared by all replicas.
@@ -26,7 +29,7 @@ pub struct Gather {
     pub classes: Tensor,
     /// u32, 1 x (images of the set): which image comes when.
     pub permutation: Tensor,
-    /// f32, rows x (height width channels).
+    /// f32, rows x (height width channels), or (rows height width) x channels.
     pub out: Tensor,
     /// u32, rows x 1.
     pub labels: Tensor,
@@ -61,12 +64,15 @@ impl Operation for Gather {
     fn check(&self) -> Result<(), String> {
         let [height, width, channels] = self.image;
         require((1..=4).contains(&channels), "images have one to four channels")?;
-        require(
-            self.images.cols() == height * width * channels && self.out.cols() == self.images.cols(),
-            "a row of images and of out must be height x width x channels",
-        )?;
+        require(self.images.cols() == height * width * channels, "a row of images must be height x width x channels")?;
         require(self.images.dtype == Dtype::U8, "images must be bytes")?;
-        require(self.labels.rows() == self.out.rows() && self.labels.cols() == 1, "labels must be a column of out")?;
+        require(self.labels.cols() == 1, "labels must be one column")?;
+        let (rows, pixels) = (u64::from(self.labels.rows()), u64::from(height * width));
+        let out = (u64::from(self.out.rows()), self.out.cols());
+        require(
+            out == (rows, self.images.cols()) || out == (rows * pixels, channels),
+            "out must have for every label a row of height x width x channels, or height x width rows of channels",
+        )?;
         require(self.classes.rows() == self.images.rows(), "there must be one class an image")
     }
 
@@ -77,9 +83,9 @@ impl Operation for Gather {
 
     /// Bytes read and floats written of the images that the shard holds: its share of the batch, on average.
     fn bytes(&self) -> Option<u64> {
-        let image = 5 * u64::from(self.out.cols()) + 3 * 4;
+        let image = 5 * u64::from(self.images.cols()) + 3 * 4;
         let share = f64::from(self.images.rows()) / f64::from(self.permutation.cols().max(1));
-        Some((share * (u64::from(self.out.rows()) * image) as f64).round() as u64)
+        Some((share * (u64::from(self.labels.rows()) * image) as f64).round() as u64)
     }
 
     fn details(&self) -> String {
@@ -92,6 +98,9 @@ impl Operation for Gather {
         }
         if self.augment.padding > 0 {
             text += &format!(" crop {}", self.augment.padding);
+        }
+        if self.augment.cutout > 0 {
+            text += &format!(" cutout {}", self.augment.cutout);
         }
         text.trim_start().to_owned()
     }

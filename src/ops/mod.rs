@@ -14,27 +14,31 @@ mod gemm;
 mod loss;
 mod normalise;
 mod optimize;
+mod pool;
 pub mod random;
 mod recording;
 mod step;
 mod tensor;
 mod transport;
+mod transpose;
 mod window;
 
 pub use ceiling::{Chain, Duplicate};
 pub use columns::{ColumnSum, Moments};
 pub use convolution::{Convolution, Pass};
 pub use correlate::{Correlate, Hebbian, Oja};
-pub use elementwise::{Activate, Activation, Dropout, Gate, Saves, Significant};
+pub use elementwise::{Activate, Activation, Add, Dropout, Gate, Saves, Significant};
 pub use gather::{Augment, Gather};
 pub use gemm::{Epilogue, Gemm, Half, SumParts};
 pub use loss::{MeanSquaredError, OneHot, SoftmaxCrossEntropy, Tally};
 pub use normalise::{Normalise, NormaliseBackward, NormaliseGradients, TrackMoments};
 pub use optimize::{Optimize, Update};
+pub use pool::{AveragePool, AveragePoolBackward, MaxPool, MaxPoolBackward};
 pub use recording::{Entry, Phase, Recording, Role};
 pub use step::{GroupStep, MAX_REPLICAS, ReplicaStep, StepState};
 pub use tensor::{Dtype, Kind, Shape, Tensor, TensorInfo};
 pub use transport::Transport;
+pub use transpose::TransposeBlocks;
 pub use window::Window;
 
 /// How an operation touches an operand.
@@ -151,6 +155,7 @@ operations!(
     Activate,
     Gate,
     Dropout,
+    Add,
     Significant,
     ColumnSum,
     Moments,
@@ -160,6 +165,11 @@ operations!(
     Correlate,
     Oja,
     TrackMoments,
+    MaxPool,
+    MaxPoolBackward,
+    AveragePool,
+    AveragePoolBackward,
+    TransposeBlocks,
     SoftmaxCrossEntropy,
     MeanSquaredError,
     OneHot,

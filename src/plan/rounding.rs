@@ -1,6 +1,6 @@
 //! How far single precision may be from the f64 reference.
 
-use crate::ops::Op;
+use crate::ops::{Op, Window};
 
 /// Unit roundoff of f32.
 const UNIT: f64 = 1.0 / (1u64 << 24) as f64;
@@ -22,12 +22,20 @@ pub fn allowance(op: &Op) -> f64 {
         Op::Moments(moments) => moments.x.rows(),
         Op::NormaliseGradients(gradients) => gradients.x.rows(),
         Op::Tally(tally) => tally.losses.rows(),
+        Op::AveragePool(pool) => pool.window.taps(),
+        Op::MaxPoolBackward(pool) => windows_over_a_pixel(&pool.window),
+        Op::AveragePoolBackward(pool) => windows_over_a_pixel(&pool.window),
         _ => 0,
     };
     // A rotated pixel is a difference of neighbours times its place, which is tens of pixels from the centre.
     let place = if matches!(op, Op::Gather(gather) if gather.augment.rotation > 0.0) { 64.0 } else { 0.0 };
     let half = if matches!(op, Op::Gemm(gemm) if gemm.half.is_some()) { HALF } else { 0.0 };
     half + UNIT * (16.0 + 2.0 * f64::from(terms).sqrt() + place)
+}
+
+/// At most.
+fn windows_over_a_pixel(window: &Window) -> u32 {
+    window.kernel[0].div_ceil(window.stride[0]) * window.kernel[1].div_ceil(window.stride[1])
 }
 
 /// The norm of the difference, relative to the norm of `magnitudes`; infinite if a value is not a number. The slices

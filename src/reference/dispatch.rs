@@ -4,7 +4,8 @@ use super::error::ReferenceError;
 use super::matrix::Matrix;
 use super::storage::{Storage, Values};
 use super::{
-    ceiling, columns, convolution, correlate, elementwise, gather, gemm, loss, normalise, optimize, transport,
+    ceiling, columns, convolution, correlate, elementwise, gather, gemm, loss, normalise, optimize, pool, transport,
+    transpose,
 };
 use crate::ops::{Correlate, Epilogue, Gather, Gemm, Op, Optimize, ReplicaStep, StepState, Tally, Tensor, Transport};
 
@@ -74,6 +75,7 @@ impl<'a> Replica<'a> {
                 let key = [op.stream, self.step.step, self.settings()?.seed];
                 one(op.out, elementwise::dropout(self.floats(op.x)?, op.drop, key))
             }
+            Op::Add(op) => one(op.out, elementwise::add(self.floats(op.a)?, self.floats(op.b)?)),
             Op::Significant(op) => one(op.out, elementwise::significant(self.floats(op.x)?, self.floats(op.scale)?)),
             Op::ColumnSum(op) => one(op.out, columns::column_sum(self.matrix(op.x)?)),
             Op::Moments(op) => one(op.out, columns::moments(self.matrix(op.x)?)),
@@ -105,6 +107,18 @@ impl<'a> Replica<'a> {
             Op::TrackMoments(op) => {
                 let (moments, running) = (self.moments(op.moments)?, self.moments(op.running)?);
                 one(op.running, normalise::track_moments(moments, running, op.momentum, op.rows as usize))
+            }
+            Op::MaxPool(op) => {
+                let (values, winners) = pool::max(self.matrix(op.x)?, &op.window);
+                vec![(op.out, values.into()), (op.winners, winners.into())]
+            }
+            Op::MaxPoolBackward(op) => {
+                one(op.out, pool::max_backward(self.matrix(op.error)?, self.words(op.winners)?, &op.window))
+            }
+            Op::AveragePool(op) => one(op.out, pool::average(self.matrix(op.x)?, &op.window)),
+            Op::AveragePoolBackward(op) => one(op.out, pool::average_backward(self.matrix(op.error)?, &op.window)),
+            Op::TransposeBlocks(op) => {
+                one(op.out, transpose::transpose_blocks(self.floats(op.x)?, op.rows as usize, op.cols as usize))
             }
             Op::SoftmaxCrossEntropy(op) => {
                 let judged = loss::softmax_cross_entropy(self.matrix(op.logits)?, self.words(op.labels)?, active);

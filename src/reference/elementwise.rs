@@ -1,4 +1,4 @@
-//! Operations on single elements: activations, their gates, dropout.
+//! Operations on single elements: activations, their gates, dropout, sums.
 
 use std::f64::consts::{FRAC_1_SQRT_2, PI};
 
@@ -61,6 +61,11 @@ pub(super) fn dropout(x: &[f64], drop: f64, [stream, step, seed]: [u32; 3]) -> V
     x.iter().zip(0..).map(|(x, element)| if kept(element) { x / (1.0 - drop) } else { 0.0 }).collect()
 }
 
+/// `a + b`.
+pub(super) fn add(a: &[f64], b: &[f64]) -> Vec<f64> {
+    a.iter().zip(b).map(|(a, b)| a + b).collect()
+}
+
 /// `x` if its norm says that it is more than rounding beside `scale`, else zeros.
 pub(super) fn significant(x: &[f64], scale: &[f64]) -> Vec<f64> {
     let norm = |values: &[f64]| values.iter().map(|v| v * v).sum::<f64>().sqrt();
@@ -77,6 +82,11 @@ mod tests {
     fn relu_keeps_what_is_positive_and_nan() {
         assert_eq!(activate(&[-2.0, 0.0, 3.0], Activation::Relu), [0.0, 0.0, 3.0]);
         assert!(activation(Activation::Relu, f64::NAN).is_nan());
+    }
+
+    #[test]
+    fn sums_go_element_by_element() {
+        assert_eq!(add(&[1.0, -2.0, 0.5], &[10.0, 2.0, f64::INFINITY]), [11.0, 0.0, f64::INFINITY]);
     }
 
     #[test]

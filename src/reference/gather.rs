@@ -39,7 +39,7 @@ pub(super) fn gather(
         let Some(index) = index.checked_sub(op.first).filter(|&i| i < op.images.rows()) else { continue };
         let index = index as usize;
         let image = Image { size: op.image, bytes: &source.images[index * width..][..width] };
-        let draw = Draw::new(&op.augment, [row as u32, AUGMENT_STREAM, step.step, seed]);
+        let draw = Draw::new(&op.augment, op.image, [row as u32, AUGMENT_STREAM, step.step, seed]);
         batch.labels[row] = source.classes[index];
         image.render(op, &draw, &mut batch.images[row * width..][..width]);
     }
@@ -66,19 +66,32 @@ struct Draw {
     rotation: Option<(f64, f64)>,
     /// Down and right, of the crop in the padded image.
     shift: (i64, i64),
+    /// First row and column of the square that is cut out, and its side; a side of zero where none is.
+    square: (i64, i64, i64),
 }
 
 impl Draw {
-    fn new(augment: &Augment, key: [u32; 4]) -> Draw {
-        let [flip, turn, crop, _] = pcg4d(key);
+    fn new(augment: &Augment, [height, width, _]: [u32; 3], key: [u32; 4]) -> Draw {
+        let [flip, turn, crop, centre] = pcg4d(key);
         let padding = i64::from(augment.padding);
         let offset = |bits: u32| i64::from(bits) % (2 * padding + 1) - padding;
+        let side = i64::from(augment.cutout);
+        let before = |bits: u32, extent: u32| i64::from(bits % extent) - side / 2;
         let angle = augment.rotation.to_radians() * (2.0 * unit(turn) - 1.0);
         Draw {
             flipped: augment.flip && flip >> 31 == 1,
             rotation: (augment.rotation > 0.0).then(|| angle.sin_cos()),
             shift: (offset(crop), offset(crop >> 16)),
+            square: match side {
+                0 => (0, 0, 0),
+                _ => (before(centre, height), before(centre >> 16, width), side),
+            },
         }
+    }
+
+    fn is_cut(&self, (y, x): (i64, i64)) -> bool {
+        let (top, left, side) = self.square;
+        (top..top + side).contains(&y) && (left..left + side).contains(&x)
     }
 }
 
@@ -98,7 +111,7 @@ impl Image<'_> {
         let values = pixels.flat_map(|at| (0..channels as usize).map(move |channel| (at, channel)));
         for (out, (at, channel)) in out.iter_mut().zip(values) {
             let value = self.sample(at, channel, draw);
-            *out = value * op.scale[channel] + op.shift[channel];
+            *out = if draw.is_cut(at) { 0.0 } else { value * op.scale[channel] + op.shift[channel] };
         }
     }
 
@@ -141,10 +154,10 @@ impl Image<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ops::{Dtype, Recording};
+    use crate::ops::{Dtype, Operation, Recording};
     use crate::reference::tests::{assert_close, noise};
 
-    const PLAIN: Draw = Draw { flipped: false, rotation: None, shift: (0, 0) };
+    const PLAIN: Draw = Draw { flipped: false, rotation: None, shift: (0, 0), square: (0, 0, 0) };
 
     /// A shard of `images` images of the set, without change to the bytes.
     fn operation(images: u32, rows: u32, first: u32, image: [u32; 3], augment: Augment) -> Gather {
@@ -238,6 +251,50 @@ mod tests {
         assert_eq!(render([2, 3, 1], &bytes, &both), [2.0, 1.0, 0.0, 5.0, 4.0, 0.0]);
     }
 
+    #[test]
+    fn what_is_cut_out_is_zero_in_the_result() {
+        let op = Gather { scale: [2.0; 4], shift: [5.0; 4], ..operation(1, 1, 0, [2, 3, 1], Augment::default()) };
+        let image = Image { size: [2, 3, 1], bytes: &[1, 2, 3, 4, 5, 6] };
+        let cut = |top, left, side| {
+            let mut out = [f64::NAN; 6];
+            // The square stays where it is, whatever happens to the image below.
+            image.render(&op, &Draw { flipped: true, square: (top, left, side), ..PLAIN }, &mut out);
+            out
+        };
+        assert_eq!(cut(0, 0, 0), [11.0, 9.0, 7.0, 17.0, 15.0, 13.0]);
+        assert_eq!(cut(1, 1, 1), [11.0, 9.0, 7.0, 17.0, 0.0, 13.0]);
+        assert_eq!(cut(-1, 1, 2), [11.0, 0.0, 0.0, 17.0, 15.0, 13.0], "cut off at the upper edge");
+        assert_eq!(cut(0, -1, 3), [0.0, 0.0, 7.0, 0.0, 0.0, 13.0], "and at the left one");
+    }
+
+    #[test]
+    fn squares_lie_about_centres_from_the_whole_image() {
+        for (cutout, before) in [(1, 0), (2, 1), (3, 1), (8, 4)] {
+            let augment = Augment { cutout, ..Augment::default() };
+            let draws = (0..2000).map(|row| Draw::new(&augment, [4, 3, 3], [row, AUGMENT_STREAM, 3, 4]).square);
+            let centres = draws.map(|(top, left, side)| (top + before, left + before, side));
+            let all: std::collections::BTreeSet<_> = centres.collect();
+            let expected = (0..4).flat_map(|y| (0..3).map(move |x| (y, x, i64::from(cutout))));
+            assert!(all.into_iter().eq(expected), "a cutout of {cutout}");
+        }
+    }
+
+    /// One label, one image: a row for it or a row for each of its pixels.
+    #[test]
+    fn the_shape_of_out_changes_nothing() {
+        let op = operation(2, 2, 0, [2, 2, 3], Augment { flip: true, ..Augment::default() });
+        let by_pixel = Gather { out: Recording::new(1).scratch("x", 8, 3), ..op };
+        assert_eq!((op.check(), by_pixel.check()), (Ok(()), Ok(())));
+        let bytes: Vec<u8> = (0..24).collect();
+        let source = Source { images: &bytes, classes: &[3, 4], permutation: &[1, 0] };
+        let fill = |op: &Gather| {
+            let mut batch = stale(2, 12);
+            gather(op, source, &step(0, 0, 2), 1, &mut batch).unwrap();
+            (batch.images, batch.labels)
+        };
+        assert_eq!(fill(&op), fill(&by_pixel));
+    }
+
     /// Row 0 of the result, the column x: source (cy + x - cx, cx + cy), the right column from top to bottom.
     #[test]
     fn a_quarter_turn_maps_pixels_onto_pixels() {
@@ -263,8 +320,9 @@ mod tests {
 
     #[test]
     fn draws_stay_within_their_bounds_and_reach_them() {
-        let augment = Augment { flip: true, rotation: 10.0, padding: 2 };
-        let draws: Vec<Draw> = (0..2000).map(|row| Draw::new(&augment, [row, AUGMENT_STREAM, 3, 4])).collect();
+        let augment = Augment { flip: true, rotation: 10.0, padding: 2, cutout: 0 };
+        let draws: Vec<Draw> =
+            (0..2000).map(|row| Draw::new(&augment, [7, 5, 1], [row, AUGMENT_STREAM, 3, 4])).collect();
         let flipped = draws.iter().filter(|d| d.flipped).count();
         assert!((850..1150).contains(&flipped), "{flipped} of 2000 flipped");
         let angles = draws.iter().filter_map(|d| d.rotation.map(|(sin, _)| sin.asin().to_degrees()));
@@ -278,30 +336,33 @@ mod tests {
         assert!(draws.iter().all(|d| d.shift.0.abs() <= 2 && d.shift.1.abs() <= 2));
     }
 
-    /// The first word flips, the second turns, the halves of the third shift down and right.
+    /// The first word flips, the second turns, the halves of the third shift down and right, and those of the fourth are
+    /// the centre of the square.
     #[test]
     fn each_change_has_bits_of_its_own() {
-        let augment = Augment { flip: true, rotation: 180.0, padding: 3 };
+        let augment = Augment { flip: true, rotation: 180.0, padding: 3, cutout: 4 };
         for row in 0..50 {
             let key = [row, AUGMENT_STREAM, 3, 4];
-            let (words, draw) = (pcg4d(key), Draw::new(&augment, key));
+            let (words, draw) = (pcg4d(key), Draw::new(&augment, [9, 11, 3], key));
             let (sin, cos) = draw.rotation.unwrap();
             let half_turns = f64::from(words[1] >> 8) / f64::from(1 << 23) - 1.0;
             assert_eq!(draw.flipped, words[0] >= 0x8000_0000);
             assert_close(&[sin.atan2(cos)], &[half_turns * std::f64::consts::PI], 1e-12);
             let shift = (i64::from(words[2] % 7) - 3, i64::from((words[2] / 65_536) % 7) - 3);
             assert_eq!(draw.shift, shift);
+            let square = (i64::from(words[3] % 9) - 2, i64::from((words[3] / 65_536) % 11) - 2, 4);
+            assert_eq!(draw.square, square);
         }
     }
 
     #[test]
     fn nothing_is_drawn_where_nothing_is_asked_for() {
-        assert!((0..100).all(|row| Draw::new(&Augment::default(), [row, AUGMENT_STREAM, 0, 0]) == PLAIN));
+        assert!((0..100).all(|row| Draw::new(&Augment::default(), [3, 3, 1], [row, AUGMENT_STREAM, 0, 0]) == PLAIN));
     }
 
     #[test]
     fn the_draw_of_a_row_depends_on_row_step_and_seed() {
-        let augment = Augment { flip: true, rotation: 10.0, padding: 4 };
+        let augment = Augment { flip: true, rotation: 10.0, padding: 4, cutout: 2 };
         let op = operation(1, 2, 0, [4, 4, 1], augment);
         let bytes: Vec<u8> = (1..=16).collect();
         let source = Source { images: &bytes, classes: &[3], permutation: &[0, 0] };

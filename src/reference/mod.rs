@@ -16,10 +16,12 @@ mod loss;
 mod matrix;
 mod normalise;
 mod optimize;
+mod pool;
 mod storage;
 #[cfg(test)]
 mod tests;
 mod transport;
+mod transpose;
 
 use std::sync::Arc;
 

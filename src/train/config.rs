@@ -18,6 +18,9 @@ const PRESETS: [(&str, &str); 3] = [
     ("cifar10-mlp", include_str!("presets/cifar10-mlp.toml")),
 ];
 
+// Settings that came later are not written out where they are left at their defaults, so that runs from before them can
+// be continued.
+
 /// `[data]`: which images, and what happens to them before they are learned from.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -33,6 +36,12 @@ pub struct DataSection {
     /// Shift by up to so many pixels, padding with black.
     #[serde(default)]
     pub crop_padding: u32,
+    /// Blank a square of this side anywhere in the image.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub cutout: u32,
+    /// Learn only from so many images, the first ones of the training set; from all if left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<u32>,
 }
 
 /// `[model]`.
@@ -63,14 +72,13 @@ pub struct TrainSection {
     /// Stop after so many steps even if epochs are left; the schedule does not change.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_steps: Option<u32>,
-    /// Of the factors of large products. Not written out where it is the default, so that runs from before it existed
-    /// can be continued.
+    /// Of the factors of large products.
     #[serde(default, skip_serializing_if = "is_default")]
     pub precision: Precision,
 }
 
-fn is_default(precision: &Precision) -> bool {
-    *precision == Precision::default()
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 fn one() -> u32 {
@@ -306,6 +314,7 @@ impl Config {
         let replicas = self.feedback.rank_list().len().max(1) as u64 * u64::from(train.seeds);
         let rule = format!("ranks x seeds may be at most {MAX_REPLICAS}; train the rest in a second run (train.seed)");
         require("ranks x train.seeds", replicas, replicas <= MAX_REPLICAS as u64, rule)?;
+        require("data.limit", 0, self.data.limit != Some(0), "must be at least 1".into())?;
         let rotation = self.data.rotation;
         if !(0.0..=180.0).contains(&rotation) {
             let rule = "must lie between 0 and 180 degrees".into();

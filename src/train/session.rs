@@ -5,10 +5,10 @@ use chacha20::rand_core::{Rng, SeedableRng};
 
 use super::TrainError;
 use super::checkpoint::{Checkpoint, CheckpointError, Values};
-use super::config::{Config, ConfigError};
+use super::config::{Config, ConfigError, DataSection};
 use super::weights::{self, NamedTensor};
 use crate::analysis::{Alignment, Matrices, alignment};
-use crate::data::{Dataset, Split};
+use crate::data::{self, Dataset, SearchPath, Split};
 use crate::feedback::{Init, Pathway};
 use crate::gpu::{Cache, Context, DeviceChoice, Gpu, GpuError, LimitPolicy, budget, is_open, tune};
 use crate::model::{DataFeed, Feed, FeedSpec, Network, NetworkSpec, factorise, initialise};
@@ -63,10 +63,25 @@ pub struct Session {
     evaluation_batch: u32,
 }
 
+/// The images of a configuration, no more of them than it wants.
+///
+/// # Errors
+/// If the set cannot be read, or has fewer images than it is limited to.
+pub fn dataset(section: &DataSection, search: &SearchPath) -> Result<Dataset, TrainError> {
+    let data = data::open(&section.name, search)?;
+    let Some(limit) = section.limit else { return Ok(data) };
+    let images = data.train.len();
+    if images < limit as usize {
+        let rule = format!("{} has only {images} images to train on", data.name);
+        return Err(ConfigError::Range { key: "data.limit", value: limit.to_string(), rule }.into());
+    }
+    Ok(data.limited(limit as usize))
+}
+
 /// The description of the network that a configuration and a data set make.
 ///
 /// # Errors
-/// If the set has fewer images than a batch.
+/// If the set has fewer images than a batch, or more than the configuration limits it to: [`dataset`] leaves them out.
 pub fn network_spec(config: &Config, data: &Dataset) -> Result<NetworkSpec, TrainError> {
     let images = |split: &Split| u32::try_from(split.len()).unwrap_or(u32::MAX);
     let (train, test) = (images(&data.train), images(&data.test));
@@ -85,12 +100,26 @@ pub fn network_spec(config: &Config, data: &Dataset) -> Result<NetworkSpec, Trai
         shift[channel] = -mean * scale[channel];
     }
     let section = &config.data;
+    if let Some(limit) = section.limit.filter(|&limit| limit < train) {
+        let rule = format!("{train} images to train on were handed over");
+        return Err(ConfigError::Range { key: "data.limit", value: limit.to_string(), rule }.into());
+    }
     let side = data.shape.height.min(data.shape.width);
     if section.crop_padding >= side {
         let (value, rule) = (section.crop_padding.to_string(), format!("must be less than the images' side, {side}"));
         return Err(ConfigError::Range { key: "data.crop_padding", value, rule }.into());
     }
-    let augment = Augment { flip: section.flip, rotation: section.rotation, padding: section.crop_padding };
+    let longer = data.shape.height.max(data.shape.width);
+    if section.cutout > longer {
+        let (value, rule) = (section.cutout.to_string(), format!("may be at most the images' longer side, {longer}"));
+        return Err(ConfigError::Range { key: "data.cutout", value, rule }.into());
+    }
+    let augment = Augment {
+        flip: section.flip,
+        rotation: section.rotation,
+        padding: section.crop_padding,
+        cutout: section.cutout,
+    };
     let image = [data.shape.height, data.shape.width, data.shape.channels];
     Ok(NetworkSpec {
         layers: config.model.layers.clone(),

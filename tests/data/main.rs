@@ -8,7 +8,7 @@ mod server;
 
 use std::collections::HashSet;
 
-use ldfa_gpu::data::{ChannelStatistics, DataError, ImageShape, SearchPath, Split, known, open};
+use ldfa_gpu::data::{ChannelStatistics, DataError, Dataset, ImageShape, SearchPath, Split, known, open};
 
 fn nowhere() -> SearchPath {
     SearchPath::new(Vec::new())
@@ -39,6 +39,22 @@ fn digits_are_embedded_and_divided_for_good() {
 
     let ChannelStatistics { mean, std } = set.channel_statistics();
     assert!((mean[0] - 4.88).abs() < 0.05 && (std[0] - 6.02).abs() < 0.05, "{mean:?} {std:?}");
+}
+
+#[test]
+fn a_limited_set_keeps_its_first_training_images() {
+    let whole = open("digits", &nowhere()).unwrap();
+    let few = whole.clone().limited(10);
+    assert_eq!(
+        (few.train.images.as_slice(), few.train.labels.as_slice()),
+        (&whole.train.images[..640], &whole.train.labels[..10])
+    );
+    assert_eq!((&few.test, &few.classes, few.shape), (&whole.test, &whole.classes, whole.shape));
+    let put_together = Dataset::new("digits", few.shape, few.classes.clone(), few.train.clone(), few.test.clone());
+    assert_eq!(put_together.unwrap(), few, "the checksum is that of what is left");
+    for images in [1437, usize::MAX] {
+        assert_eq!(whole.clone().limited(images), whole);
+    }
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Activations, gates, dropout, significance; grids of more workgroups than one dimension holds.
+//! Activations, gates, dropout, sums, significance; grids of more workgroups than one dimension holds.
 
 use ldfa_gpu::ops::random::{pcg4d, unit};
 use ldfa_gpu::ops::*;
@@ -128,6 +128,22 @@ fn dropout_compares_all_bits_of_a_draw() {
         assert_eq!(gpu.read(out).unwrap()[element].signum() * kept, kept, "element {element}");
         assert_eq!(gpu.read(out).unwrap()[element] != 0.0, kept != 0.0, "element {element}");
     }
+}
+
+#[test]
+fn sums_of_two() {
+    let mut report = Report::default();
+    for replicas in [1, 3] {
+        let mut scene = Scene::new(replicas);
+        for (rows, cols) in shapes().chain([(64, 4), (16, 100), (2, 2)]) {
+            let (a, b, out) = (scene.own(rows, cols), scene.own(rows, cols), scene.output(rows, cols));
+            scene.push(Add { a, b, out }, |_| roundings(1.0));
+            let out = scene.output(rows, cols);
+            scene.push(Add { a, b: a, out }, |_| 0.0);
+        }
+        scene.verify(&mut report, &[step(replicas, 0, 0, 1)]);
+    }
+    report.finish("sums");
 }
 
 #[test]

@@ -9,14 +9,18 @@ use crate::scene::{Scene, step};
 const IMAGES: [[u32; 3]; 9] =
     [[1, 1, 1], [3, 5, 1], [2, 2, 3], [5, 3, 2], [3, 3, 4], [7, 1, 1], [1, 9, 3], [28, 28, 1], [9, 11, 3]];
 
-const AUGMENTS: [Augment; 7] = [
-    Augment { flip: false, rotation: 0.0, padding: 0 },
-    Augment { flip: true, rotation: 0.0, padding: 0 },
-    Augment { flip: false, rotation: 0.0, padding: 2 },
-    Augment { flip: true, rotation: 0.0, padding: 1 },
-    Augment { flip: false, rotation: 15.0, padding: 0 },
-    Augment { flip: true, rotation: 180.0, padding: 0 },
-    Augment { flip: true, rotation: 30.0, padding: 3 },
+const NONE: Augment = Augment { flip: false, rotation: 0.0, padding: 0, cutout: 0 };
+
+const AUGMENTS: [Augment; 9] = [
+    NONE,
+    Augment { flip: true, ..NONE },
+    Augment { padding: 2, ..NONE },
+    Augment { flip: true, padding: 1, ..NONE },
+    Augment { rotation: 15.0, ..NONE },
+    Augment { flip: true, rotation: 180.0, ..NONE },
+    Augment { flip: true, rotation: 30.0, padding: 3, ..NONE },
+    Augment { cutout: 3, ..NONE },
+    Augment { flip: true, rotation: 30.0, padding: 3, cutout: 4 },
 ];
 
 /// One operation a shard; the set has as many images as the shards together.
@@ -28,7 +32,9 @@ fn batch(scene: &mut Scene, image: [u32; 3], augment: Augment, rows: u32, shards
     } else {
         scene.words(1, total, |_, r, i| (i * 7 + r * 5 + 1) % total)
     };
-    let out = scene.output(rows, features);
+    // The same elements as a row an image or a row a pixel.
+    let pixels = image[0] * image[1];
+    let out = if scene.draw(2) == 0 { scene.output(rows, features) } else { scene.output(rows * pixels, image[2]) };
     let labels = scene.words(rows, 1, |_, _, _| 0xDEAD_BEEF);
     let mut first = 0;
     for &count in shards {
@@ -78,7 +84,7 @@ fn changes_follow_the_step() {
     let mut report = Report::default();
     for number in [0, 1, 1_000_000] {
         let mut scene = Scene::new(3);
-        batch(&mut scene, [6, 5, 3], AUGMENTS[6], 40, &[71], false);
+        batch(&mut scene, [6, 5, 3], AUGMENTS[8], 40, &[71], false);
         scene.verify(&mut report, &[step(3, number, 20, 40)]);
     }
     report.finish("changes by step");

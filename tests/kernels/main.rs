@@ -11,6 +11,8 @@ mod gemm;
 mod loss;
 mod normalise;
 mod optimize;
+mod pool;
 mod replicas;
 mod scene;
 mod transport;
+mod transpose;

@@ -50,10 +50,27 @@ fn scene(first: u32, count: u32) -> Scene {
         let update = Update::Adam { betas: (0.9, 0.999), epsilon: 1e-8, amsgrad: true, decoupled: true };
         scene.push(Optimize { update, group: 1, clamp: Some(0.5), values, gradients, moments, fault }, |_| 0.0);
     }
+    for channels in [3, 8] {
+        let pool = Window::new([5, 4], [3, 2], [2, 1], [1, 1]).unwrap();
+        let (pixels, positions) = (3 * pool.pixels(), 3 * pool.positions());
+        let x = scene.own(pixels, channels);
+        let (out, winners) = (scene.output(positions, channels), scene.words(positions, channels, |_, _, _| 7));
+        scene.push(MaxPool { x, out, winners, window: pool }, |_| 0.0);
+        let (error, out) = (scene.own(positions, channels), scene.output(pixels, channels));
+        scene.push(MaxPoolBackward { error, winners, out, window: pool }, |_| 0.0);
+        let out = scene.output(positions, channels);
+        scene.push(AveragePool { x, out, window: pool }, |_| 0.0);
+        let out = scene.output(pixels, channels);
+        scene.push(AveragePoolBackward { error, out, window: pool }, |_| 0.0);
+        let out = scene.output(3, channels * pool.pixels());
+        scene.push(TransposeBlocks { x, out, rows: pool.pixels(), cols: channels }, |_| 0.0);
+        let (other, out) = (scene.own(pixels, channels), scene.output(pixels, channels));
+        scene.push(Add { a: x, b: other, out }, |_| 0.0);
+    }
     let permutation = scene.words(1, 80, |_, r, i| (i * 7 + r) % 80);
     let (images, classes) = (scene.bytes(80, 45), scene.shared_words(80, 1, |bits, _| bits));
     let (out, labels) = (scene.output(33, 45), scene.words(33, 1, |_, _, _| 7));
-    let augment = Augment { flip: true, rotation: 20.0, padding: 1 };
+    let augment = Augment { flip: true, rotation: 20.0, padding: 1, cutout: 2 };
     let (scale, shift) = ([0.01; 4], [0.2; 4]);
     let image = [3, 5, 3];
     scene.push(Gather { images, classes, permutation, out, labels, first: 0, image, scale, shift, augment }, |_| 0.0);
