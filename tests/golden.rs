@@ -98,10 +98,19 @@ fn load(path: &Path) -> Problem {
         precision: Precision::F32,
         batch: case.batch,
         evaluation_batch: case.batch,
-        feed: FeedSpec::Host { features: case.input.iter().product() },
+        feed: FeedSpec::Host { image: image(&case.input) },
     };
     let network = Network::new(&spec).unwrap_or_else(|e| panic!("{}: {e}", case.name));
     Problem { case, spec, network, arrays }
+}
+
+/// A row of features is an image of one pixel.
+fn image(input: &[u32]) -> [u32; 3] {
+    match *input {
+        [features] => [1, 1, features],
+        [height, width, channels] => [height, width, channels],
+        _ => panic!("an input of {input:?}"),
+    }
 }
 
 /// Trains from `start` on the case's batches.
@@ -173,7 +182,7 @@ fn cases() -> Vec<PathBuf> {
         .filter(|path| path.extension().is_some_and(|e| e == "json"))
         .collect();
     cases.sort();
-    assert!(cases.len() >= 6, "the six mlp cases are part of the repository");
+    assert!(cases.len() >= 9, "six cases of dense layers and three of convolutions are part of the repository");
     cases
 }
 

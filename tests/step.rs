@@ -48,7 +48,7 @@ fn spec(layers: Vec<LayerSpec>, feedback: FeedbackSpec) -> NetworkSpec {
         batch: BATCH,
         evaluation_batch: BATCH,
         ranks: vec![rank],
-        feed: FeedSpec::Host { features: FEATURES },
+        feed: FeedSpec::Host { image: [1, 1, FEATURES] },
         classes: CLASSES,
     }
 }

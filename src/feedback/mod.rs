@@ -3,5 +3,5 @@
 mod pathway;
 mod spec;
 
-pub use pathway::{Pathway, Squeezed, learn, transport};
+pub use pathway::{Pathway, Squeezed, Way, learn};
 pub use spec::{FeedbackError, FeedbackSpec, Init, PRule, QRule, Ranks, Rule, Source, Statistics};

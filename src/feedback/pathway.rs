@@ -4,7 +4,7 @@
 //! multiply from the left: `y = delta p`, `error = y q`.
 
 use super::{PRule, QRule};
-use crate::ops::{Correlate, Epilogue, Gemm, Half, Oja, Recording, Role, ShapeError, Significant, Tensor};
+use crate::ops::{Correlate, Epilogue, Gemm, Half, Oja, Recording, Role, ShapeError, Significant, Tensor, Window};
 use crate::optim::Parameter;
 
 /// What stands in for a layer's W on the way back.
@@ -36,40 +36,60 @@ pub struct Squeezed {
     pub y: Option<Tensor>,
 }
 
-/// Sends the error `source` (rows x m) back through a weight (m x k); returns what reaches the layer's input
-/// (rows x k).
-///
-/// `half` is the precision of the exact way; what goes through P and Q stays in single precision.
-///
-/// # Errors
-/// If a shape does not fit, which is a bug of the caller.
-pub fn transport(
-    recording: &mut Recording,
-    pathway: &Pathway,
-    source: Tensor,
-    weight: Tensor,
-    clamp: Option<f64>,
-    half: Option<Half>,
-) -> Result<(Tensor, Squeezed), ShapeError> {
-    recording.role(Role::Transport);
-    let epilogue = Epilogue { clamp, ..Epilogue::default() };
-    let (left, right, y) = match *pathway {
-        // The bound belongs to errors that are sent by other means than the derivative.
-        Pathway::Exact => {
-            let error = recording.scratch("error", source.rows(), weight.cols());
-            recording.push(Gemm { half, ..Gemm::nn(source, weight, error) })?;
-            return Ok((error, Squeezed { source, y: None }));
+/// A weight (m x k; of a convolution m x (taps k)) with what stands in for it.
+#[derive(Clone, Copy, Debug)]
+pub struct Way<'a> {
+    /// What errors go through.
+    pub pathway: &'a Pathway,
+    /// What it stands in for.
+    pub weight: Parameter,
+    /// How a convolution moves over its input: P is then a convolution of 1 x 1, Q a transposed one by this window.
+    pub window: Option<Window>,
+}
+
+impl Way<'_> {
+    /// The product that sends what is left of an error to the layer's input.
+    fn send(&self, rec: &mut Recording, error: Tensor, matrix: Tensor) -> Gemm {
+        let (rows, cols) = match self.window {
+            Some(w) => (error.rows() / w.positions() * w.pixels(), matrix.cols() / w.taps()),
+            None => (error.rows(), matrix.cols()),
+        };
+        let out = rec.scratch("error", rows, cols);
+        match self.window {
+            Some(window) => Gemm::convolve_back(error, matrix, out, window),
+            None => Gemm::nn(error, matrix, out),
         }
-        Pathway::Random(matrix) => (source, matrix, None),
-        Pathway::Factored { p, q, .. } => {
-            let y = recording.scratch("y", source.rows(), p.cols());
-            recording.push(Gemm::nn(source, p, y))?;
-            (y, q, Some(y))
-        }
-    };
-    let error = recording.scratch("error", source.rows(), right.cols());
-    recording.push(Gemm { epilogue, ..Gemm::nn(left, right, error) })?;
-    Ok((error, Squeezed { source, y }))
+    }
+
+    /// Sends the error `source` (rows x m) back; returns what reaches the layer's input (rows x k, of a convolution
+    /// pixels x k).
+    ///
+    /// `half` is the precision of the exact way; what goes through P and Q stays in single precision.
+    ///
+    /// # Errors
+    /// If a shape does not fit, which is a bug of the caller.
+    pub fn transport(
+        &self,
+        recording: &mut Recording,
+        source: Tensor,
+        clamp: Option<f64>,
+        half: Option<Half>,
+    ) -> Result<(Tensor, Squeezed), ShapeError> {
+        recording.role(Role::Transport);
+        let epilogue = Epilogue { clamp, ..Epilogue::default() };
+        let (product, y) = match *self.pathway {
+            // The bound belongs to errors that are sent by other means than the derivative.
+            Pathway::Exact => (Gemm { half, ..self.send(recording, source, self.weight.value) }, None),
+            Pathway::Random(matrix) => (Gemm { epilogue, ..self.send(recording, source, matrix) }, None),
+            Pathway::Factored { p, q, .. } => {
+                let y = recording.scratch("y", source.rows(), p.cols());
+                recording.push(Gemm::nn(source, p, y))?;
+                (Gemm { epilogue, ..self.send(recording, y, q) }, Some(y))
+            }
+        };
+        recording.push(product)?;
+        Ok((product.out, Squeezed { source, y }))
+    }
 }
 
 /// Writes the gradients of p and q, from values before the step.
@@ -81,13 +101,13 @@ pub fn transport(
 /// If a shape does not fit, which is a bug of the caller.
 pub fn learn(
     recording: &mut Recording,
-    pathway: &Pathway,
+    way: &Way<'_>,
     squeezed: Squeezed,
     statistics: Tensor,
     input: Tensor,
-    weight: Parameter,
 ) -> Result<(), ShapeError> {
-    let (Pathway::Factored { p, q, learn_p, learn_q }, Some(y)) = (*pathway, squeezed.y) else { return Ok(()) };
+    let (Pathway::Factored { p, q, learn_p, learn_q }, Some(y)) = (*way.pathway, squeezed.y) else { return Ok(()) };
+    let weight = way.weight;
     recording.role(Role::Feedback);
     match learn_p {
         Some((PRule::Normative, gradient)) => normative_p(recording, p, q, weight.value, gradient)?,
@@ -100,7 +120,10 @@ pub fn learn(
     }
     match learn_q {
         Some((QRule::Normative, gradient)) => normative_q(recording, p, q, weight.value, gradient),
-        Some((QRule::Hebbian, gradient)) => recording.push(Gemm::tn(y, input, gradient)),
+        Some((QRule::Hebbian, gradient)) => recording.push(match way.window {
+            Some(window) => Gemm::correlate(y, input, gradient, window),
+            None => Gemm::tn(y, input, gradient),
+        }),
         Some((QRule::Fixed, _)) | None => Ok(()),
     }
 }

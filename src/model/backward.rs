@@ -1,18 +1,19 @@
 //! From the loss back to every parameter.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use super::forward::Trace;
-use super::network::{BATCHNORM_EPSILON, DenseLayer, Layer};
+use super::graph::Kind;
+use super::network::{BATCHNORM_EPSILON, Layer, LinearLayer, Tensors};
 use super::spec::Precision;
-use crate::feedback::{FeedbackSpec, Squeezed, Statistics, learn, transport};
+use crate::feedback::{FeedbackSpec, Squeezed, Statistics, Way, learn};
 use crate::ops::{
-    ColumnSum, Dropout, Gate, Gemm, Half, NormaliseBackward, NormaliseGradients, OneHot, Recording, Role, Saves,
-    ShapeError, Tensor,
+    Add, AveragePoolBackward, ColumnSum, Dropout, Gate, Gemm, Half, MaxPoolBackward, NormaliseBackward,
+    NormaliseGradients, OneHot, Recording, Role, Saves, ShapeError, Tensor, TransposeBlocks,
 };
 
-/// Records the backward pass from `delta`, the loss's derivative by the outputs; returns the error at every dense
-/// layer's output, from input to output.
+/// Records the backward pass from `delta`, the loss's derivative by the outputs; returns the error at the output of every
+/// layer with a weight, from input to output.
 ///
 /// With `update` the gradients of all parameters are written, those of P and Q after the last error: a transport and
 /// the gate that follows it stay neighbours, which is what the plan fuses.
@@ -20,39 +21,47 @@ pub(super) fn record(
     rec: &mut Recording,
     layers: &[Layer],
     trace: &Trace,
-    delta: Tensor,
-    labels: Tensor,
+    (delta, labels): (Tensor, Tensor),
     feedback: &FeedbackSpec,
     precision: Precision,
     update: bool,
 ) -> Result<Vec<Tensor>, ShapeError> {
-    let first = layers.iter().position(|l| matches!(l, Layer::Dense(_) | Layer::BatchNorm { .. })).unwrap_or(0);
-    let mut deltas = HashMap::new();
+    let batch = delta.rows();
+    let half = precision.errors(batch);
+    // What has arrived at every value so far; values before the first that learns get nothing.
+    let mut errors: Vec<Option<Tensor>> = vec![None; trace.values.len()];
+    errors[layers.len()] = Some(delta);
+    let mut deltas = BTreeMap::new();
     let mut squeezed = Vec::new();
-    let mut error = delta;
-    let half = precision.errors(delta.rows());
     for (index, layer) in layers.iter().enumerate().rev() {
-        if index < first {
-            break;
+        let Some(error) = errors[index + 1] else { continue };
+        rec.layer(layer.name.clone());
+        let input = trace.values[layer.inputs[0]];
+        let passes = layer.passes_error;
+        if !passes && matches!(layer.tensors, Tensors::None) {
+            continue;
         }
-        rec.layer(format!("layers.{index}"));
-        let input = trace.inputs[index];
-        match layer {
-            Layer::Dense(dense) => {
+        let sent = match (&layer.kind, &layer.tensors) {
+            (_, Tensors::Linear(linear)) => {
                 deltas.insert(index, error);
                 if update {
-                    weight_gradients(rec, dense, error, input, half)?;
+                    weight_gradients(rec, linear, error, input, half)?;
+                    if !is_normalised(layers, index + 1) {
+                        rec.push(ColumnSum { x: error, out: linear.bias.gradient })?;
+                    }
                 }
-                if let Some(pathway) = &dense.pathway {
-                    let source = deltas[&dense.source];
-                    let clamp = feedback.error_clamp;
-                    let (sent, left) = transport(rec, pathway, source, dense.weight.value, clamp, half)?;
-                    error = sent;
-                    squeezed.push((dense, left));
+                match &linear.pathway {
+                    Some(pathway) => {
+                        let way = Way { pathway, weight: linear.weight, window: linear.window };
+                        let (sent, left) = way.transport(rec, deltas[&linear.source], feedback.error_clamp, half)?;
+                        squeezed.push((linear, left));
+                        Some(sent)
+                    }
+                    None => None,
                 }
             }
-            Layer::BatchNorm { scale, shift, .. } => {
-                let Some(moments) = trace.moments[index] else { continue };
+            (_, Tensors::BatchNorm { scale, shift, .. }) => {
+                let Some(moments) = trace.left[index] else { continue };
                 // The sums are also needed where nothing is updated, and then have a place of their own.
                 let (grad_gamma, grad_beta) = if update {
                     (scale.gradient, shift.gradient)
@@ -62,71 +71,152 @@ pub(super) fn record(
                 rec.role(Role::Derivative);
                 let epsilon = BATCHNORM_EPSILON;
                 rec.push(NormaliseGradients { error, x: input, moments, grad_gamma, grad_beta, epsilon })?;
-                if index == first {
-                    break;
+                if passes {
+                    let out = rec.scratch("delta", input.rows(), input.cols());
+                    let gamma = scale.value;
+                    rec.push(NormaliseBackward {
+                        error,
+                        x: input,
+                        moments,
+                        gamma,
+                        grad_gamma,
+                        grad_beta,
+                        out,
+                        epsilon,
+                    })?;
+                    Some(out)
+                } else {
+                    None
                 }
-                let out = rec.scratch("delta", input.rows(), input.cols());
-                let gamma = scale.value;
-                rec.push(NormaliseBackward { error, x: input, moments, gamma, grad_gamma, grad_beta, out, epsilon })?;
-                error = out;
             }
-            Layer::Activation(f) => {
-                rec.role(Role::Derivative);
-                let saved = match f.saves() {
-                    Saves::Input => input,
-                    Saves::Output => trace.output_of(index),
-                };
-                let out = rec.scratch("delta", input.rows(), input.cols());
-                rec.push(Gate { x: error, saved, out, f: *f })?;
-                error = out;
+            (Kind::Add, _) => {
+                arrive(rec, &mut errors[layer.inputs[1]], error)?;
+                Some(error)
             }
-            Layer::Dropout { drop, stream } if *drop > 0.0 => {
-                rec.role(Role::Derivative);
-                let out = rec.scratch("delta", input.rows(), input.cols());
-                rec.push(Dropout { x: error, out, drop: *drop, stream: *stream })?;
-                error = out;
-            }
-            Layer::Dropout { .. } => {}
+            (kind, _) => Some(derivative(rec, kind, index, error, trace, layer, batch)?),
+        };
+        if let Some(sent) = sent.filter(|_| passes) {
+            arrive(rec, &mut errors[layer.inputs[0]], sent)?;
         }
     }
     if update {
-        for (dense, left) in squeezed {
-            learn_pathway(rec, dense, left, trace, labels, feedback, layers.len() - 1)?;
+        for (linear, left) in squeezed {
+            learn_pathway(
+                rec,
+                linear,
+                left,
+                trace.values[layers[linear.index].inputs[0]],
+                labels,
+                feedback,
+                layers.len(),
+            )?;
         }
     }
-    let mut ordered: Vec<_> = deltas.into_iter().collect();
-    ordered.sort_unstable_by_key(|(index, _)| *index);
-    Ok(ordered.into_iter().map(|(_, delta)| delta).collect())
+    Ok(deltas.into_values().collect())
+}
+
+/// Whether only batch norms read a value. They take its mean away, so that no bias before them changes anything: its
+/// gradient is zero, and stays the zero that it starts as. Summed up it would be rounding, of which Adam makes full steps.
+fn is_normalised(layers: &[Layer], value: usize) -> bool {
+    let mut readers = layers.iter().filter(|layer| layer.inputs.contains(&value)).peekable();
+    readers.peek().is_some() && readers.all(|layer| matches!(layer.kind, Kind::BatchNorm))
+}
+
+/// Errors that reach a value by several ways add up.
+fn arrive(rec: &mut Recording, at: &mut Option<Tensor>, error: Tensor) -> Result<(), ShapeError> {
+    let Some(other) = *at else {
+        *at = Some(error);
+        return Ok(());
+    };
+    rec.role(Role::Derivative);
+    let out = rec.scratch("delta", error.rows(), error.cols());
+    rec.push(Add { a: other, b: error, out })?;
+    *at = Some(out);
+    Ok(())
+}
+
+/// The exact derivative of a layer without parameters.
+fn derivative(
+    rec: &mut Recording,
+    kind: &Kind,
+    index: usize,
+    error: Tensor,
+    trace: &Trace,
+    layer: &Layer,
+    batch: u32,
+) -> Result<Tensor, ShapeError> {
+    rec.role(Role::Derivative);
+    let input = trace.values[layer.inputs[0]];
+    let mut delta = || rec.scratch("delta", input.rows(), input.cols());
+    match kind {
+        Kind::Activation(f) => {
+            let saved = match f.saves() {
+                Saves::Input => input,
+                Saves::Output => trace.values[index + 1],
+            };
+            let out = delta();
+            rec.push(Gate { x: error, saved, out, f: *f })?;
+            Ok(out)
+        }
+        Kind::Dropout(drop) if *drop > 0.0 => {
+            let out = delta();
+            rec.push(Dropout { x: error, out, drop: *drop, stream: index as u32 })?;
+            Ok(out)
+        }
+        Kind::MaxPool(window) => {
+            let out = delta();
+            if let Some(winners) = trace.left[index] {
+                rec.push(MaxPoolBackward { error, winners, out, window: *window })?;
+            }
+            Ok(out)
+        }
+        Kind::AveragePool(window) => {
+            let out = delta();
+            rec.push(AveragePoolBackward { error, out, window: *window })?;
+            Ok(out)
+        }
+        Kind::Flatten => {
+            let out = delta();
+            let (pixels, channels) = (input.rows() / batch, input.cols());
+            rec.push(TransposeBlocks { x: error, out, rows: channels, cols: pixels })?;
+            Ok(out)
+        }
+        Kind::Dropout(_) | Kind::Add | Kind::Linear(_) | Kind::BatchNorm => Ok(error),
+    }
 }
 
 fn weight_gradients(
     rec: &mut Recording,
-    dense: &DenseLayer,
+    linear: &LinearLayer,
     delta: Tensor,
     input: Tensor,
     half: Option<Half>,
 ) -> Result<(), ShapeError> {
     rec.role(Role::WeightGradient);
-    rec.push(Gemm { half, ..Gemm::tn(delta, input, dense.weight.gradient) })?;
-    rec.push(ColumnSum { x: delta, out: dense.bias.gradient })
+    let product = match linear.window {
+        Some(window) => Gemm::correlate(delta, input, linear.weight.gradient, window),
+        None => Gemm::tn(delta, input, linear.weight.gradient),
+    };
+    rec.push(Gemm { half, ..product })
 }
 
 fn learn_pathway(
     rec: &mut Recording,
-    dense: &DenseLayer,
+    linear: &LinearLayer,
     left: Squeezed,
-    trace: &Trace,
+    input: Tensor,
     labels: Tensor,
     feedback: &FeedbackSpec,
-    output: usize,
+    layers: usize,
 ) -> Result<(), ShapeError> {
-    let Some(pathway) = &dense.pathway else { return Ok(()) };
-    rec.layer(dense.name.clone());
+    let Some(pathway) = &linear.pathway else { return Ok(()) };
+    rec.layer(linear.name.clone());
     let mut statistics = left.source;
-    if dense.source == output && feedback.output_statistics == Statistics::Labels {
+    if linear.source == layers - 1 && feedback.output_statistics == Statistics::Labels {
         rec.role(Role::Feedback);
         statistics = rec.scratch("one_hot", left.source.rows(), left.source.cols());
         rec.push(OneHot { labels, out: statistics })?;
     }
-    learn(rec, pathway, left, statistics, trace.inputs[dense.index], dense.weight)
+    let way = Way { pathway, weight: linear.weight, window: linear.window };
+    learn(rec, &way, left, statistics, input)
 }

@@ -1,5 +1,6 @@
 //! Where batches come from.
 
+use super::graph::Extent;
 use crate::ops::{Augment, Dtype, Gather, Phase, Recording, Role, ShapeError, Tensor};
 
 /// A data set to be held on the device as bytes.
@@ -24,21 +25,21 @@ pub struct DataFeed {
 /// How a network is fed.
 #[derive(Clone, Debug, PartialEq)]
 pub enum FeedSpec {
-    /// The host writes every batch: `x` (rows x features) and `labels`.
+    /// The host writes every batch: `x` and `labels`.
     Host {
-        /// Features of a sample.
-        features: u32,
+        /// Height, width, channels; a row of features is an image of one pixel.
+        image: [u32; 3],
     },
     /// A kernel gathers it from the data set.
     Data(DataFeed),
 }
 
 impl FeedSpec {
-    /// Features of a sample.
-    pub fn features(&self) -> u32 {
+    /// Height, width, channels of a sample.
+    pub fn image(&self) -> [u32; 3] {
         match self {
-            FeedSpec::Host { features } => *features,
-            FeedSpec::Data(data) => data.image.iter().product(),
+            FeedSpec::Host { image } => *image,
+            FeedSpec::Data(data) => data.image,
         }
     }
 }
@@ -68,7 +69,7 @@ pub struct SplitTensors {
 pub enum Feed {
     /// Before every step.
     Host {
-        /// rows x features.
+        /// rows x features, or (rows pixels) x channels where the first layer takes images; the same order in memory.
         x: Tensor,
         /// rows x 1.
         labels: Tensor,
@@ -85,10 +86,10 @@ pub enum Feed {
 }
 
 impl Feed {
-    pub(super) fn allocate(recording: &mut Recording, spec: &FeedSpec, rows: u32) -> Feed {
+    pub(super) fn allocate(recording: &mut Recording, spec: &FeedSpec, rows: u32, input: Extent) -> Feed {
         match spec {
-            FeedSpec::Host { features } => Feed::Host {
-                x: recording.state("x", rows, *features, Dtype::F32),
+            FeedSpec::Host { .. } => Feed::Host {
+                x: recording.state("x", rows * input.pixels(), input.channels, Dtype::F32),
                 labels: recording.state("labels", rows, 1, Dtype::U32),
             },
             FeedSpec::Data(data) => Feed::Data {
@@ -99,12 +100,13 @@ impl Feed {
         }
     }
 
-    /// Writes the operations that make a batch of `rows`; returns inputs and labels.
+    /// Writes the operations that make a batch of `rows` samples; returns inputs and labels.
     pub(super) fn record(
         &self,
         recording: &mut Recording,
         phase: Phase,
         rows: u32,
+        input: Extent,
     ) -> Result<(Tensor, Tensor), ShapeError> {
         let (train, test, spec) = match self {
             Feed::Host { x, labels } => return Ok((*x, *labels)),
@@ -115,7 +117,7 @@ impl Feed {
             Phase::Evaluate => (test, Augment::default()),
         };
         recording.role(Role::Data);
-        let x = recording.scratch("x", rows, spec.image.iter().product());
+        let x = recording.scratch("x", rows * input.pixels(), input.channels);
         let labels = recording.scratch_of("labels", rows, 1, Dtype::U32);
         for shard in &split.shards {
             recording.push(Gather {

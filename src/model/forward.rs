@@ -1,75 +1,106 @@
 //! From inputs to outputs.
 
-use super::network::{BATCHNORM_EPSILON, Layer};
+use super::graph::Kind;
+use super::network::{BATCHNORM_EPSILON, Layer, Tensors};
 use super::spec::Precision;
-use crate::ops::{Activate, Dropout, Epilogue, Gemm, Moments, Normalise, Recording, Role, ShapeError, Tensor};
+use crate::ops::{
+    Activate, Add, AveragePool, Dropout, Dtype, Epilogue, Gemm, MaxPool, Moments, Normalise, Recording, Role,
+    ShapeError, Tensor, TransposeBlocks,
+};
 
-/// What the backward pass needs of the forward pass, by layer.
+/// What the backward pass needs of the forward pass.
 pub(super) struct Trace {
-    /// Input of every layer.
-    pub(super) inputs: Vec<Tensor>,
-    /// Output of the last layer.
-    pub(super) output: Tensor,
-    /// Batch moments of the batch norm layers.
-    pub(super) moments: Vec<Option<Tensor>>,
+    /// The input, then what every layer makes.
+    pub(super) values: Vec<Tensor>,
+    /// What a layer leaves for its derivative: batch moments, or the winners of a pool.
+    pub(super) left: Vec<Option<Tensor>>,
 }
 
 impl Trace {
-    /// Output of a layer.
-    pub(super) fn output_of(&self, index: usize) -> Tensor {
-        self.inputs.get(index + 1).copied().unwrap_or(self.output)
+    /// Output of the last layer.
+    pub(super) fn output(&self) -> Tensor {
+        self.values[self.values.len() - 1]
     }
 }
 
-/// Records all layers on a batch x.
+/// Records all layers on x, the input of a batch of so many samples.
 pub(super) fn record(
     rec: &mut Recording,
     layers: &[Layer],
     x: Tensor,
+    batch: u32,
     precision: Precision,
     training: bool,
 ) -> Result<Trace, ShapeError> {
     rec.role(Role::Forward);
-    let rows = x.rows();
-    let mut trace = Trace { inputs: Vec::new(), output: x, moments: Vec::new() };
+    let mut trace = Trace { values: vec![x], left: Vec::new() };
     for (index, layer) in layers.iter().enumerate() {
-        rec.layer(format!("layers.{index}"));
-        let h = trace.output;
-        trace.inputs.push(h);
-        trace.moments.push(None);
-        trace.output = match layer {
-            Layer::Dense(dense) => {
-                let out = rec.scratch("a", rows, dense.weight.value.rows());
-                let epilogue = Epilogue { bias: Some(dense.bias.value), ..Epilogue::default() };
-                rec.push(Gemm { epilogue, half: precision.values(), ..Gemm::nt(h, dense.weight.value, out) })?;
+        rec.layer(layer.name.clone());
+        let h = trace.values[layer.inputs[0]];
+        let (rows, channels) = (batch * layer.extent.pixels(), layer.extent.channels);
+        let mut left = None;
+        let value = match (&layer.kind, &layer.tensors) {
+            (_, Tensors::Linear(linear)) => {
+                let out = rec.scratch("a", rows, channels);
+                let product = match linear.window {
+                    Some(window) => Gemm::convolve(h, linear.weight.value, out, window),
+                    None => Gemm::nt(h, linear.weight.value, out),
+                };
+                let epilogue = Epilogue { bias: Some(linear.bias.value), ..Epilogue::default() };
+                rec.push(Gemm { epilogue, half: precision.values(), ..product })?;
                 out
             }
-            Layer::BatchNorm { scale, shift, running } => {
+            (_, Tensors::BatchNorm { scale, shift, running }) => {
                 let moments = if training {
-                    let moments = rec.scratch("moments", 2, h.cols());
+                    let moments = rec.scratch("moments", 2, channels);
                     rec.push(Moments { x: h, out: moments })?;
-                    trace.moments[index] = Some(moments);
+                    left = Some(moments);
                     moments
                 } else {
                     *running
                 };
-                let out = rec.scratch("normal", rows, h.cols());
+                let out = rec.scratch("normal", rows, channels);
                 let (gamma, beta) = (scale.value, shift.value);
                 rec.push(Normalise { x: h, moments, gamma, beta, out, epsilon: BATCHNORM_EPSILON })?;
                 out
             }
-            Layer::Activation(f) => {
-                let out = rec.scratch("h", rows, h.cols());
+            (Kind::Activation(f), _) => {
+                let out = rec.scratch("h", rows, channels);
                 rec.push(Activate { x: h, out, f: *f })?;
                 out
             }
-            Layer::Dropout { drop, stream } if training && *drop > 0.0 => {
-                let out = rec.scratch("kept", rows, h.cols());
-                rec.push(Dropout { x: h, out, drop: *drop, stream: *stream })?;
+            (Kind::Dropout(drop), _) if training && *drop > 0.0 => {
+                let out = rec.scratch("kept", rows, channels);
+                rec.push(Dropout { x: h, out, drop: *drop, stream: index as u32 })?;
                 out
             }
-            Layer::Dropout { .. } => h,
+            (Kind::MaxPool(window), _) => {
+                let out = rec.scratch("largest", rows, channels);
+                let winners = rec.scratch_of("winners", rows, channels, Dtype::U32);
+                rec.push(MaxPool { x: h, out, winners, window: *window })?;
+                left = Some(winners);
+                out
+            }
+            (Kind::AveragePool(window), _) => {
+                let out = rec.scratch("mean", rows, channels);
+                rec.push(AveragePool { x: h, out, window: *window })?;
+                out
+            }
+            (Kind::Flatten, _) => {
+                let out = rec.scratch("flat", rows, channels);
+                let (pixels, each) = (h.rows() / batch, h.cols());
+                rec.push(TransposeBlocks { x: h, out, rows: pixels, cols: each })?;
+                out
+            }
+            (Kind::Add, _) => {
+                let out = rec.scratch("sum", rows, channels);
+                rec.push(Add { a: h, b: trace.values[layer.inputs[1]], out })?;
+                out
+            }
+            (Kind::Dropout(_) | Kind::Linear(_) | Kind::BatchNorm, _) => h,
         };
+        trace.values.push(value);
+        trace.left.push(left);
     }
     Ok(trace)
 }

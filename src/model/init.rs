@@ -7,7 +7,7 @@ use chacha20::ChaCha8Rng;
 use chacha20::rand_core::{Rng, SeedableRng};
 use faer::{Mat, MatRef};
 
-use super::network::{DenseLayer, Network};
+use super::network::{LinearLayer, Network};
 use super::spec::ModelError;
 use crate::feedback::{FeedbackSpec, Init, Pathway};
 use crate::ops::Tensor;
@@ -71,18 +71,18 @@ pub fn initialise(
             values.push((exchange.tensor, one.repeat(seeds.len())));
         }
     }
-    for dense in &network.dense {
+    for linear in &network.linear {
         let mut all: [Vec<f64>; 5] = Default::default();
         for (replica, &seed) in seeds.iter().enumerate() {
-            let start = start(dense, feedback, replica, seed)?;
+            let start = start(linear, feedback, replica, seed)?;
             for (all, one) in all.iter_mut().zip(start) {
                 all.extend(one);
             }
         }
         let [weight, bias, p, q, random] = all;
-        values.push((dense.weight.value, weight));
-        values.push((dense.bias.value, bias));
-        match dense.pathway {
+        values.push((linear.weight.value, weight));
+        values.push((linear.bias.value, bias));
+        match linear.pathway {
             Some(Pathway::Factored { p: p_tensor, q: q_tensor, .. }) => {
                 values.extend([(p_tensor, p), (q_tensor, q)]);
             }
@@ -96,17 +96,22 @@ pub fn initialise(
 }
 
 /// Weight, bias, p, q and full feedback matrix of one replica; empty where the layer has none.
-fn start(dense: &DenseLayer, feedback: &FeedbackSpec, replica: usize, seed: u32) -> Result<[Vec<f64>; 5], ModelError> {
-    let draws = |purpose| Draws::new(seed, dense.index, purpose);
-    let (m, k) = (dense.weight.value.rows() as usize, dense.weight.value.cols() as usize);
+fn start(
+    linear: &LinearLayer,
+    feedback: &FeedbackSpec,
+    replica: usize,
+    seed: u32,
+) -> Result<[Vec<f64>; 5], ModelError> {
+    let draws = |purpose| Draws::new(seed, linear.index, purpose);
+    let (m, k) = (linear.weight.value.rows() as usize, linear.weight.value.cols() as usize);
     let bound = 1.0 / (k as f64).sqrt();
     let weight = draws(Purpose::Weight).uniform(m * k, bound);
     let bias = draws(Purpose::Bias).uniform(m, bound);
     let (mut p, mut q, mut random) = (Vec::new(), Vec::new(), Vec::new());
-    match dense.pathway {
+    match linear.pathway {
         Some(Pathway::Random(tensor)) => random = draws(Purpose::Random).uniform(tensor.shape.per_replica(), bound),
         Some(Pathway::Factored { p: p_tensor, q: q_tensor, .. }) => {
-            let rank = dense.ranks[replica] as usize;
+            let rank = linear.ranks[replica] as usize;
             let source = p_tensor.rows() as usize;
             let (narrow_p, narrow_q) = match feedback.initialisation() {
                 Init::Svd => factorise(&weight, m, k, rank)?,

@@ -1,14 +1,19 @@
 //! Networks: layers as a configuration names them, and the operations that they become.
 
 mod backward;
+mod exchange;
 mod feed;
 mod forward;
+mod graph;
 mod init;
 mod network;
+mod pathways;
 mod spec;
 
+pub use exchange::Exchange;
 pub use feed::{DataFeed, Feed, FeedSpec};
+pub use graph::Extent;
 pub(crate) use init::pad_columns;
 pub use init::{factorise, initialise};
-pub use network::{DenseLayer, Exchange, Network, NetworkSpec};
-pub use spec::{LayerSpec, Loss, ModelError, Precision};
+pub use network::{LinearLayer, Network, NetworkSpec};
+pub use spec::{LayerSpec, Loss, ModelError, Precision, Sides};

@@ -15,7 +15,57 @@ pub enum LayerSpec {
         /// Width of its output.
         out: u32,
     },
-    /// Batch norm over the rows, epsilon 1e-5, momentum 0.1.
+    /// A kernel that moves over the image, and a bias.
+    Conv {
+        /// Channels of its output.
+        out: u32,
+        /// Side of the kernel, or height and width.
+        kernel: Sides,
+        /// Pixels from one position to the next.
+        #[serde(default = "Sides::one")]
+        stride: Sides,
+        /// Zeros around the image.
+        #[serde(default)]
+        padding: Sides,
+    },
+    /// The largest of every window.
+    #[serde(rename = "maxpool")]
+    MaxPool {
+        /// Side of the window, or height and width.
+        size: Sides,
+        /// Pixels from one window to the next; as large as the window if left out.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        stride: Option<Sides>,
+        /// Pixels around the image that never win.
+        #[serde(default)]
+        padding: Sides,
+    },
+    /// The mean of every window, padding counted as zeros.
+    #[serde(rename = "avgpool")]
+    AvgPool {
+        /// Side of the window, or height and width.
+        size: Sides,
+        /// Pixels from one window to the next; as large as the window if left out.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        stride: Option<Sides>,
+        /// Zeros around the image.
+        #[serde(default)]
+        padding: Sides,
+    },
+    /// The mean of every channel.
+    #[serde(rename = "globalavgpool")]
+    GlobalAvgPool {},
+    /// The image as one row, channel by channel.
+    Flatten {},
+    /// What some layers make, plus what others make of the same input; the input itself where there are none.
+    Residual {
+        /// The long way.
+        layers: Vec<LayerSpec>,
+        /// The short one.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        shortcut: Vec<LayerSpec>,
+    },
+    /// Batch norm over the rows (samples x pixels), epsilon 1e-5, momentum 0.1.
     #[serde(rename = "batchnorm")]
     BatchNorm {},
     /// max(x, 0).
@@ -29,10 +79,33 @@ pub enum LayerSpec {
     },
 }
 
-impl LayerSpec {
-    /// Whether the layer learns.
-    pub fn has_parameters(&self) -> bool {
-        matches!(self, LayerSpec::Dense { .. } | LayerSpec::BatchNorm {})
+/// Height and width, or one number for both.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Sides {
+    /// A square.
+    One(u32),
+    /// Height, width.
+    Two([u32; 2]),
+}
+
+impl Default for Sides {
+    fn default() -> Sides {
+        Sides::One(0)
+    }
+}
+
+impl Sides {
+    fn one() -> Sides {
+        Sides::One(1)
+    }
+
+    /// Height and width.
+    pub fn pair(self) -> [u32; 2] {
+        match self {
+            Sides::One(side) => [side; 2],
+            Sides::Two(sides) => sides,
+        }
     }
 }
 
@@ -76,10 +149,10 @@ impl Precision {
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum ModelError {
     /// A layer is impossible where it stands.
-    #[error("model.layers[{index}]: {problem}")]
+    #[error("{layer}: {problem}")]
     Layer {
-        /// Position in the list, from 0.
-        index: usize,
+        /// `model.layers[<index>]`, counted from 0, and within.
+        layer: String,
         /// What is wrong and what would be right.
         problem: String,
     },

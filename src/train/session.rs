@@ -478,12 +478,12 @@ impl Session {
     /// # Errors
     /// If the device fails or a weight is not finite.
     pub fn refactorise(&mut self) -> Result<(), TrainError> {
-        for dense in self.network.dense.clone() {
-            let Some(Pathway::Factored { p, q, .. }) = dense.pathway else { continue };
-            let weight = self.executor.read(dense.weight.value)?;
-            let (m, k) = (dense.weight.value.rows() as usize, dense.weight.value.cols() as usize);
+        for linear in self.network.linear.clone() {
+            let Some(Pathway::Factored { p, q, .. }) = linear.pathway else { continue };
+            let weight = self.executor.read(linear.weight.value)?;
+            let (m, k) = (linear.weight.value.rows() as usize, linear.weight.value.cols() as usize);
             let (mut all_p, mut all_q) = (Vec::new(), Vec::new());
-            for (own, &rank) in weight.chunks(m * k).zip(&dense.ranks) {
+            for (own, &rank) in weight.chunks(m * k).zip(&linear.ranks) {
                 let (narrow_p, mut own_q) = factorise(own, m, k, rank as usize)?;
                 all_p.extend(crate::model::pad_columns(&narrow_p, m, rank as usize, p.cols() as usize));
                 own_q.resize(q.shape.per_replica(), 0.0);
@@ -502,19 +502,19 @@ impl Session {
     pub fn alignment(&mut self, step: u32) -> Result<Vec<(usize, String, Alignment)>, TrainError> {
         self.executor.run(Phase::Diagnose, &[self.step_state(step)])?;
         let mut found = Vec::new();
-        for dense in self.network.dense.clone() {
-            let (p, q, random) = match dense.pathway {
+        for linear in self.network.linear.clone() {
+            let (p, q, random) = match linear.pathway {
                 Some(Pathway::Factored { p, q, .. }) => (Some(p), Some(q), None),
                 Some(Pathway::Random(random)) => (None, None, Some(random)),
                 Some(Pathway::Exact) | None => continue,
             };
             // Direct feedback has another width than the weight: there is nothing to compare it with.
-            if dense.source != dense.index && p.or(random).is_some_and(|t| t.rows() != dense.weight.value.rows()) {
+            if linear.source != linear.index && p.or(random).is_some_and(|t| t.rows() != linear.weight.value.rows()) {
                 continue;
             }
-            let at = self.network.dense.iter().position(|d| d.index == dense.source).unwrap_or(0);
+            let at = self.network.linear.iter().position(|l| l.index == linear.source).unwrap_or(0);
             let delta = self.network.deltas[at];
-            let weight = self.executor.read(dense.weight.value)?;
+            let weight = self.executor.read(linear.weight.value)?;
             let errors = self.executor.read(delta)?;
             let mut read = |tensor: Option<Tensor>| tensor.map(|t| self.executor.read(t)).transpose();
             let (p_all, q_all, random_all) = (read(p)?, read(q)?, read(random)?);
@@ -522,8 +522,8 @@ impl Session {
             for replica in 0..self.seeds.len() {
                 let (own_p, feedback) = match (&p_all, &q_all, &random_all) {
                     (Some(p_all), Some(q_all), _) => {
-                        let (p, q) = factors(&dense, replica, p_all, q_all);
-                        let product = product(&p, &q, dense.ranks[replica] as usize);
+                        let (p, q) = factors(&linear, replica, p_all, q_all);
+                        let product = product(&p, &q, linear.ranks[replica] as usize);
                         (Some(p), product)
                     }
                     (_, _, Some(random)) => (None, part(random, replica, self.seeds.len()).to_vec()),
@@ -536,7 +536,7 @@ impl Session {
                     error: part(&errors, replica, self.seeds.len()),
                     width,
                 };
-                found.push((replica, dense.name.clone(), alignment(&matrices)));
+                found.push((replica, linear.name.clone(), alignment(&matrices)));
             }
         }
         Ok(found)
@@ -628,7 +628,7 @@ impl Session {
 
 /// Fewer ranks than classes: some classes' errors must share a direction.
 fn rank_warning(network: &Network, classes: u32) -> Option<String> {
-    let rank = network.dense.iter().flat_map(|d| d.ranks.iter().copied()).filter(|&r| r < classes).min()?;
+    let rank = network.linear.iter().flat_map(|d| d.ranks.iter().copied()).filter(|&r| r < classes).min()?;
     Some(format!("rank {rank} is below the {classes} classes: errors of some classes cannot be told apart"))
 }
 
@@ -647,10 +647,10 @@ fn part(values: &[f64], replica: usize, replicas: usize) -> &[f64] {
 }
 
 /// p (m x rank) and q (rank x k) of one replica, without the padding of smaller ranks.
-fn factors(dense: &crate::model::DenseLayer, replica: usize, p: &[f64], q: &[f64]) -> (Vec<f64>, Vec<f64>) {
-    let replicas = dense.ranks.len();
-    let (rank, widest) = (dense.ranks[replica] as usize, dense.ranks.iter().copied().max().unwrap_or(1) as usize);
-    let k = dense.weight.value.cols() as usize;
+fn factors(linear: &crate::model::LinearLayer, replica: usize, p: &[f64], q: &[f64]) -> (Vec<f64>, Vec<f64>) {
+    let replicas = linear.ranks.len();
+    let (rank, widest) = (linear.ranks[replica] as usize, linear.ranks.iter().copied().max().unwrap_or(1) as usize);
+    let k = linear.weight.value.cols() as usize;
     let narrow = part(p, replica, replicas).chunks(widest).flat_map(|row| &row[..rank]).copied().collect();
     (narrow, part(q, replica, replicas)[..rank * k].to_vec())
 }

@@ -58,7 +58,7 @@ pub enum WeightsError {
 /// Rank of a replica's pathway in the layer that a feedback tensor belongs to.
 fn rank_of(network: &Network, exchange: &Exchange, replica: usize) -> Option<usize> {
     let layer = exchange.name.split(".feedback.").next()?;
-    network.dense.iter().find(|d| d.name == layer)?.ranks.get(replica).map(|&r| r as usize)
+    network.linear.iter().find(|d| d.name == layer)?.ranks.get(replica).map(|&r| r as usize)
 }
 
 /// Shape of one replica's tensor: the rank axis without its padding.
@@ -70,18 +70,14 @@ fn shape_of(network: &Network, exchange: &Exchange, replica: usize) -> Vec<usize
     shape
 }
 
-/// Copies between a tensor of the file's shape and the rows of the device's, which may be wider.
-fn each_row(
-    exchange: &Exchange,
-    shape: &[usize],
-    mut copy: impl FnMut(std::ops::Range<usize>, std::ops::Range<usize>),
-) {
-    let (rows, cols) = if shape.len() == 1 { (1, shape[0]) } else { (shape[0], shape[1]) };
-    let width = exchange.tensor.cols() as usize;
-    for row in 0..rows {
-        let at = (exchange.row as usize + row) * width;
-        copy(row * cols..(row + 1) * cols, at..at + cols);
-    }
+/// Where every element of a file's tensor lies in a replica of the device's, whose rows may be wider.
+fn places(exchange: &Exchange, shape: &[usize]) -> impl Iterator<Item = usize> {
+    let (rows, cols) = if shape.len() == 1 { (1, shape[0]) } else { (shape[0], shape[1..].iter().product()) };
+    let (first, width, taps) = (exchange.row as usize, exchange.tensor.cols() as usize, exchange.taps);
+    let channels = cols / taps;
+    // Files count the taps of each channel, tensors the channels of each tap.
+    let within = move |col: usize| (col % taps) * channels + col / taps;
+    (0..rows).flat_map(move |row| (0..cols).map(move |col| (first + row) * width + within(col)))
 }
 
 /// All parameters, statistics and feedback of one replica.
@@ -95,8 +91,7 @@ pub fn read(network: &Network, executor: &mut dyn Executor, replica: usize) -> R
         let size = exchange.tensor.shape.per_replica();
         let own = &all[replica * size..(replica + 1) * size];
         let shape = shape_of(network, exchange, replica);
-        let mut values = vec![0.0; shape.iter().product()];
-        each_row(exchange, &shape, |narrow, wide| values[narrow].copy_from_slice(&own[wide]));
+        let values = places(exchange, &shape).map(|at| own[at]).collect();
         list.push(NamedTensor { name: exchange.name.clone(), shape, values });
     }
     Ok(list)
@@ -138,7 +133,9 @@ pub fn write(network: &Network, executor: &mut dyn Executor, tensors: &[NamedTen
                 let found = given.shape.clone();
                 return Err(WeightsError::Shape { name: given.name.clone(), found, needed });
             }
-            each_row(exchange, &needed, |narrow, wide| own[wide].copy_from_slice(&given.values[narrow]));
+            for (at, value) in places(exchange, &needed).zip(&given.values) {
+                own[at] = *value;
+            }
         }
     }
     for (tensor, values) in updates {

@@ -70,7 +70,7 @@ impl Workload {
             values.ok_or_else(|| EngineError::Failed("a layer has no first values".into()))
         };
         let layers = network
-            .dense
+            .linear
             .iter()
             .map(|dense| {
                 let (outputs, inputs) = (dense.weight.value.rows() as usize, dense.weight.value.cols() as usize);
@@ -114,7 +114,7 @@ pub(crate) fn spec(feedback: FeedbackSpec, rank: Option<u32>) -> NetworkSpec {
         batch: BATCH as u32,
         evaluation_batch: BATCH as u32,
         ranks: vec![rank],
-        feed: FeedSpec::Host { features: WIDTHS[0] as u32 },
+        feed: FeedSpec::Host { image: [1, 1, WIDTHS[0] as u32] },
         classes: CLASSES as u32,
     }
 }
