@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use clap::{ArgGroup, Args};
 
 use super::{CliError, DataDirArg, DeviceArg, KernelsArg, preparation_of, say, say_if_heard};
+use crate::feedback::{Rank, Ranks};
 use crate::plan::Options;
 use crate::train::config::{Config, Draft};
 use crate::train::run_dir::{RUNS, RunDir};
@@ -60,9 +61,9 @@ pub(super) struct ConfigArgs {
     /// How Q learns: fixed, normative or hebbian.
     #[arg(long, value_name = "RULE")]
     q: Option<String>,
-    /// Rank of the error, or several to be trained side by side: 4,10,16.
+    /// Rank of the error, a number or a part of each layer's width, or several to be trained side by side: 4,10,n/8.
     #[arg(long, value_name = "R[,R...]", value_delimiter = ',')]
-    rank: Vec<u32>,
+    rank: Vec<Rank>,
     /// Networks for every rank, differing in their seeds.
     #[arg(long, value_name = "N")]
     seeds: Option<u32>,
@@ -89,11 +90,15 @@ impl ConfigArgs {
         let quoted = |text: &String| format!("\"{text}\"");
         changes.extend(self.p.as_ref().map(|p| ("feedback.p", quoted(p))));
         changes.extend(self.q.as_ref().map(|q| ("feedback.q", quoted(q))));
-        match self.rank.as_slice() {
-            [] => {}
-            [rank] => changes.push(("feedback.rank", rank.to_string())),
-            ranks => changes.push(("feedback.rank", format!("{ranks:?}"))),
-        }
+        let ranks = match self.rank.as_slice() {
+            [] => None,
+            [rank] => Some(Ranks::One(*rank)),
+            ranks => Some(Ranks::Several(ranks.to_vec())),
+        };
+        // The part of a document that serde writes is the value itself.
+        changes.extend(ranks.map(|ranks| {
+            ("feedback.rank", toml::Value::try_from(ranks).map_or_else(|e| e.to_string(), |v| v.to_string()))
+        }));
         changes.extend(self.seeds.map(|n| ("train.seeds", n.to_string())));
         changes.extend(self.epochs.map(|n| ("train.epochs", n.to_string())));
         changes.extend(self.max_steps.map(|n| ("train.max_steps", n.to_string())));

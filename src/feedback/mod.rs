@@ -1,7 +1,9 @@
 //! Feedback: how an error travels back through a weight, and how the pathway learns.
 
 mod pathway;
+mod rank;
 mod spec;
 
 pub use pathway::{Pathway, Squeezed, Way, learn};
+pub use rank::{Rank, UnknownRank};
 pub use spec::{FeedbackError, FeedbackSpec, Init, PRule, QRule, Ranks, Rule, Source, Statistics};

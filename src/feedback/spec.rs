@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::Rank;
+
 /// Which matrix stands in for W^T.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -99,14 +101,14 @@ pub enum Statistics {
 #[serde(untagged)]
 pub enum Ranks {
     /// The same for all replicas.
-    One(u32),
+    One(Rank),
     /// Each with every seed.
-    Several(Vec<u32>),
+    Several(Vec<Rank>),
 }
 
 impl Ranks {
     /// As a list.
-    pub fn list(&self) -> Vec<u32> {
+    pub fn list(&self) -> Vec<Rank> {
         match self {
             Ranks::One(rank) => vec![*rank],
             Ranks::Several(ranks) => ranks.clone(),
@@ -147,7 +149,7 @@ pub struct FeedbackSpec {
     pub error_clamp: Option<f64>,
     /// Rank of single layers, by `layers.<index>`, in place of `rank`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub ranks: BTreeMap<String, u32>,
+    pub ranks: BTreeMap<String, Rank>,
     /// Layers that keep the exact transport.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub exact: Vec<String>,
@@ -206,7 +208,7 @@ impl FeedbackSpec {
     }
 
     /// The ranks to train side by side; empty for a rule without one.
-    pub fn rank_list(&self) -> Vec<u32> {
+    pub fn rank_list(&self) -> Vec<Rank> {
         match (self.rule, &self.rank) {
             (Rule::Ldfa, Some(ranks)) => ranks.list(),
             _ => Vec::new(),
@@ -250,7 +252,7 @@ impl FeedbackSpec {
             return Err(wrong("rank", "ldfa needs a rank, such as rank = 10 (--rank 10)"));
         };
         let ranks = ranks.list();
-        if ranks.is_empty() || ranks.contains(&0) || self.ranks.values().any(|&r| r == 0) {
+        if ranks.is_empty() || ranks.iter().chain(self.ranks.values()).any(|rank| !rank.is_positive()) {
             return Err(wrong("rank", "a rank must be at least 1; for exact errors use rule = \"backprop\""));
         }
         let mut unique = ranks.clone();

@@ -7,7 +7,7 @@ use super::graph::{Extent, Graph, Kind};
 use super::pathways::{PathwayPlan, PlannedPathway, plan_pathways};
 use super::spec::{LayerSpec, Loss, ModelError, Precision};
 use super::{backward, forward};
-use crate::feedback::{FeedbackSpec, PRule, Pathway, QRule};
+use crate::feedback::{FeedbackSpec, PRule, Pathway, QRule, Rank};
 use crate::ops::{
     Dtype, MeanSquaredError, Phase, Recording, Role, ShapeError, SoftmaxCrossEntropy, Tally, Tensor, TrackMoments,
     Window,
@@ -40,7 +40,7 @@ pub struct NetworkSpec {
     /// Samples of an evaluation step.
     pub evaluation_batch: u32,
     /// Rank of every replica (`None` for rules without one); its length is the number of replicas.
-    pub ranks: Vec<Option<u32>>,
+    pub ranks: Vec<Option<Rank>>,
     /// Where batches come from.
     pub feed: FeedSpec,
     /// Classes of the data set, which the last layer must have as outputs.

@@ -3,7 +3,7 @@
 use super::graph::{Graph, Kind};
 use super::network::NetworkSpec;
 use super::spec::ModelError;
-use crate::feedback::{Rule, Source};
+use crate::feedback::{Rank, Rule, Source};
 
 /// The way back through one weight.
 pub(super) struct PathwayPlan {
@@ -68,7 +68,8 @@ pub(super) fn plan_pathways(spec: &NetworkSpec, graph: &Graph) -> Result<Vec<Pat
             (_, Rule::Ldfa) => {
                 let own = spec.feedback.ranks.get(name).copied();
                 let bound = sent.channels.min(taken.channels);
-                let ranks = spec.ranks.iter().map(|rank| own.or(*rank).unwrap_or(bound).min(bound)).collect();
+                let rank = |rank: Option<Rank>| rank.map_or(bound, |rank| rank.at(sent.channels).min(bound));
+                let ranks = spec.ranks.iter().map(|&of_all| rank(own.or(of_all))).collect();
                 PlannedPathway::Factored { ranks, bound }
             }
         };
@@ -94,7 +95,8 @@ fn check_ranks(spec: &NetworkSpec, graph: &Graph, plans: &[PathwayPlan]) -> Resu
                        would be alike; leave one of the two out";
         return Err(ModelError::Network(problem.into()));
     }
-    let too_large = spec.ranks.iter().flatten().chain(spec.feedback.ranks.values()).find(|&&r| r > largest);
+    let too_large = |rank: &&Rank| matches!(rank, Rank::Of(rank) if *rank > largest);
+    let too_large = spec.ranks.iter().flatten().chain(spec.feedback.ranks.values()).find(too_large);
     match too_large {
         Some(rank) => Err(ModelError::Network(format!(
             "feedback.rank = {rank} is more than any layer can use; the largest useful rank here is {largest}"

@@ -6,16 +6,20 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::files::FileError;
-use crate::feedback::{FeedbackSpec, Ranks, Rule};
+use crate::feedback::{FeedbackSpec, Rank, Ranks, Rule};
 use crate::model::{LayerSpec, Loss, Precision};
 use crate::ops::MAX_REPLICAS;
 use crate::optim::OptimizerSpec;
 
 /// Configurations that come with the program, by name.
-const PRESETS: [(&str, &str); 3] = [
+const PRESETS: [(&str, &str); 7] = [
     ("digits", include_str!("presets/digits.toml")),
     ("fashion-mnist", include_str!("presets/fashion-mnist.toml")),
     ("cifar10-mlp", include_str!("presets/cifar10-mlp.toml")),
+    ("lenet", include_str!("presets/lenet.toml")),
+    ("vgg-small", include_str!("presets/vgg-small.toml")),
+    ("vgg-cifar10", include_str!("presets/vgg-cifar10.toml")),
+    ("resnet20-cifar10", include_str!("presets/resnet20-cifar10.toml")),
 ];
 
 // Settings that came later are not written out where they are left at their defaults, so that runs from before them can
@@ -346,9 +350,10 @@ impl Config {
     }
 
     /// Rank and seed of every replica: all seeds of the first rank, then of the next.
-    pub fn replicas(&self) -> Vec<(Option<u32>, u32)> {
+    pub fn replicas(&self) -> Vec<(Option<Rank>, u32)> {
         let ranks = self.feedback.rank_list();
-        let ranks: Vec<Option<u32>> = if ranks.is_empty() { vec![None] } else { ranks.into_iter().map(Some).collect() };
+        let ranks: Vec<Option<Rank>> =
+            if ranks.is_empty() { vec![None] } else { ranks.into_iter().map(Some).collect() };
         let seeds = self.train.seed..self.train.seed + self.train.seeds;
         ranks.into_iter().flat_map(|rank| seeds.clone().map(move |seed| (rank, seed))).collect()
     }
@@ -376,7 +381,7 @@ impl Config {
     /// A short name for folders: data and rule.
     pub fn label(&self) -> String {
         let rank = match &self.feedback.rank {
-            Some(Ranks::One(rank)) => format!("-r{rank}"),
+            Some(Ranks::One(rank)) => format!("-r{rank}").replace('/', ""),
             _ => String::new(),
         };
         format!("{}-{}{rank}", self.data.name.rsplit(['/', '\\']).next().unwrap_or("run"), self.feedback.label())

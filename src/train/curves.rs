@@ -15,6 +15,7 @@ use plotters::style::text_anchor::{HPos, Pos, VPos};
 use super::files::{FileError, write_atomically};
 use super::metrics::{MetricsRow, Spread};
 use super::summary::percent;
+use crate::feedback::Rank;
 
 /// Pixels across.
 const WIDTH: u32 = 1200;
@@ -90,11 +91,11 @@ pub enum CurvesError {
 impl Curve {
     /// The curves of one run, one for each rank in its `metrics.csv`, named by `label` and the rank.
     pub fn from_metrics(label: &str, rows: &[MetricsRow]) -> Vec<Curve> {
-        let mut ranks: BTreeMap<Option<u32>, BTreeMap<u32, Vec<&MetricsRow>>> = BTreeMap::new();
+        let mut ranks: BTreeMap<Option<Rank>, BTreeMap<u32, Vec<&MetricsRow>>> = BTreeMap::new();
         for row in rows {
             ranks.entry(row.rank).or_default().entry(row.epoch).or_default().push(row);
         }
-        let name = |rank: Option<u32>| rank.map_or(label.to_owned(), |rank| format!("{label}, r = {rank}"));
+        let name = |rank: Option<Rank>| rank.map_or(label.to_owned(), |rank| format!("{label}, r = {rank}"));
         let curve = |(rank, epochs): (_, BTreeMap<u32, Vec<&MetricsRow>>)| Curve {
             label: name(rank),
             points: epochs.into_iter().map(|(epoch, rows)| CurvePoint::of(epoch, &rows)).collect(),
@@ -479,7 +480,7 @@ mod tests {
     use proptest::prelude::*;
     use std::fs;
 
-    fn row(rank: Option<u32>, seed: u32, epoch: u32, test_accuracy: f64, train_loss: f64) -> MetricsRow {
+    fn row(rank: Option<Rank>, seed: u32, epoch: u32, test_accuracy: f64, train_loss: f64) -> MetricsRow {
         MetricsRow {
             epoch,
             step: epoch,

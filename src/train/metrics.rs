@@ -9,6 +9,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::files::{FileError, append_synced, write_atomically};
+use crate::feedback::Rank;
 
 /// One replica at the end of one epoch; a line of `metrics.csv`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -22,7 +23,7 @@ pub struct MetricsRow {
     /// Its seed.
     pub seed: u32,
     /// Rank of its feedback; none for rules without one.
-    pub rank: Option<u32>,
+    pub rank: Option<Rank>,
     /// Mean over the epoch's training images.
     pub train_loss: f64,
     /// Share of the epoch's training images classified correctly, 0 to 1.
@@ -47,7 +48,7 @@ pub struct AlignmentRow {
     /// Its seed.
     pub seed: u32,
     /// Rank of its feedback; none for rules without one.
-    pub rank: Option<u32>,
+    pub rank: Option<Rank>,
     /// Name of the layer.
     pub layer: String,
     /// Angle between the feedback Q P and the transposed weights, in degrees.
@@ -335,7 +336,8 @@ mod tests {
 
     proptest! {
         #[test]
-        fn numbers_read_back_exactly(a: f64, b: f64, rank: Option<u32>, seed: u32) {
+        fn numbers_read_back_exactly(a: f64, b: f64, rank: Option<u32>, part: bool, seed: u32) {
+            let rank = rank.map(|rank| if part { Rank::WidthOver(rank) } else { Rank::Of(rank) });
             let written = MetricsRow { train_loss: a, seconds: b, rank, seed, ..row(3, 1) };
             let mut text = MetricsRow::HEADER.as_bytes().to_vec();
             text.push(b'\n');

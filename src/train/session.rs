@@ -9,7 +9,7 @@ use super::config::{Config, ConfigError, DataSection};
 use super::weights::{self, NamedTensor};
 use crate::analysis::{Alignment, Matrices, alignment};
 use crate::data::{self, Dataset, SearchPath, Split};
-use crate::feedback::{Init, Pathway};
+use crate::feedback::{Init, Pathway, Rank};
 use crate::gpu::{Cache, Context, DeviceChoice, Gpu, GpuError, LimitPolicy, budget, is_open, tune};
 use crate::model::{DataFeed, Feed, FeedSpec, Network, NetworkSpec, factorise, initialise};
 use crate::ops::{Augment, Dtype, Kind, Phase, Recording, StepState, Tensor};
@@ -39,7 +39,7 @@ pub struct Session {
     /// The configuration in full.
     pub config: Config,
     /// Rank and seed of every replica.
-    pub replicas: Vec<(Option<u32>, u32)>,
+    pub replicas: Vec<(Option<Rank>, u32)>,
     /// The recorded network.
     pub network: Network,
     /// Length of the run.

@@ -10,6 +10,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use super::files::{FileError, write_atomically};
 use super::metrics::{MetricsRow, Spread};
+use crate::feedback::Rank;
 
 /// A run in one file. A number that is not finite is stored as `null`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -48,7 +49,7 @@ pub struct ReplicaSummary {
     /// Its seed.
     pub seed: u32,
     /// Rank of its feedback; none for rules without one.
-    pub rank: Option<u32>,
+    pub rank: Option<Rank>,
     /// Epoch that the last row belongs to; a run cut short by `max_steps` may have ended within it.
     pub last_epoch: u32,
     /// Mean training loss of the last epoch.
@@ -71,7 +72,7 @@ pub struct ReplicaSummary {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RankSummary {
     /// Rank of the feedback; none for rules without one.
-    pub rank: Option<u32>,
+    pub rank: Option<Rank>,
     /// Number of seeds.
     pub n: u32,
     /// Mean test accuracy after the last epoch.
@@ -165,11 +166,11 @@ fn replica(mut rows: Vec<&MetricsRow>) -> Option<ReplicaSummary> {
 
 /// Mean and spread over the seeds of each rank, in ascending order.
 pub fn by_rank(replicas: &[ReplicaSummary]) -> Vec<RankSummary> {
-    let mut groups: BTreeMap<Option<u32>, Vec<&ReplicaSummary>> = BTreeMap::new();
+    let mut groups: BTreeMap<Option<Rank>, Vec<&ReplicaSummary>> = BTreeMap::new();
     for replica in replicas {
         groups.entry(replica.rank).or_default().push(replica);
     }
-    let summary = |(rank, group): (Option<u32>, Vec<&ReplicaSummary>)| {
+    let summary = |(rank, group): (Option<Rank>, Vec<&ReplicaSummary>)| {
         let spread = |measure: fn(&ReplicaSummary) -> f64| {
             Spread::of(&group.iter().map(|replica| measure(replica)).collect::<Vec<_>>())
         };
@@ -214,7 +215,7 @@ pub(crate) fn percent(mean: f64, std: Option<f64>) -> String {
 mod tests {
     use super::*;
 
-    fn row(replica: u32, rank: Option<u32>, epoch: u32, test_accuracy: f64) -> MetricsRow {
+    fn row(replica: u32, rank: Option<Rank>, epoch: u32, test_accuracy: f64) -> MetricsRow {
         MetricsRow {
             epoch,
             step: 10 * epoch,

@@ -307,7 +307,9 @@ impl<'a> Trainer<'a> {
             return;
         }
         for row in rows {
-            let (Some(error), rank) = (row.orthonormality_error, f64::from(row.rank.unwrap_or(1))) else { continue };
+            let layer = self.session.network.linear.iter().find(|layer| layer.name == row.layer);
+            let rank = layer.and_then(|layer| layer.ranks.get(row.replica as usize)).copied();
+            let (Some(error), Some(rank)) = (row.orthonormality_error, rank.map(f64::from)) else { continue };
             let name = format!("replica {} {}", row.replica, row.layer);
             match self.drift.iter_mut().find(|(known, _)| *known == name) {
                 Some((_, before)) => {
