@@ -1,7 +1,7 @@
 // Products of y with errors, for software adapters with subgroups of eight lanes; see src/ops/correlate.rs.
 //
-// Lanes lie along the columns of x; they load different ranks of y and pass them round. The last workgroup correlates
-// y with itself.
+// Lanes lie along the columns of x; they load different ranks of y and pass them round. The last workgroup of
+// a part correlates y with itself.
 //% include "common.wgsl"
 
 struct Params {
@@ -9,6 +9,9 @@ struct Params {
     // columns of x and of y
     outputs: u32,
     rank: u32,
+    // Every part of the rows is `depth` long but the last, and has statistics of its own.
+    parts: u32,
+    depth: u32,
     stride_x: u32,
     stride_y: u32,
     stride_statistics: u32,
@@ -34,13 +37,16 @@ fn broadcast_{{ ranks }}{{ quads }}(
 ) {
     let replica = group.z;
     let tiles = (params.outputs + 63u) / 64u;
-    let which = linear_group(group, groups);
-    if which > tiles {
+    let number = linear_group(group, groups);
+    let part = number / (tiles + 1u);
+    let which = number % (tiles + 1u);
+    if part >= params.parts {
         return;
     }
+    let end = min((part + 1u) * params.depth, params.rows);
     // Rows, ranks and columns past the edge repeat the last ones; rows count for nothing, the rest is not stored.
     let wide = params.outputs + params.rank;
-    let base = replica * params.stride_statistics;
+    let base = replica * params.stride_statistics + part * (params.rank + 2u) * wide;
 //% for h in range(halves)
     let y{{ h }} = replica * params.stride_y + min({{ 8 * h }}u + lane, params.rank - 1u);
     let first_y{{ h }} = y[y{{ h }}];
@@ -67,10 +73,10 @@ fn broadcast_{{ ranks }}{{ quads }}(
         var total{{ c }} = {{ "vec4<f32>()" if part == "x" else "0.0" }};
         var squares{{ c }} = {{ "vec4<f32>()" if part == "x" else "0.0" }};
 //% endfor
-        for (var row = 0u; row < params.rows; row += {{ steps }}u) {
+        for (var row = part * params.depth; row < end; row += {{ steps }}u) {
 //% for i in range(steps)
             let row{{ i }} = min(row + {{ i }}u, params.rows - 1u);
-            let weight{{ i }} = select(0.0, 1.0, row + {{ i }}u < params.rows);
+            let weight{{ i }} = select(0.0, 1.0, row + {{ i }}u < end);
 //% for h in range(halves)
             let y{{ h }}_{{ i }} = weight{{ i }} * (y[y{{ h }} + row{{ i }} * params.rank] - first_y{{ h }});
 //% endfor

@@ -362,17 +362,15 @@ fn correlate(op: &Correlate, variant: Variant) -> Kernel {
     let kernel = if variant == Variant::Broadcast {
         let ranks = if rank <= BROADCAST_MAX_RANK / 2 { 8 } else { 16 };
         let quads = if is_quads(&[op.x]) { "_quads" } else { "" };
-        // One workgroup correlates y with itself.
-        Kernel::new("correlate_broadcast", format!("broadcast_{ranks}{quads}"), outputs.div_ceil(64) + 1)
+        // One workgroup of a part correlates y with itself.
+        let groups = (outputs.div_ceil(64) + 1) * op.parts;
+        Kernel::new("correlate_broadcast", format!("broadcast_{ranks}{quads}"), groups)
     } else {
         let inputs = op.hebbian.map_or(0, |h| h.input.cols());
         let tiles = outputs.div_ceil(64) + rank.div_ceil(64) + inputs.div_ceil(64);
-        Kernel::new("correlate", "tiled", tiles * rank.div_ceil(16) * op.parts)
-            .u("inputs", inputs)
-            .u("parts", op.parts)
-            .u("depth", op.depth())
+        Kernel::new("correlate", "tiled", tiles * rank.div_ceil(16) * op.parts).u("inputs", inputs)
     };
-    kernel.u("rows", op.x.rows()).u("outputs", outputs).u("rank", rank)
+    kernel.u("rows", op.x.rows()).u("outputs", outputs).u("rank", rank).u("parts", op.parts).u("depth", op.depth())
 }
 
 fn optimize(op: &Optimize) -> Kernel {

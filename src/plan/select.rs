@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use super::tuned::{ShapeClass, Tuned};
-use crate::ops::{Correlate, Gemm, Op, Transport};
+use crate::ops::{Correlate, Gemm, Op, Pass, Transport};
 
 /// What the plan needs to know of an adapter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -173,6 +173,10 @@ impl FromStr for Variant {
 /// Workgroups that keep a GPU busy: its cores, some hundred, and a second one each to hide waiting.
 const BUSY_GPU: u32 = 256;
 
+/// Longest sum that one invocation adds up on a CPU. Mesa's software driver ends all loops of an invocation after 65535
+/// rounds altogether, without a word (seen with 22.3); and in single precision so many terms lose digits.
+const LONGEST_SUM: u32 = 1 << 14;
+
 /// Threads of the CPU that a software adapter computes with are few; this many workgroups balance them.
 const BUSY_CPU: u32 = 32;
 
@@ -188,7 +192,9 @@ pub fn candidates(op: &Op, profile: &Profile) -> Vec<Variant> {
     let mut all = match op {
         Op::Gemm(gemm) if gemm.half.is_some() => return half_candidates(profile),
         // The kernels in registers go through a window tap by tap, from the first to the last.
-        Op::Gemm(gemm) if gemm.convolution.is_some() && gemm.parts > 1 => return TILES.to_vec(),
+        Op::Gemm(gemm) if gemm.parts > 1 && gemm.convolution.is_some_and(|c| c.pass != Pass::Weight) => {
+            return TILES.to_vec();
+        }
         Op::Gemm(_) => [&TILES[..], &[Variant::Yardstick, Variant::Stream16x64]].concat(),
         Op::Transport(_) | Op::Correlate(_) => vec![Variant::Shared],
         _ => vec![Variant::Plain],
@@ -202,7 +208,7 @@ pub fn candidates(op: &Op, profile: &Profile) -> Vec<Variant> {
                 Variant::Broadcast64x32,
             ]),
             Op::Transport(op) if op.p.cols() <= BROADCAST_MAX_RANK => all.push(Variant::Broadcast),
-            Op::Correlate(op) if op.y.cols() <= BROADCAST_MAX_RANK && op.parts == 1 && op.hebbian.is_none() => {
+            Op::Correlate(op) if op.y.cols() <= BROADCAST_MAX_RANK && op.hebbian.is_none() => {
                 all.push(Variant::Broadcast);
             }
             _ => {}
@@ -318,8 +324,14 @@ pub(super) fn fuses_hebbian(profile: &Profile) -> bool {
 pub(super) fn correlation_parts(op: &Correlate, profile: &Profile) -> u32 {
     /// Below this a part costs more to add than it saves.
     const SHORTEST: u32 = 128;
-    if profile.software || op.parts > 1 {
+    if op.parts > 1 {
         return 1;
+    }
+    if profile.software {
+        /// Errors that a pool has sent are sparse: shifted by the first row, most rows are the same, and equal terms
+        /// round the same way each time.
+        const LONGEST: u32 = 1 << 10;
+        return op.x.rows().div_ceil(LONGEST).max(1);
     }
     let inputs = op.hebbian.map_or(0, |h| h.input.cols());
     let busy = (op.x.cols() + op.y.cols() + inputs).div_ceil(64) * op.y.cols().div_ceil(16) * op.x.shape.replicas;
@@ -330,9 +342,25 @@ pub(super) fn correlation_parts(op: &Correlate, profile: &Profile) -> u32 {
 pub(super) fn parts(gemm: &Gemm, profile: &Profile) -> u32 {
     /// Below this a part costs more to add than it saves.
     const SHORTEST: u32 = 256;
-    if profile.software || gemm.parts > 1 {
+    if gemm.parts > 1 {
         return 1;
+    }
+    if profile.software {
+        return parts_for_cpu(gemm);
     }
     let busy = tile(gemm).workgroups(gemm) * gemm.out.shape.replicas;
     (BUSY_GPU / busy.max(1)).min(gemm.inner() / SHORTEST).max(1)
+}
+
+fn parts_for_cpu(gemm: &Gemm) -> u32 {
+    /// Workgroups that keep the few threads busy.
+    const BUSY: u32 = 8;
+    /// Below this a part costs more to add than it saves.
+    const SHORTEST: u32 = 4096;
+    if gemm.convolution.is_some_and(|c| c.pass != Pass::Weight) {
+        return 1;
+    }
+    let workgroups = broadcast(gemm).workgroups(gemm) * gemm.out.shape.replicas;
+    let idle = (BUSY / workgroups.max(1)).min(gemm.inner() / SHORTEST);
+    idle.max(gemm.inner().div_ceil(LONGEST_SUM)).max(1)
 }

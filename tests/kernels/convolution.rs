@@ -70,10 +70,11 @@ fn in_parts(scene: &mut Scene, geometry: Geometry, parts: u32) {
     let out = scene.output(parts * positions, outputs);
     let sent = scene.output(parts * pixels, inputs);
     let gradient = scene.output(parts * outputs, taps * inputs);
+    let sums_of_error = Some(scene.output(parts, outputs));
     for (whole, terms) in [
         (Gemm::convolve(x, weight, out, window), taps * inputs),
         (Gemm::convolve_back(error, weight, sent, window), taps * outputs),
-        (Gemm::correlate(error, x, gradient, window), positions),
+        (Gemm { sums: sums_of_error, ..Gemm::correlate(error, x, gradient, window) }, positions),
     ] {
         scene.push(Gemm { parts, ..whole }, |_| sums(terms) + roundings(2.0));
     }

@@ -6,7 +6,7 @@ use crate::compare::{Report, roundings, sums};
 use crate::scene::{Scene, step};
 
 /// Rows, width of the error, rank, width of the input (0: no Hebbian gradient), parts.
-const SHAPES: [[u32; 5]; 13] = [
+const SHAPES: [[u32; 5]; 14] = [
     [1, 1, 1, 0, 1],
     [1, 7, 3, 5, 1],
     [2, 65, 1, 0, 1],
@@ -19,6 +19,7 @@ const SHAPES: [[u32; 5]; 13] = [
     [257, 36, 9, 0, 1],
     [64, 20, 65, 127, 1],
     [100, 65, 12, 70, 3],
+    [103, 68, 16, 0, 4],
     [33, 4, 4, 4, 8],
 ];
 
