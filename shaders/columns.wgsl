@@ -1,7 +1,7 @@
 // Reductions over rows; see src/ops/columns.rs and NormaliseGradients in src/ops/normalise.rs.
 //
-// A workgroup owns 16 columns. Sixteen invocations share a column, each adds every sixteenth row, then a fixed tree
-// adds the sixteen: the order never depends on timing.
+// A workgroup owns 16 columns. Sixteen invocations share a column, or 64 four neighbouring ones where rows are whole
+// quads; each adds every 16th or 64th row, then a fixed tree adds theirs: the order never depends on timing.
 //% include "common.wgsl"
 
 struct Params {
@@ -24,94 +24,127 @@ struct Params {
 @group(1) @binding(5) var<storage, read_write> grad_gamma: array<f32>;
 @group(1) @binding(6) var<storage, read_write> grad_beta: array<f32>;
 
-var<workgroup> partial: array<vec2<f32>, 256>;
+// The same where rows are whole quads.
+@group(1) @binding(1) var<storage, read> x_quads: array<vec4<f32>>;
+@group(1) @binding(2) var<storage, read> error_quads: array<vec4<f32>>;
+@group(1) @binding(3) var<storage, read> moments_quads: array<vec4<f32>>;
+@group(1) @binding(4) var<storage, read_write> out_quads: array<vec4<f32>>;
+@group(1) @binding(5) var<storage, read_write> grad_gamma_quads: array<vec4<f32>>;
+@group(1) @binding(6) var<storage, read_write> grad_beta_quads: array<vec4<f32>>;
+
+// Sums come in pairs.
+struct Pair {
+    one: f32,
+    two: f32,
+}
+
+struct Pair_quads {
+    one: vec4<f32>,
+    two: vec4<f32>,
+}
+
+//% for quads, each, across, down, real in [("", 1, 16, 16, "f32"), ("_quads", 4, 4, 64, "vec4<f32>")]
+var<workgroup> partial{{ quads }}: array<Pair{{ quads }}, 256>;
 
 // Sum over lane.y of every column; the result is valid in all invocations of the column.
-fn sum_column(lane: vec3<u32>, value: vec2<f32>) -> vec2<f32> {
-    partial[lane.y * 16u + lane.x] = value;
+fn sum_column{{ quads }}(lane: vec3<u32>, value: Pair{{ quads }}) -> Pair{{ quads }} {
+    let own = lane.y * {{ across }}u + lane.x;
+    partial{{ quads }}[own] = value;
     workgroupBarrier();
-    for (var half = 8u; half > 0u; half /= 2u) {
+    for (var half = {{ down // 2 }}u; half > 0u; half /= 2u) {
         if lane.y < half {
-            partial[lane.y * 16u + lane.x] += partial[(lane.y + half) * 16u + lane.x];
+            let other = own + half * {{ across }}u;
+            partial{{ quads }}[own].one += partial{{ quads }}[other].one;
+            partial{{ quads }}[own].two += partial{{ quads }}[other].two;
         }
         workgroupBarrier();
     }
-    let total = partial[lane.x];
+    let total = partial{{ quads }}[lane.x];
     workgroupBarrier();
     return total;
 }
 
-@compute @workgroup_size(16, 16)
-fn sum(
+@compute @workgroup_size({{ across }}, {{ down }})
+fn sum{{ quads }}(
     @builtin(workgroup_id) group: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_id) lane: vec3<u32>,
 ) {
-    let col = linear_group(group, groups) * 16u + lane.x;
-    var local = 0.0;
-    if col < params.cols {
-        for (var row = lane.y; row < params.rows; row += 16u) {
-            local += x[group.z * params.stride_x + row * params.cols + col];
+    let col = linear_group(group, groups) * {{ across }}u + lane.x;
+    let pitch = params.cols / {{ each }}u;
+    let base = group.z * params.stride_x / {{ each }}u + col;
+    var local = Pair{{ quads }}();
+    if col < pitch {
+        for (var row = lane.y; row < params.rows; row += {{ down }}u) {
+            local.one += x{{ quads }}[base + row * pitch];
         }
     }
-    let total = sum_column(lane, vec2<f32>(local, 0.0));
-    if lane.y == 0u && col < params.cols {
-        out[group.z * params.stride_out + col] = total.x;
+    let total = sum_column{{ quads }}(lane, local);
+    if lane.y == 0u && col < pitch {
+        out{{ quads }}[group.z * params.stride_out / {{ each }}u + col] = total.one;
     }
 }
 
-@compute @workgroup_size(16, 16)
-fn mean_variance(
+@compute @workgroup_size({{ across }}, {{ down }})
+fn mean_variance{{ quads }}(
     @builtin(workgroup_id) group: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_id) lane: vec3<u32>,
 ) {
-    let col = linear_group(group, groups) * 16u + lane.x;
-    let base = group.z * params.stride_x + col;
-    let inside = col < params.cols;
+    let col = linear_group(group, groups) * {{ across }}u + lane.x;
+    let pitch = params.cols / {{ each }}u;
+    let base = group.z * params.stride_x / {{ each }}u + col;
+    let inside = col < pitch;
     let count = f32(params.rows);
-    var local = 0.0;
+    var local = Pair{{ quads }}();
     if inside {
-        for (var row = lane.y; row < params.rows; row += 16u) {
-            local += x[base + row * params.cols];
+        for (var row = lane.y; row < params.rows; row += {{ down }}u) {
+            local.one += x{{ quads }}[base + row * pitch];
         }
     }
-    let mean = sum_column(lane, vec2<f32>(local, 0.0)).x / count;
-    local = 0.0;
+    let mean = sum_column{{ quads }}(lane, local).one / count;
+    local.one = {{ real }}();
     if inside {
-        for (var row = lane.y; row < params.rows; row += 16u) {
-            let centred = x[base + row * params.cols] - mean;
-            local += centred * centred;
+        for (var row = lane.y; row < params.rows; row += {{ down }}u) {
+            let centred = x{{ quads }}[base + row * pitch] - mean;
+            local.one += centred * centred;
         }
     }
-    let variance = sum_column(lane, vec2<f32>(local, 0.0)).x / count;
+    let variance = sum_column{{ quads }}(lane, local).one / count;
     if lane.y == 0u && inside {
-        out[group.z * params.stride_out + col] = mean;
-        out[group.z * params.stride_out + params.cols + col] = variance;
+        let at = group.z * params.stride_out / {{ each }}u + col;
+        out{{ quads }}[at] = mean;
+        out{{ quads }}[at + pitch] = variance;
     }
 }
 
-@compute @workgroup_size(16, 16)
-fn normalise_gradients(
+@compute @workgroup_size({{ across }}, {{ down }})
+fn normalise_gradients{{ quads }}(
     @builtin(workgroup_id) group: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_id) lane: vec3<u32>,
 ) {
-    let col = linear_group(group, groups) * 16u + lane.x;
-    var local = vec2<f32>();
-    if col < params.cols {
-        let mean = moments[group.z * params.stride_moments + col];
-        let variance = moments[group.z * params.stride_moments + params.cols + col];
+    let col = linear_group(group, groups) * {{ across }}u + lane.x;
+    let pitch = params.cols / {{ each }}u;
+    var local = Pair{{ quads }}();
+    if col < pitch {
+        let at = group.z * params.stride_moments / {{ each }}u + col;
+        let mean = moments{{ quads }}[at];
+        let variance = moments{{ quads }}[at + pitch];
         let inverse = 1.0 / sqrt(variance + params.epsilon);
-        for (var row = lane.y; row < params.rows; row += 16u) {
-            let at = row * params.cols + col;
-            let e = error[group.z * params.stride_error + at];
-            local += vec2<f32>(e * (x[group.z * params.stride_x + at] - mean) * inverse, e);
+        let base = group.z * params.stride_x / {{ each }}u + col;
+        let base_error = group.z * params.stride_error / {{ each }}u + col;
+        for (var row = lane.y; row < params.rows; row += {{ down }}u) {
+            let e = error{{ quads }}[base_error + row * pitch];
+            local.one += e * (x{{ quads }}[base + row * pitch] - mean) * inverse;
+            local.two += e;
         }
     }
-    let total = sum_column(lane, local);
-    if lane.y == 0u && col < params.cols {
-        grad_gamma[group.z * params.stride_grad_gamma + col] = total.x;
-        grad_beta[group.z * params.stride_grad_beta + col] = total.y;
+    let total = sum_column{{ quads }}(lane, local);
+    if lane.y == 0u && col < pitch {
+        grad_gamma{{ quads }}[group.z * params.stride_grad_gamma / {{ each }}u + col] = total.one;
+        grad_beta{{ quads }}[group.z * params.stride_grad_beta / {{ each }}u + col] = total.two;
     }
 }
+
+//% endfor

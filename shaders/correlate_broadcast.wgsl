@@ -26,11 +26,13 @@ struct Params {
 @group(1) @binding(1) var<storage, read> x_quads: array<vec4<f32>>;
 
 //% set steps = 4
-//% for ranks in [8, 16]
+// Up to 16 ranks are one block, whose products with itself are made from the same loads. More are blocks of 16 in
+// workgroups of their own, and y then has columns like x.
+//% for ranks, blocks in [(8, false), (16, false), (16, true)]
 //% set halves = ranks // 8
 //% for quads in ["", "_quads"]
 @compute @workgroup_size(8)
-fn broadcast_{{ ranks }}{{ quads }}(
+fn broadcast_{{ "blocks" if blocks else ranks }}{{ quads }}(
     @builtin(workgroup_id) group: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,
@@ -38,8 +40,16 @@ fn broadcast_{{ ranks }}{{ quads }}(
     let replica = group.z;
     let tiles = (params.outputs + 63u) / 64u;
     let number = linear_group(group, groups);
-    let part = number / (tiles + 1u);
-    let which = number % (tiles + 1u);
+    let all = tiles + {{ "(params.rank + 63u) / 64u" if blocks else "1u" }};
+    let which = number % all;
+//% if blocks
+    let count = (params.rank + 15u) / 16u;
+    let first_rank = number / all % count * 16u;
+    let part = number / all / count;
+//% else
+    let first_rank = 0u;
+    let part = number / all;
+//% endif
     if part >= params.parts {
         return;
     }
@@ -48,30 +58,33 @@ fn broadcast_{{ ranks }}{{ quads }}(
     let wide = params.outputs + params.rank;
     let base = replica * params.stride_statistics + part * (params.rank + 2u) * wide;
 //% for h in range(halves)
-    let y{{ h }} = replica * params.stride_y + min({{ 8 * h }}u + lane, params.rank - 1u);
+    let y{{ h }} = replica * params.stride_y + min(first_rank + {{ 8 * h }}u + lane, params.rank - 1u);
     let first_y{{ h }} = y[y{{ h }}];
 //% endfor
 //% for part in ["x", "y"]
-//% set columns = 2 if part == "x" else halves
+//% set wide = part == "x" or blocks
+//% set columns = 2 if wide else halves
+//% set by_quad = quads and part == "x"
+//% set pitch = "params.outputs" if part == "x" else "params.rank"
     {{ "if which < tiles" if part == "x" else "else" }} {
-//% if part == "x"
-        let col = which * 64u + lane{{ " * 4u" if quads }};
+//% if wide
+        let col = {{ "which" if part == "x" else "(which - tiles)" }} * 64u + lane{{ " * 4u" if by_quad }};
 //% for c in range(2)
-//% if quads
+//% if by_quad
         let x{{ c }} = (replica * params.stride_x + min(col + {{ 32 * c }}u, params.outputs - 4u)) / 4u;
         let first{{ c }} = x_quads[x{{ c }}];
 //% else
-        let x{{ c }} = replica * params.stride_x + min(col + vec4<u32>({{ 32 * c }}u, {{ 32 * c + 8 }}u, {{ 32 * c + 16 }}u, {{ 32 * c + 24 }}u), vec4<u32>(params.outputs - 1u));
-        let first{{ c }} = vec4<f32>(x[x{{ c }}.x], x[x{{ c }}.y], x[x{{ c }}.z], x[x{{ c }}.w]);
+        let x{{ c }} = replica * params.stride_{{ part }} + min(col + vec4<u32>({{ 32 * c }}u, {{ 32 * c + 8 }}u, {{ 32 * c + 16 }}u, {{ 32 * c + 24 }}u), vec4<u32>({{ pitch }} - 1u));
+        let first{{ c }} = vec4<f32>({{ part }}[x{{ c }}.x], {{ part }}[x{{ c }}.y], {{ part }}[x{{ c }}.z], {{ part }}[x{{ c }}.w]);
 //% endif
 //% endfor
 //% endif
 //% for c in range(columns)
 //% for j in range(ranks)
-        var sum{{ j }}_{{ c }} = {{ "vec4<f32>()" if part == "x" else "0.0" }};
+        var sum{{ j }}_{{ c }} = {{ "vec4<f32>()" if wide else "0.0" }};
 //% endfor
-        var total{{ c }} = {{ "vec4<f32>()" if part == "x" else "0.0" }};
-        var squares{{ c }} = {{ "vec4<f32>()" if part == "x" else "0.0" }};
+        var total{{ c }} = {{ "vec4<f32>()" if wide else "0.0" }};
+        var squares{{ c }} = {{ "vec4<f32>()" if wide else "0.0" }};
 //% endfor
         for (var row = part * params.depth; row < end; row += {{ steps }}u) {
 //% for i in range(steps)
@@ -81,13 +94,13 @@ fn broadcast_{{ ranks }}{{ quads }}(
             let y{{ h }}_{{ i }} = weight{{ i }} * (y[y{{ h }} + row{{ i }} * params.rank] - first_y{{ h }});
 //% endfor
 //% for c in range(columns)
-//% if part == "y"
+//% if not wide
             let v{{ c }}_{{ i }} = y{{ c }}_{{ i }};
-//% elif quads
+//% elif by_quad
             let v{{ c }}_{{ i }} = weight{{ i }} * (x_quads[x{{ c }} + row{{ i }} * params.outputs / 4u] - first{{ c }});
 //% else
-            let at{{ c }}_{{ i }} = x{{ c }} + row{{ i }} * params.outputs;
-            let v{{ c }}_{{ i }} = weight{{ i }} * (vec4<f32>(x[at{{ c }}_{{ i }}.x], x[at{{ c }}_{{ i }}.y], x[at{{ c }}_{{ i }}.z], x[at{{ c }}_{{ i }}.w]) - first{{ c }});
+            let at{{ c }}_{{ i }} = x{{ c }} + row{{ i }} * {{ pitch }};
+            let v{{ c }}_{{ i }} = weight{{ i }} * (vec4<f32>({{ part }}[at{{ c }}_{{ i }}.x], {{ part }}[at{{ c }}_{{ i }}.y], {{ part }}[at{{ c }}_{{ i }}.z], {{ part }}[at{{ c }}_{{ i }}.w]) - first{{ c }});
 //% endif
             total{{ c }} += v{{ c }}_{{ i }};
             squares{{ c }} += v{{ c }}_{{ i }} * v{{ c }}_{{ i }};
@@ -103,19 +116,20 @@ fn broadcast_{{ ranks }}{{ quads }}(
 //% endfor
         }
 //% for c in range(columns)
-//% for e in range(4 if part == "x" else 1)
-//% set at = ("col + " ~ ((32 * c + e) if quads else (32 * c + 8 * e)) ~ "u") if part == "x" else ("lane + " ~ 8 * c ~ "u")
-//% set end = "params.outputs" if part == "x" else "params.rank"
-//% set component = ("." ~ "xyzw"[e]) if part == "x" else ""
-        if {{ at }} < {{ end }} {
+//% for e in range(4 if wide else 1)
+//% set at = ("col + " ~ ((32 * c + e) if by_quad else (32 * c + 8 * e)) ~ "u") if wide else ("lane + " ~ 8 * c ~ "u")
+//% set component = ("." ~ "xyzw"[e]) if wide else ""
+        if {{ at }} < {{ pitch }} {
             let at = base{{ "" if part == "x" else " + params.outputs" }} + {{ at }};
 //% for j in range(ranks)
-            if {{ j }}u < params.rank {
-                statistics[at + {{ j }}u * wide] = sum{{ j }}_{{ c }}{{ component }};
+            if first_rank + {{ j }}u < params.rank {
+                statistics[at + (first_rank + {{ j }}u) * wide] = sum{{ j }}_{{ c }}{{ component }};
             }
 //% endfor
-            statistics[at + params.rank * wide] = total{{ c }}{{ component }};
-            statistics[at + (params.rank + 1u) * wide] = squares{{ c }}{{ component }};
+            if first_rank == 0u {
+                statistics[at + params.rank * wide] = total{{ c }}{{ component }};
+                statistics[at + (params.rank + 1u) * wide] = squares{{ c }}{{ component }};
+            }
         }
 //% endfor
 //% endfor

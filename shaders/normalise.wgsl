@@ -30,45 +30,63 @@ struct Params {
 @group(1) @binding(9) var<storage, read_write> out: array<f32>;
 @group(1) @binding(10) var<storage, read_write> running: array<f32>;
 
+// The same where rows are whole quads.
+@group(1) @binding(1) var<storage, read> x_quads: array<vec4<f32>>;
+@group(1) @binding(2) var<storage, read> error_quads: array<vec4<f32>>;
+@group(1) @binding(3) var<storage, read> moments_quads: array<vec4<f32>>;
+@group(1) @binding(4) var<storage, read> gamma_quads: array<vec4<f32>>;
+@group(1) @binding(5) var<storage, read> beta_quads: array<vec4<f32>>;
+@group(1) @binding(6) var<storage, read> sum_gamma_quads: array<vec4<f32>>;
+@group(1) @binding(7) var<storage, read> sum_beta_quads: array<vec4<f32>>;
+@group(1) @binding(9) var<storage, read_write> out_quads: array<vec4<f32>>;
+
+//% for quads, each in [("", 1), ("_quads", 4)]
 @compute @workgroup_size(256)
-fn forward(
+fn forward{{ quads }}(
     @builtin(workgroup_id) group: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,
 ) {
     let i = linear_group(group, groups) * 256u + lane;
-    if i >= params.rows * params.cols {
+    if i * {{ each }}u >= params.rows * params.cols {
         return;
     }
-    let col = i % params.cols;
-    let mean = moments[group.z * params.stride_moments + col];
-    let variance = moments[group.z * params.stride_moments + params.cols + col];
-    let normal = (x[group.z * params.stride_x + i] - mean) / sqrt(variance + params.epsilon);
-    out[group.z * params.stride_out + i] =
-        normal * gamma[group.z * params.stride_gamma + col] + beta[group.z * params.stride_beta + col];
+    let pitch = params.cols / {{ each }}u;
+    let col = i % pitch;
+    let at = group.z * params.stride_moments / {{ each }}u + col;
+    let mean = moments{{ quads }}[at];
+    let variance = moments{{ quads }}[at + pitch];
+    let normal = (x{{ quads }}[group.z * params.stride_x / {{ each }}u + i] - mean) / sqrt(variance + params.epsilon);
+    out{{ quads }}[group.z * params.stride_out / {{ each }}u + i] =
+        normal * gamma{{ quads }}[group.z * params.stride_gamma / {{ each }}u + col]
+        + beta{{ quads }}[group.z * params.stride_beta / {{ each }}u + col];
 }
 
 @compute @workgroup_size(256)
-fn backward(
+fn backward{{ quads }}(
     @builtin(workgroup_id) group: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,
 ) {
     let i = linear_group(group, groups) * 256u + lane;
-    if i >= params.rows * params.cols {
+    if i * {{ each }}u >= params.rows * params.cols {
         return;
     }
-    let col = i % params.cols;
-    let mean = moments[group.z * params.stride_moments + col];
-    let variance = moments[group.z * params.stride_moments + params.cols + col];
+    let pitch = params.cols / {{ each }}u;
+    let col = i % pitch;
+    let at = group.z * params.stride_moments / {{ each }}u + col;
+    let mean = moments{{ quads }}[at];
+    let variance = moments{{ quads }}[at + pitch];
     let inverse = 1.0 / sqrt(variance + params.epsilon);
-    let normal = (x[group.z * params.stride_x + i] - mean) * inverse;
-    let mean_error = sum_beta[group.z * params.stride_sum_beta + col] / f32(params.rows);
-    let slope = sum_gamma[group.z * params.stride_sum_gamma + col] / f32(params.rows);
-    out[group.z * params.stride_out + i] = gamma[group.z * params.stride_gamma + col] * inverse
-        * (error[group.z * params.stride_error + i] - mean_error - normal * slope);
+    let normal = (x{{ quads }}[group.z * params.stride_x / {{ each }}u + i] - mean) * inverse;
+    let mean_error = sum_beta{{ quads }}[group.z * params.stride_sum_beta / {{ each }}u + col] / f32(params.rows);
+    let slope = sum_gamma{{ quads }}[group.z * params.stride_sum_gamma / {{ each }}u + col] / f32(params.rows);
+    out{{ quads }}[group.z * params.stride_out / {{ each }}u + i] =
+        gamma{{ quads }}[group.z * params.stride_gamma / {{ each }}u + col] * inverse
+        * (error{{ quads }}[group.z * params.stride_error / {{ each }}u + i] - mean_error - normal * slope);
 }
 
+//% endfor
 // rows is the batch's here; the variance becomes unbiased.
 @compute @workgroup_size(256)
 fn track(

@@ -130,10 +130,12 @@ pub(super) fn lower(op: &Op, variant: Variant, profile: &Profile) -> Kernel {
         Op::Moments(op) => columns("mean_variance", op.x.rows(), op.x.cols(), 0.0),
         Op::NormaliseGradients(op) => columns("normalise_gradients", op.x.rows(), op.x.cols(), op.epsilon),
         Op::Normalise(op) => {
-            normalise("forward", op.out.shape.per_replica(), op.x.rows(), op.x.cols(), op.epsilon, 0.0)
+            let (entry, elements) = by_quads("forward", op.x);
+            normalise(entry, elements, op.x.rows(), op.x.cols(), op.epsilon, 0.0)
         }
         Op::NormaliseBackward(op) => {
-            normalise("backward", op.out.shape.per_replica(), op.x.rows(), op.x.cols(), op.epsilon, 0.0)
+            let (entry, elements) = by_quads("backward", op.x);
+            normalise(entry, elements, op.x.rows(), op.x.cols(), op.epsilon, 0.0)
         }
         Op::Correlate(op) => correlate(op, variant),
         Op::Oja(op) => Kernel::new("correlate", "oja", (op.p.rows() * op.p.cols().div_ceil(4)).div_ceil(64))
@@ -141,7 +143,7 @@ pub(super) fn lower(op: &Op, variant: Variant, profile: &Profile) -> Kernel {
             .u("outputs", op.p.rows())
             .u("rank", op.p.cols()),
         Op::TrackMoments(op) => {
-            normalise("track", op.running.shape.per_replica(), op.rows, op.running.cols(), 0.0, op.momentum)
+            normalise("track".into(), op.running.shape.per_replica(), op.rows, op.running.cols(), 0.0, op.momentum)
         }
         Op::MaxPool(op) => pool("max_forward", op.out, &op.window),
         Op::MaxPoolBackward(op) => pool("max_backward", op.out, &op.window),
@@ -177,10 +179,21 @@ fn elementwise(entry: &'static str, count: usize, stream: u32, drop: f64) -> Ker
 }
 
 fn columns(entry: &'static str, rows: u32, cols: u32, epsilon: f64) -> Kernel {
-    Kernel::new("columns", entry, cols.div_ceil(16)).u("rows", rows).u("cols", cols).f("epsilon", epsilon)
+    // The reductions by quads own 16 columns too.
+    let quads = if cols.is_multiple_of(4) { "_quads" } else { "" };
+    Kernel::new("columns", format!("{entry}{quads}"), cols.div_ceil(16))
+        .u("rows", rows)
+        .u("cols", cols)
+        .f("epsilon", epsilon)
 }
 
-fn normalise(entry: &'static str, elements: usize, rows: u32, cols: u32, epsilon: f64, momentum: f64) -> Kernel {
+/// The entry point for rows of whole quads or any, and how many quads or elements it has to compute.
+fn by_quads(entry: &str, x: Tensor) -> (String, usize) {
+    let elements = x.shape.per_replica();
+    if x.cols().is_multiple_of(4) { (format!("{entry}_quads"), elements / 4) } else { (entry.to_owned(), elements) }
+}
+
+fn normalise(entry: String, elements: usize, rows: u32, cols: u32, epsilon: f64, momentum: f64) -> Kernel {
     Kernel::elementwise("normalise", entry, elements)
         .u("rows", rows)
         .u("cols", cols)
@@ -360,11 +373,14 @@ fn transport(op: &Transport, variant: Variant) -> Kernel {
 fn correlate(op: &Correlate, variant: Variant) -> Kernel {
     let (outputs, rank) = (op.x.cols(), op.y.cols());
     let kernel = if variant == Variant::Broadcast {
-        let ranks = if rank <= BROADCAST_MAX_RANK / 2 { 8 } else { 16 };
+        // The last workgroups of a part, one for few ranks, correlate y with itself.
+        let (ranks, groups) = match rank {
+            0..=8 => ("8", outputs.div_ceil(64) + 1),
+            9..=16 => ("16", outputs.div_ceil(64) + 1),
+            _ => ("blocks", (outputs.div_ceil(64) + rank.div_ceil(64)) * rank.div_ceil(16)),
+        };
         let quads = if is_quads(&[op.x]) { "_quads" } else { "" };
-        // One workgroup of a part correlates y with itself.
-        let groups = (outputs.div_ceil(64) + 1) * op.parts;
-        Kernel::new("correlate_broadcast", format!("broadcast_{ranks}{quads}"), groups)
+        Kernel::new("correlate_broadcast", format!("broadcast_{ranks}{quads}"), groups * op.parts)
     } else {
         let inputs = op.hebbian.map_or(0, |h| h.input.cols());
         let tiles = outputs.div_ceil(64) + rank.div_ceil(64) + inputs.div_ceil(64);

@@ -208,9 +208,7 @@ pub fn candidates(op: &Op, profile: &Profile) -> Vec<Variant> {
                 Variant::Broadcast64x32,
             ]),
             Op::Transport(op) if op.p.cols() <= BROADCAST_MAX_RANK => all.push(Variant::Broadcast),
-            Op::Correlate(op) if op.y.cols() <= BROADCAST_MAX_RANK && op.hebbian.is_none() => {
-                all.push(Variant::Broadcast);
-            }
+            Op::Correlate(op) if op.hebbian.is_none() => all.push(Variant::Broadcast),
             _ => {}
         }
     }

@@ -11,7 +11,7 @@ fn column_sums_and_moments() {
     for replicas in [1, 3] {
         let mut scene = Scene::new(replicas);
         for (at, rows) in SIZES.into_iter().enumerate() {
-            for cols in [SIZES[(3 * at + 2) % 11], SIZES[(7 * at + 5) % 11], 1, 16] {
+            for cols in [SIZES[(3 * at + 2) % 11], SIZES[(7 * at + 5) % 11], 1, 16, 68] {
                 let x = scene.own(rows, cols);
                 let out = scene.output(1, cols);
                 scene.push(ColumnSum { x, out }, |_| sums(rows) + roundings(1.0));

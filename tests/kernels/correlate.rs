@@ -6,7 +6,7 @@ use crate::compare::{Report, roundings, sums};
 use crate::scene::{Scene, step};
 
 /// Rows, width of the error, rank, width of the input (0: no Hebbian gradient), parts.
-const SHAPES: [[u32; 5]; 14] = [
+const SHAPES: [[u32; 5]; 17] = [
     [1, 1, 1, 0, 1],
     [1, 7, 3, 5, 1],
     [2, 65, 1, 0, 1],
@@ -20,6 +20,9 @@ const SHAPES: [[u32; 5]; 14] = [
     [64, 20, 65, 127, 1],
     [100, 65, 12, 70, 3],
     [103, 68, 16, 0, 4],
+    [70, 36, 20, 0, 1],
+    [103, 65, 65, 0, 3],
+    [41, 132, 80, 0, 1],
     [33, 4, 4, 4, 8],
 ];
 
