@@ -3,9 +3,9 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use ldfa_gpu::feedback::{FeedbackSpec, Init, PRule, QRule, Ranks, Rule, Source, Statistics};
+use ldfa_gpu::feedback::{FeedbackSpec, Init, PRule, QRule, Rank, Ranks, Rule, Source, Statistics};
 use ldfa_gpu::gpu::{Context, DeviceChoice, Gpu, LimitPolicy};
-use ldfa_gpu::model::{Feed, FeedSpec, LayerSpec, Loss, Network, NetworkSpec, Precision, initialise};
+use ldfa_gpu::model::{Feed, FeedSpec, LayerSpec, Loss, Network, NetworkSpec, Precision, Sides, initialise};
 use ldfa_gpu::ops::random::{pcg4d, unit};
 use ldfa_gpu::ops::{Access, Kind, Op, Phase, StepState, Tensor};
 use ldfa_gpu::optim::{Algorithm, Horizon, OptimizerSpec, step_state};
@@ -36,8 +36,29 @@ fn dropped() -> Vec<LayerSpec> {
     vec![dense(12), LayerSpec::Relu {}, drop, dense(10), LayerSpec::Relu {}, dense(CLASSES)]
 }
 
+/// Convolutions, both kinds of shortcut, both kinds of pool.
+fn convolved() -> Vec<LayerSpec> {
+    let conv = |out, kernel, padding| LayerSpec::Conv { out, kernel, stride: Sides::One(1), padding };
+    let three = |out| conv(out, Sides::One(3), Sides::One(1));
+    vec![
+        conv(4, Sides::Two([3, 2]), Sides::One(1)),
+        LayerSpec::BatchNorm {},
+        LayerSpec::Gelu {},
+        LayerSpec::Residual { layers: vec![three(4), LayerSpec::BatchNorm {}], shortcut: vec![] },
+        LayerSpec::MaxPool { size: Sides::One(2), stride: None, padding: Sides::One(0) },
+        LayerSpec::Residual {
+            layers: vec![three(6), LayerSpec::Relu {}],
+            shortcut: vec![conv(6, Sides::One(1), Sides::One(0))],
+        },
+        LayerSpec::AvgPool { size: Sides::One(2), stride: Some(Sides::One(1)), padding: Sides::Two([0, 1]) },
+        LayerSpec::Flatten {},
+        dense(CLASSES),
+    ]
+}
+
 fn spec(layers: Vec<LayerSpec>, feedback: FeedbackSpec) -> NetworkSpec {
     let rank = feedback.rank_list().first().copied();
+    let image = if matches!(layers[0], LayerSpec::Conv { .. }) { [5, 4, 2] } else { [1, 1, FEATURES] };
     NetworkSpec {
         layers,
         loss: Loss::CrossEntropy,
@@ -48,7 +69,7 @@ fn spec(layers: Vec<LayerSpec>, feedback: FeedbackSpec) -> NetworkSpec {
         batch: BATCH,
         evaluation_batch: BATCH,
         ranks: vec![rank],
-        feed: FeedSpec::Host { image: [1, 1, FEATURES] },
+        feed: FeedSpec::Host { image },
         classes: CLASSES,
     }
 }
@@ -139,9 +160,10 @@ fn loss(spec: &NetworkSpec, network: &Network, executor: &mut Reference) -> f64 
 
 #[test]
 fn backpropagated_gradients_match_central_differences() {
-    let step = 1e-5;
+    // So short that none of the maxima and relus changes sides.
+    let step = 1e-6;
     let mut worst: f64 = 0.0;
-    for layers in [normalised(), dropped()] {
+    for layers in [normalised(), dropped(), convolved()] {
         for of in [Loss::CrossEntropy, Loss::MeanSquaredError] {
             let mut spec = spec(layers.clone(), FeedbackSpec::backprop());
             // A step of length zero leaves the parameters where they are.
@@ -187,7 +209,7 @@ fn backpropagated_gradients_match_central_differences() {
 // ---- rules ----
 
 fn ldfa(p: PRule, q: QRule) -> FeedbackSpec {
-    FeedbackSpec { p: Some(p), q: Some(q), rank: Some(Ranks::One(3)), ..FeedbackSpec::default() }
+    FeedbackSpec { p: Some(p), q: Some(q), rank: Some(Ranks::One(Rank::Of(3))), ..FeedbackSpec::default() }
 }
 
 fn other(rule: Rule) -> FeedbackSpec {
@@ -232,7 +254,7 @@ fn cases() -> Vec<NetworkSpec> {
     let networks = [normalised(), dropped()];
     let mut cases: Vec<NetworkSpec> =
         rules().into_iter().enumerate().map(|(at, rule)| spec(networks[at % 2].clone(), rule)).collect();
-    let ranks = BTreeMap::from([("layers.4".to_owned(), 2)]);
+    let ranks = BTreeMap::from([("layers.4".to_owned(), Rank::Of(2))]);
     let overridden = FeedbackSpec { ranks, ..ldfa(PRule::Oja, QRule::Hebbian) };
     cases.push(spec(normalised(), overridden));
     let exact = FeedbackSpec { exact: vec!["layers.5".into()], ..ldfa(PRule::Oja, QRule::Hebbian) };
@@ -242,6 +264,15 @@ fn cases() -> Vec<NetworkSpec> {
     let mut squares = spec(dropped(), ldfa(PRule::KolenPollack, QRule::Hebbian));
     squares.loss = Loss::MeanSquaredError;
     cases.push(squares);
+    let of_images = [
+        ldfa(PRule::Normative, QRule::Normative),
+        ldfa(PRule::Oja, QRule::Hebbian),
+        ldfa(PRule::KolenPollack, QRule::Hebbian),
+        FeedbackSpec { exact: vec!["layers.5.main.0".into()], ..ldfa(PRule::Fixed, QRule::Hebbian) },
+        other(Rule::FeedbackAlignment),
+        other(Rule::Backprop),
+    ];
+    cases.extend(of_images.map(|rule| spec(convolved(), rule)));
     cases
 }
 
@@ -522,8 +553,8 @@ fn ranks_and_seeds_trained_together_equal_each_alone_bitwise() {
             .clone();
         let run = |ranks: &[u32], seeds: &[u32], first: usize| {
             let mut spec = spec(layers.clone(), rule.clone());
-            spec.feedback.rank = Some(Ranks::Several(vec![3, 7]));
-            spec.ranks = ranks.iter().map(|&r| Some(r)).collect();
+            spec.feedback.rank = Some(Ranks::Several(vec![Rank::Of(3), Rank::Of(7)]));
+            spec.ranks = ranks.iter().map(|&r| Some(Rank::Of(r))).collect();
             (spec.optimizer, spec.feedback_optimizer) = (adam(0.01), adam(0.02));
             let network = Network::new(&spec).unwrap();
             let mut gpu = gpu(&network, FUSED);
@@ -570,7 +601,7 @@ fn training_twice_is_bitwise_the_same() {
 #[test]
 fn a_replica_that_fails_keeps_its_weights_and_disturbs_no_other() {
     let mut spec = spec(normalised(), ldfa(PRule::Oja, QRule::Hebbian));
-    spec.ranks = vec![Some(3); 2];
+    spec.ranks = vec![Some(Rank::Of(3)); 2];
     let network = Network::new(&spec).unwrap();
     let seeds = [5, 6];
     let run = |poisoned: bool| {

@@ -168,7 +168,7 @@ fn steps(
 ) -> Result<Group, PeersError> {
     let workload = Workload::new()?;
     let rank = arguments.rank;
-    let ldfa = |p, q| FeedbackSpec { p: Some(p), q: Some(q), rank: Some(Ranks::One(rank)), ..FeedbackSpec::default() };
+    let ldfa = |p, q| FeedbackSpec { p: Some(p), q: Some(q), rank: Some(Ranks::One(rank.into())), ..FeedbackSpec::default() };
     let ours = |label: String, feedback: FeedbackSpec, units: usize| {
         Entry::new(label, || ours::Training::new(bench, &workload, feedback, units))
     };

@@ -1,6 +1,6 @@
 //! The step that every engine takes: the same network, the same first values, the same batch.
 
-use ldfa_gpu::feedback::FeedbackSpec;
+use ldfa_gpu::feedback::{FeedbackSpec, Rank};
 use ldfa_gpu::model::{FeedSpec, LayerSpec, Loss, Network, NetworkSpec, Precision, initialise};
 use ldfa_gpu::optim::{Algorithm, OptimizerSpec};
 
@@ -90,7 +90,7 @@ impl Workload {
 }
 
 /// This crate's description of the network.
-pub(crate) fn spec(feedback: FeedbackSpec, rank: Option<u32>) -> NetworkSpec {
+pub(crate) fn spec(feedback: FeedbackSpec, rank: Option<Rank>) -> NetworkSpec {
     let mut layers = Vec::new();
     for &out in &WIDTHS[1..] {
         if !layers.is_empty() {
