@@ -314,6 +314,10 @@ fn a_loss_that_is_not_finite_ends_the_run_and_names_its_place() {
 fn every_rule_passes_its_own_verification() {
     let layers = "model.layers=[{type=\"dense\",out=30},{type=\"batchnorm\"},{type=\"gelu\"},{type=\"dropout\",p=0.2},\
                   {type=\"dense\",out=20},{type=\"relu\"},{type=\"dense\",out=10}]";
+    let images = "model.layers=[{type=\"conv\",out=6,kernel=[3,2],padding=1},{type=\"batchnorm\"},{type=\"relu\"},\
+                  {type=\"maxpool\",size=2},{type=\"residual\",layers=[{type=\"conv\",out=8,kernel=3,padding=1}],\
+                  shortcut=[{type=\"conv\",out=8,kernel=1}]},{type=\"avgpool\",size=3,stride=1,padding=1},\
+                  {type=\"flatten\"},{type=\"dense\",out=10}]";
     let rules: &[&[&str]] = &[
         &["--rule", "backprop"],
         &["--rule", "feedback-alignment"],
@@ -324,6 +328,9 @@ fn every_rule_passes_its_own_verification() {
         &["--p", "oja", "--q", "hebbian", "--set", "feedback.source=output", "--set", "feedback.error_clamp=0.01"],
         &["--p", "oja", "--set", "feedback.output_statistics=labels", "--set", "model.loss=mean-squared-error"],
         &["--set", layers, "--set", "data.flip=true", "--set", "data.rotation=20.0", "--set", "data.crop_padding=2"],
+        &["--set", images, "--set", "data.cutout=3", "--rank", "n/2", "--p", "normative", "--q", "normative"],
+        &["--set", images, "--p", "oja", "--q", "hebbian", "--rank", "2,n/1", "--set", "feedback.exact=[\"layers.7\"]"],
+        &["--set", images, "--rule", "feedback-alignment"],
         &["--set", "data.cutout=5", "--set", "data.limit=40"],
     ];
     for rule in rules {
@@ -373,6 +380,22 @@ fn a_limited_set_makes_short_epochs_and_another_configuration() {
     succeeds(&["eval", path]);
     std::fs::write(run.join("config.toml"), config.replace("limit = 70", "limit = 71")).unwrap();
     fails(&["eval", path], &["belongs to another configuration"]);
+}
+
+/// 64-128-128-128-10, batch 32: the error of a hidden layer sent exactly costs 2 * 32 * 128 * 128 FLOPs, through rank 10
+/// 2 * 32 * 10 * 256. The set need not be there.
+#[test]
+fn flops_are_counted_by_layer() {
+    let printed = succeeds(&["flops", "digits", "--p", "fixed", "--q", "fixed", "--rank", "10"]);
+    let row = printed.lines().find(|line| line.contains("layers.2")).unwrap();
+    let cells: Vec<&str> = row.split('┆').map(|cell| cell.trim_matches([' ', '│'])).collect();
+    assert_eq!(&cells[1..8], ["128 x 128", "10", "1.05", "1.05", "0.16", "1.05", "0.00"], "{row}");
+    assert_eq!(cells[9], "63", "at 64 both cost the same: {row}");
+    assert!(succeeds(&["flops", "vgg-cifar10"]).contains("512 x 4608"));
+    assert!(succeeds(&["flops", "resnet20-cifar10", "--rule", "backprop"]).contains("layers.9.shortcut.0"));
+    let refused = run(&["flops", "digits", "--rank", "n/x"]);
+    assert_eq!(refused.status.code(), Some(2));
+    assert!(text(&refused.stderr).contains("no rank"), "{}", text(&refused.stderr));
 }
 
 #[test]
@@ -479,7 +502,7 @@ fn a_reader_that_leaves_is_no_reason_to_panic() {
         let output = child.wait_with_output().unwrap();
         assert!(!text(&output.stderr).contains("panicked"), "{arguments:?}: {}", text(&output.stderr));
     }
-    for command in ["train", "eval", "export", "report", "explain", "verify", "devices", "data"] {
+    for command in ["train", "eval", "export", "report", "explain", "flops", "verify", "devices", "data"] {
         assert!(succeeds(&[command, "--help"]).contains("Usage"), "{command}");
     }
     assert_eq!(run(&["no-such-command"]).status.code(), Some(2));

@@ -63,7 +63,7 @@ const BATCHES: usize = 4;
 const LEAST_IMAGES: usize = 2048;
 
 /// Noise in the shape of the configuration's data set.
-pub(super) fn dataset(config: &Config) -> Result<Dataset, BenchError> {
+pub(crate) fn dataset(config: &Config) -> Result<Dataset, BenchError> {
     let name = &config.data.name;
     let Some((_, [height, width, channels], classes)) = SHAPES.iter().find(|(known, ..)| known == name) else {
         let known = SHAPES.map(|(known, ..)| known).join(", ");

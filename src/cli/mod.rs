@@ -6,6 +6,7 @@ mod devices;
 mod eval;
 mod explain;
 mod export;
+mod flops;
 mod report;
 mod train;
 mod verify;
@@ -39,6 +40,7 @@ enum Command {
     Export(export::ExportArgs),
     Report(report::ReportArgs),
     Explain(explain::ExplainArgs),
+    Flops(flops::FlopsArgs),
     Verify(verify::VerifyArgs),
     Bench(bench::BenchArgs),
     Devices(devices::DevicesArgs),
@@ -165,6 +167,7 @@ pub fn main() -> ExitCode {
         Command::Export(args) => args.run().map(|()| ExitCode::SUCCESS),
         Command::Report(args) => args.run().map(|()| ExitCode::SUCCESS),
         Command::Explain(args) => args.run().map(|()| ExitCode::SUCCESS),
+        Command::Flops(args) => args.run().map(|()| ExitCode::SUCCESS),
         Command::Verify(args) => args.run(),
         Command::Bench(args) => args.run().map(|()| ExitCode::SUCCESS),
         Command::Devices(args) => args.run().map(|()| ExitCode::SUCCESS),

@@ -1,6 +1,7 @@
 //! Networks: layers as a configuration names them, and the operations that they become.
 
 mod backward;
+mod cost;
 mod exchange;
 mod feed;
 mod forward;
@@ -10,6 +11,7 @@ mod network;
 mod pathways;
 mod spec;
 
+pub use cost::{LayerCost, layer_costs};
 pub use exchange::Exchange;
 pub use feed::{DataFeed, Feed, FeedSpec};
 pub use graph::Extent;

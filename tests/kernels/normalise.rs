@@ -14,7 +14,9 @@ fn moments(scene: &mut Scene, cols: u32) -> Tensor {
 }
 
 fn shapes() -> Vec<(u32, u32)> {
-    let pair = |(at, rows): (usize, u32)| [SIZES[(3 * at + 2) % 11], SIZES[(7 * at + 5) % 11], 1, 4 * (at as u32 + 1)].map(|c| (rows, c));
+    let pair = |(at, rows): (usize, u32)| {
+        [SIZES[(3 * at + 2) % 11], SIZES[(7 * at + 5) % 11], 1, 4 * (at as u32 + 1)].map(|c| (rows, c))
+    };
     SIZES.into_iter().enumerate().flat_map(pair).collect()
 }
 

@@ -1,0 +1,128 @@
+//! `flops`.
+
+use clap::{ArgGroup, Args};
+use comfy_table::{CellAlignment, Table, presets};
+
+use super::train::ConfigArgs;
+use super::{CliError, DataDirArg, say};
+use crate::bench;
+use crate::feedback::{FeedbackSpec, Rank};
+use crate::model::{LayerCost, Network, NetworkSpec, layer_costs};
+use crate::train::session::{dataset, network_spec};
+
+/// Print what a training step costs, layer by layer, beside the same step by backpropagation.
+#[derive(Args)]
+#[command(group(ArgGroup::new("what").required(true).args(["preset"])))]
+pub(super) struct FlopsArgs {
+    #[command(flatten)]
+    config: ConfigArgs,
+    #[command(flatten)]
+    data: DataDirArg,
+}
+
+impl FlopsArgs {
+    pub(super) fn run(self) -> Result<(), CliError> {
+        let config = self.config.config()?.resolved();
+        // Shapes are all that counts: known sets need not be there.
+        let data = match bench::dataset(&config) {
+            Ok(data) => data,
+            Err(_) => dataset(&config.data, &self.data.search())?,
+        };
+        let mut spec = network_spec(&config, &data)?;
+        spec.ranks.truncate(1);
+        let exact = NetworkSpec { feedback: FeedbackSpec::backprop(), ..spec.clone() };
+        let (own, exact) = (layer_costs(&Network::new(&spec)?), layer_costs(&Network::new(&exact)?));
+        let break_even = break_even(&spec, &own, &exact)?;
+        let (label, batch) = (config.feedback.label(), spec.batch);
+        say(format!("MFLOP of a step of {batch} samples, one network; {label} beside backprop"))?;
+        say(table(&own, &exact, &break_even))?;
+        say(
+            "break-even: the largest rank at which sending the error and learning P and Q costs less than the exact way",
+        )
+    }
+}
+
+/// The largest rank of every layer at which its feedback costs less than the exact transport; none where the feedback has
+/// no rank. Found by halving, all layers at once: a network is recorded in milliseconds.
+fn break_even(spec: &NetworkSpec, own: &[LayerCost], exact: &[LayerCost]) -> Result<Vec<Option<u32>>, CliError> {
+    let at = |ranks: &[u32]| -> Result<Vec<LayerCost>, CliError> {
+        let mut spec = spec.clone();
+        let factored = own.iter().zip(ranks).filter(|(layer, _)| layer.rank.is_some());
+        spec.feedback.ranks = factored.map(|(layer, rank)| (layer.name.clone(), Rank::Of(*rank))).collect();
+        Ok(layer_costs(&Network::new(&spec)?))
+    };
+    if own.iter().all(|layer| layer.rank.is_none()) {
+        return Ok(vec![None; own.len()]);
+    }
+    // The whole width, which is clipped to what the layer can use.
+    let widest: Vec<u32> = {
+        let mut spec = spec.clone();
+        spec.feedback.ranks.clear();
+        spec.ranks = vec![Some(Rank::WidthOver(1))];
+        layer_costs(&Network::new(&spec)?).iter().map(|layer| layer.rank.unwrap_or(0)).collect()
+    };
+    let (mut pays, mut fails): (Vec<u32>, Vec<u32>) = widest.iter().map(|rank| (0, rank + 1)).unzip();
+    while pays.iter().zip(&fails).any(|(pays, fails)| fails - pays > 1) {
+        let middle: Vec<u32> =
+            pays.iter().zip(&fails).map(|(pays, fails)| (pays + fails).div_euclid(2).max(1)).collect();
+        for (index, cost) in at(&middle)?.iter().enumerate() {
+            if fails[index] - pays[index] > 1 {
+                let side = if cost.feedback() < exact[index].feedback() { &mut pays } else { &mut fails };
+                side[index] = middle[index];
+            }
+        }
+    }
+    Ok(own.iter().zip(pays).map(|(layer, rank)| layer.rank.map(|_| rank)).collect())
+}
+
+fn table(own: &[LayerCost], exact: &[LayerCost], break_even: &[Option<u32>]) -> Table {
+    let mut table = Table::new();
+    table.load_style(presets::UTF8_FULL_CONDENSED);
+    table.set_header([
+        "layer",
+        "weight",
+        "rank",
+        "forward",
+        "weight gradient",
+        "transport",
+        "by backprop",
+        "P and Q",
+        "sum / backprop",
+        "break-even",
+    ]);
+    let megas = |flops: u64| format!("{:.2}", flops as f64 / 1e6);
+    let optional = |number: Option<u32>| number.map_or("-".to_owned(), |n| n.to_string());
+    let ratio =
+        |own: u64, exact: u64| if exact == 0 { "-".into() } else { format!("{:.3}", own as f64 / exact as f64) };
+    for ((own, exact), break_even) in own.iter().zip(exact).zip(break_even) {
+        table.add_row([
+            own.name.clone(),
+            format!("{} x {}", own.weight[0], own.weight[1]),
+            optional(own.rank),
+            megas(own.forward),
+            megas(own.weight_gradient),
+            megas(own.transport),
+            megas(exact.transport),
+            megas(own.learning),
+            ratio(own.total(), exact.total()),
+            optional(*break_even),
+        ]);
+    }
+    let sum = |layers: &[LayerCost], of: fn(&LayerCost) -> u64| layers.iter().map(of).sum::<u64>();
+    table.add_row([
+        "all".into(),
+        String::new(),
+        String::new(),
+        megas(sum(own, |l| l.forward)),
+        megas(sum(own, |l| l.weight_gradient)),
+        megas(sum(own, |l| l.transport)),
+        megas(sum(exact, |l| l.transport)),
+        megas(sum(own, |l| l.learning)),
+        ratio(sum(own, LayerCost::total), sum(exact, LayerCost::total)),
+        String::new(),
+    ]);
+    for column in table.column_iter_mut().skip(1) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    table
+}
