@@ -398,6 +398,16 @@ fn flops_are_counted_by_layer() {
     assert!(text(&refused.stderr).contains("no rank"), "{}", text(&refused.stderr));
 }
 
+/// 16 networks of width 4096 need 256 KiB a sample, and a binding holds 128 MiB under the limits of WebGPU.
+#[test]
+fn a_batch_too_large_for_the_device_names_the_largest() {
+    let layers = "model.layers=[{type=\"dense\",out=4096},{type=\"relu\"},{type=\"dense\",out=10}]";
+    let command = ["verify", "digits", "--seeds", "16", "--set", "train.batch=1400", "--set", layers];
+    let output = program(&command).env("LDFA_LIMITS", "webgpu").output().unwrap();
+    let message = text(&output.stderr);
+    assert!(!output.status.success() && message.contains("512 is the largest batch"), "{message}");
+}
+
 #[test]
 fn a_configuration_of_every_key_trains() {
     let folder = TempDir::new().unwrap();

@@ -89,6 +89,12 @@ impl Graph {
         Ok(graph)
     }
 
+    /// Numbers of a sample in the widest place.
+    fn widest(&self) -> u32 {
+        let values = 0..=self.nodes.len();
+        values.map(|value| self.extent(value).features()).max().unwrap_or(1).max(1)
+    }
+
     /// Extent of a value.
     pub(super) fn extent(&self, value: usize) -> Extent {
         value.checked_sub(1).map_or(self.input, |node| self.nodes[node].extent)
@@ -125,6 +131,14 @@ impl Graph {
         }
         Ok(value)
     }
+}
+
+/// Numbers that a sample has in the widest place of a network, its input included.
+///
+/// # Errors
+/// Names the layer that cannot stand where it stands.
+pub fn widest(layers: &[LayerSpec], image: [u32; 3]) -> Result<u32, ModelError> {
+    Ok(Graph::new(layers, image)?.widest())
 }
 
 /// Whether the first layer that cares takes pixels.

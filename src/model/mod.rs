@@ -14,7 +14,7 @@ mod spec;
 pub use cost::{LayerCost, layer_costs};
 pub use exchange::Exchange;
 pub use feed::{DataFeed, Feed, FeedSpec};
-pub use graph::Extent;
+pub use graph::{Extent, widest};
 pub(crate) use init::pad_columns;
 pub use init::{factorise, initialise};
 pub use network::{LinearLayer, Network, NetworkSpec};

@@ -29,6 +29,16 @@ pub enum TrainError {
     /// The plan does not fit the adapter.
     #[error(transparent)]
     Plan(#[from] crate::plan::PlanError),
+    /// A batch that does not fit where a smaller one does.
+    #[error("train.batch = {batch} does not fit this device, {largest} is the largest batch that does: {source}")]
+    TooLarge {
+        /// What was asked for.
+        batch: u32,
+        /// What fits.
+        largest: u32,
+        /// The tensor that is too large.
+        source: Box<TrainError>,
+    },
     /// The adapter or device.
     #[error(transparent)]
     Gpu(#[from] crate::gpu::GpuError),

@@ -14,11 +14,15 @@ use crate::gpu::{Cache, Context, DeviceChoice, Gpu, GpuError, LimitPolicy, budge
 use crate::model::{DataFeed, Feed, FeedSpec, Network, NetworkSpec, factorise, initialise};
 use crate::ops::{Augment, Dtype, Kind, Phase, Recording, StepState, Tensor};
 use crate::optim::{Horizon, OptimizerSpec, step_state};
-use crate::plan::{Executor, Options, Plan, Profile, Tuned};
+use crate::plan::{Executor, Options, Plan, PlanError, Profile, Tuned};
 use crate::reference::Reference;
 
 /// Images of an evaluation step, unless the test set is smaller. Large enough to fill a device.
 const EVALUATION_BATCH: u32 = 500;
+
+/// Numbers that an evaluation step has in its widest place, if the training batch has no more. What is trained beside a
+/// network plays no part in it: sums over batches must not depend on neighbours.
+const EVALUATION_NUMBERS: u32 = 1 << 23;
 
 /// Most bytes of images in one tensor: half of the smallest binding that WebGPU guarantees.
 const SHARD_BYTES: u64 = 64 << 20;
@@ -121,6 +125,7 @@ pub fn network_spec(config: &Config, data: &Dataset) -> Result<NetworkSpec, Trai
         cutout: section.cutout,
     };
     let image = [data.shape.height, data.shape.width, data.shape.channels];
+    let widest = crate::model::widest(&config.model.layers, image)?;
     Ok(NetworkSpec {
         layers: config.model.layers.clone(),
         loss: config.model.loss,
@@ -129,7 +134,7 @@ pub fn network_spec(config: &Config, data: &Dataset) -> Result<NetworkSpec, Trai
         feedback_optimizer: config.feedback_optimizer(),
         precision: config.train.precision,
         batch: config.train.batch,
-        evaluation_batch: test.min(EVALUATION_BATCH),
+        evaluation_batch: evaluation_batch(test, config.train.batch, widest),
         ranks: config.replicas().into_iter().map(|(rank, _)| rank).collect(),
         feed: FeedSpec::Data(DataFeed { image, train, test, scale, shift, augment, shard_bytes: SHARD_BYTES }),
         classes: data.classes.len() as u32,
@@ -295,7 +300,7 @@ impl Session {
         let config = config.resolved();
         let spec = network_spec(&config, data)?;
         let network = Network::new(&spec)?;
-        let machine = machine(&network, choice, options, preparation)?;
+        let machine = machine(&network, choice, options, preparation).map_err(|e| with_largest_batch(e, &spec))?;
         Session::assemble(config, data, &spec, network, machine)
     }
 
@@ -623,6 +628,35 @@ impl Session {
             self.refactorise()?;
         }
         Ok(())
+    }
+}
+
+/// Images of an evaluation step.
+fn evaluation_batch(test: u32, batch: u32, widest: u32) -> u32 {
+    test.min(EVALUATION_BATCH).min(batch.max(EVALUATION_NUMBERS / widest))
+}
+
+/// Where a tensor is too large for the device, the batch that would not be: found by halving, on plans alone.
+fn with_largest_batch(error: TrainError, spec: &NetworkSpec) -> TrainError {
+    let TrainError::Plan(PlanError::TensorTooLarge { limit, .. }) = &error else { return error };
+    let (FeedSpec::Data(data), Ok(widest)) = (&spec.feed, crate::model::widest(&spec.layers, spec.feed.image())) else {
+        return error;
+    };
+    let profile = Profile { max_binding_bytes: *limit, ..Profile::reference() };
+    let fits = |batch: u32| {
+        let evaluation_batch = evaluation_batch(data.test, batch, widest);
+        let smaller = NetworkSpec { batch, evaluation_batch, ..spec.clone() };
+        let planned = Network::new(&smaller).map(|n| Plan::new(n.recording, &profile, Options::default()));
+        matches!(planned, Ok(Ok(_)))
+    };
+    let (mut fit, mut too_large) = (0, spec.batch);
+    while too_large - fit > 1 {
+        let middle = fit + (too_large - fit) / 2;
+        if fits(middle) { fit = middle } else { too_large = middle }
+    }
+    match fit {
+        0 => error,
+        largest => TrainError::TooLarge { largest, batch: spec.batch, source: Box::new(error) },
     }
 }
 

@@ -3,8 +3,10 @@
 use burn::cubecl::Device as CubeDevice;
 use burn::cubecl::device::WgpuDeviceKind;
 use burn::module::{Module, Param};
-use burn::nn::Linear;
+use burn::nn::conv::{Conv2d, Conv2dConfig};
 use burn::nn::loss::{CrossEntropyLoss, CrossEntropyLossConfig};
+use burn::nn::pool::{MaxPool2d, MaxPool2dConfig};
+use burn::nn::{Linear, PaddingConfig2d};
 use burn::optim::{AdamConfig, GradientsParams, ModuleOptimizer};
 use burn::tensor::activation::relu;
 use burn::tensor::{Device, Int, Tensor, TensorData};
@@ -12,7 +14,7 @@ use burn::tensor::{Device, Int, Tensor, TensorData};
 use crate::adapter::Adapter;
 use crate::engine::{Engine, EngineError};
 use crate::product::{Product, UNITS};
-use crate::workload::{BATCH, BETAS, EPSILON, Layer, RATE, WIDTHS, Workload};
+use crate::workload::{BETAS, EPSILON, Layer, RATE, Workload};
 
 /// A burn device on the adapter, and what burn calls the runtime: `wgpu<spirv>` or `wgpu<wgsl>`.
 ///
@@ -40,25 +42,44 @@ pub(crate) fn open(adapter: &Adapter) -> Result<(Device, &'static str), EngineEr
     Ok((Device::new(device), client.name()))
 }
 
-/// The network as a module of burn.
+/// The network as a module of burn: convolutions, if any, then dense layers.
 #[derive(Module, Debug)]
-struct Mlp {
-    layers: Vec<Linear>,
+struct Net {
+    convolutions: Vec<Conv2d>,
+    pool: MaxPool2d,
+    dense: Vec<Linear>,
 }
 
-impl Mlp {
-    fn new(layers: &[Layer], device: &Device) -> Mlp {
+impl Net {
+    fn new(layers: &[Layer], device: &Device) -> Net {
+        let bias = |layer: &Layer| Some(Param::from_data(TensorData::new(layer.bias.clone(), [layer.outputs]), device));
         let dense = |layer: &Layer| Linear {
             weight: Param::from_data(TensorData::new(layer.weight_by_input(), [layer.inputs, layer.outputs]), device),
-            bias: Some(Param::from_data(TensorData::new(layer.bias.clone(), [layer.outputs]), device)),
+            bias: bias(layer),
         };
-        Mlp { layers: layers.iter().map(dense).collect() }
+        let convolution = |layer: &Layer, kernel: [usize; 2]| {
+            let config = Conv2dConfig::new([layer.inputs, layer.outputs], kernel);
+            let mut made = config.with_padding(PaddingConfig2d::Explicit(1, 1, 1, 1)).init(device);
+            let shape = [layer.outputs, layer.inputs, kernel[0], kernel[1]];
+            made.weight = Param::from_data(TensorData::new(layer.weight_by_channel(), shape), device);
+            made.bias = bias(layer);
+            made
+        };
+        Net {
+            convolutions: layers.iter().filter_map(|l| l.kernel.map(|kernel| convolution(l, kernel))).collect(),
+            pool: MaxPool2dConfig::new([2, 2]).init(),
+            dense: layers.iter().filter(|l| l.kernel.is_none()).map(dense).collect(),
+        }
     }
 
     /// Logits, rows x classes.
-    fn forward(&self, inputs: Tensor<2>) -> Tensor<2> {
-        let last = self.layers.len() - 1;
-        self.layers.iter().enumerate().fold(inputs, |h, (at, layer)| {
+    fn forward(&self, inputs: Tensor<4>) -> Tensor<2> {
+        let image = self.convolutions.iter().enumerate().fold(inputs, |h, (at, layer)| {
+            let h = relu(layer.forward(h));
+            if at % 2 == 1 { self.pool.forward(h) } else { h }
+        });
+        let last = self.dense.len() - 1;
+        self.dense.iter().enumerate().fold(image.flatten(1, 3), |h, (at, layer)| {
             let a = layer.forward(h);
             if at == last { a } else { relu(a) }
         })
@@ -69,10 +90,10 @@ impl Mlp {
 pub(crate) struct Training {
     device: Device,
     /// Taken out during a step, since burn's optimizer consumes the module.
-    model: Option<Mlp>,
+    model: Option<Net>,
     optimizer: ModuleOptimizer,
     criterion: CrossEntropyLoss,
-    inputs: Tensor<2>,
+    inputs: Tensor<4>,
     labels: Tensor<1, Int>,
     loss: Option<Tensor<1>>,
 }
@@ -82,18 +103,20 @@ impl Training {
     pub(crate) fn new(device: &Device, workload: &Workload) -> Training {
         let device = device.clone().autodiff();
         let labels: Vec<i32> = workload.labels.iter().map(|&label| label as i32).collect();
+        let [height, width, channels] = workload.model.image();
+        let shape = [workload.model.batch(), channels, height, width];
         // The inputs need no gradient, so they stay outside of autodiff.
         let plain = device.clone().without_autodiff();
         Training {
-            model: Some(Mlp::new(&workload.layers, &device)),
+            model: Some(Net::new(&workload.layers, &device)),
             optimizer: AdamConfig::new()
                 .with_beta_1(BETAS[0] as f32)
                 .with_beta_2(BETAS[1] as f32)
                 .with_epsilon(EPSILON as f32)
                 .init(),
             criterion: CrossEntropyLossConfig::new().init(&device),
-            inputs: Tensor::from_data(TensorData::new(workload.inputs.clone(), [BATCH, WIDTHS[0]]), &device),
-            labels: Tensor::from_data(TensorData::new(labels, [BATCH]), &device),
+            inputs: Tensor::from_data(TensorData::new(workload.inputs_by_channel(), shape), &device),
+            labels: Tensor::from_data(TensorData::new(labels, [shape[0]]), &device),
             loss: None,
             device: plain,
         }

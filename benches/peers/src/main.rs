@@ -28,7 +28,7 @@ use ours::Bench;
 use product::Product;
 use report::{Group, Report};
 use timing::Entry;
-use workload::{BATCH, WIDTHS, Workload};
+use workload::{CHANNELS, Model, WIDTHS, Workload};
 
 /// Steps before the timing.
 const LEARNING: usize = 20;
@@ -132,13 +132,15 @@ fn run(arguments: &Arguments) -> Result<(), PeersError> {
         burn_runtime: runtime,
         threads: std::thread::available_parallelism().map_or(1, usize::from),
         widths: WIDTHS.to_vec(),
-        batch: BATCH,
+        channels: CHANNELS.to_vec(),
         rounds: [arguments.rounds, arguments.advances],
         groups: Vec::new(),
     };
     println!("{}\n", report.header());
     let burn = burn.map(|(device, _)| device);
-    report.groups.push(steps(arguments, &bench, &adapter, &burn, report.burn_runtime.as_deref())?);
+    for model in [Model::Mlp, Model::Cnn] {
+        report.groups.push(steps(arguments, &bench, &adapter, &burn, report.burn_runtime.as_deref(), model)?);
+    }
     if !arguments.no_products {
         let (square, batch, large) = ((512, 512, 512), (128, 512, 784), (1024, 1024, 1024));
         // The largest once: burn takes longer to tune each layout than all the timing takes.
@@ -165,10 +167,12 @@ fn steps(
     adapter: &Adapter,
     burn: &Result<Device, EngineError>,
     runtime: Option<&str>,
+    model: Model,
 ) -> Result<Group, PeersError> {
-    let workload = Workload::new()?;
+    let workload = Workload::new(model)?;
     let rank = arguments.rank;
-    let ldfa = |p, q| FeedbackSpec { p: Some(p), q: Some(q), rank: Some(Ranks::One(rank.into())), ..FeedbackSpec::default() };
+    let ldfa =
+        |p, q| FeedbackSpec { p: Some(p), q: Some(q), rank: Some(Ranks::One(rank.into())), ..FeedbackSpec::default() };
     let ours = |label: String, feedback: FeedbackSpec, units: usize| {
         Entry::new(label, || ours::Training::new(bench, &workload, feedback, units))
     };
@@ -185,7 +189,8 @@ fn steps(
             Ok(burn_engine::Training::new(device, &workload))
         }));
     }
-    if arguments.has(Peer::Meganeura) {
+    // The convolutional network is compared with burn alone.
+    if arguments.has(Peer::Meganeura) && model == Model::Mlp {
         for (label, tuned) in [("meganeura, backprop", false), ("meganeura, backprop, tuned", true)] {
             entries.push(Entry::new(label, || meganeura_engine::Training::new(adapter, &workload, tuned)));
         }
@@ -205,7 +210,7 @@ fn steps(
         });
     }
     timing::run(&mut entries, arguments.rounds, arguments.advances);
-    finish(format!("MLP step, batch {BATCH}"), entries)
+    finish(format!("{model:?} step, batch {}", model.batch()), entries)
 }
 
 /// One product on this repository's engine and on burn's.
@@ -249,10 +254,10 @@ fn finish(work: String, mut entries: Vec<Entry>) -> Result<Group, PeersError> {
     }
 }
 
-/// Refuses an engine whose loss does not fall by half while it warms up.
+/// Refuses an engine whose loss does not fall by a third while it warms up.
 fn learns(losses: &[f64]) -> Result<(), EngineError> {
     match (losses.first(), losses.last()) {
-        (Some(first), Some(last)) if *last < 0.5 * first => Ok(()),
+        (Some(first), Some(last)) if *last < 0.67 * first => Ok(()),
         _ => {
             Err(EngineError::Wrong(format!("it does not learn: {LEARNING} losses before the timing are {losses:.4?}")))
         }

@@ -6,7 +6,7 @@ use meganeura::{GpuOptions, Graph, Session, SessionConfig, build, init_gpu_conte
 
 use crate::adapter::Adapter;
 use crate::engine::{Engine, EngineError};
-use crate::workload::{BATCH, BETAS, CLASSES, EPSILON, RATE, WIDTHS, Workload};
+use crate::workload::{BETAS, CLASSES, EPSILON, Model, RATE, WIDTHS, Workload};
 
 /// A network in training.
 pub(crate) struct Training {
@@ -45,8 +45,9 @@ fn bias(at: usize) -> String {
 
 fn graph() -> Graph {
     let mut g = Graph::new();
-    let mut h = g.input("x", &[BATCH, WIDTHS[0]]);
-    let labels = g.input("labels", &[BATCH, CLASSES]);
+    let batch = Model::Mlp.batch();
+    let mut h = g.input("x", &[batch, WIDTHS[0]]);
+    let labels = g.input("labels", &[batch, CLASSES]);
     for (at, pair) in WIDTHS.windows(2).enumerate() {
         if at > 0 {
             h = g.relu(h);

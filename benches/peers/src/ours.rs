@@ -13,7 +13,7 @@ use ldfa_gpu::reference::Reference;
 
 use crate::engine::{Engine, EngineError, guard};
 use crate::product::{Product, UNITS};
-use crate::workload::{BATCH, SEED, Workload, spec};
+use crate::workload::{SEED, Workload};
 
 /// Opens the adapter anew, as every engine has a device of its own.
 pub(crate) fn open(device: &DeviceChoice) -> Result<Context, EngineError> {
@@ -78,7 +78,7 @@ impl Training {
         units: usize,
     ) -> Result<Training, EngineError> {
         let rank = feedback.rank_list().first().copied();
-        let spec = spec(feedback, rank);
+        let spec = workload.model.spec(feedback, rank);
         let network = Network::new(&spec).map_err(EngineError::of)?;
         let mut gpu = bench.build(network.recording.clone())?;
         let mut write = |tensor, values: &[f64]| gpu.write(tensor, values).map_err(EngineError::of);
@@ -104,7 +104,7 @@ impl Engine for Training {
         let optimizers = [&self.spec.optimizer, &self.spec.feedback_optimizer];
         let horizon = Horizon { steps_per_epoch: 1, epochs: 1 };
         let steps: Vec<StepState> = (self.taken..self.taken + self.units as u32)
-            .map(|step| step_state(optimizers, horizon, &[SEED], step, 0, BATCH as u32))
+            .map(|step| step_state(optimizers, horizon, &[SEED], step, 0, self.spec.batch))
             .collect();
         self.taken += self.units as u32;
         self.gpu.run(Phase::Train, &steps).map_err(EngineError::of)?;
@@ -114,7 +114,7 @@ impl Engine for Training {
     }
 
     fn observe(&mut self) -> Result<f64, EngineError> {
-        Ok(self.sums.1 / (BATCH * self.units) as f64)
+        Ok(self.sums.1 / (self.spec.batch as usize * self.units) as f64)
     }
 }
 

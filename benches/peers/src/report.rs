@@ -59,10 +59,10 @@ pub(crate) struct Report {
     pub(crate) burn_runtime: Option<String>,
     /// Threads that the processor runs at once.
     pub(crate) threads: usize,
-    /// Widths of the network.
+    /// Widths of the perceptron.
     pub(crate) widths: Vec<usize>,
-    /// Samples of a step.
-    pub(crate) batch: usize,
+    /// Output channels of the convolutions.
+    pub(crate) channels: Vec<usize>,
     /// Turns of every engine, and timed advances of each.
     pub(crate) rounds: [usize; 2],
     /// In the order of the table.

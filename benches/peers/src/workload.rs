@@ -1,19 +1,92 @@
-//! The step that every engine takes: the same network, the same first values, the same batch.
+//! The steps that every engine takes: the same networks, the same first values, the same batches.
 
 use ldfa_gpu::feedback::{FeedbackSpec, Rank};
-use ldfa_gpu::model::{FeedSpec, LayerSpec, Loss, Network, NetworkSpec, Precision, initialise};
+use ldfa_gpu::model::{FeedSpec, LayerSpec, LinearLayer, Loss, Network, NetworkSpec, Precision, Sides, initialise};
 use ldfa_gpu::optim::{Algorithm, OptimizerSpec};
 
 use crate::engine::EngineError;
 
-/// Widths from the input to the logits; ReLU between the layers, cross-entropy after the last.
+/// Widths of the perceptron from the input to the logits; ReLU between the layers, cross-entropy after the last.
 pub(crate) const WIDTHS: [usize; 5] = [784, 512, 512, 512, 10];
 
-/// Samples of a step.
-pub(crate) const BATCH: usize = 128;
+/// Output channels of the convolutional network: ReLU after each, a pool after every second, a dense layer at the end.
+pub(crate) const CHANNELS: [usize; 4] = [32, 32, 64, 64];
 
-/// Classes, the last width.
-pub(crate) const CLASSES: usize = WIDTHS[WIDTHS.len() - 1];
+/// Classes, the last width of both.
+pub(crate) const CLASSES: usize = 10;
+
+/// What is trained.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Model {
+    /// 784-512-512-512-10.
+    Mlp,
+    /// 3 x 32 x 32 through convolutions of 3 x 3.
+    Cnn,
+}
+
+impl Model {
+    /// Samples of a step.
+    pub(crate) fn batch(self) -> usize {
+        match self {
+            Model::Mlp => 128,
+            Model::Cnn => 32,
+        }
+    }
+
+    /// Height, width, channels.
+    pub(crate) fn image(self) -> [usize; 3] {
+        match self {
+            Model::Mlp => [1, 1, WIDTHS[0]],
+            Model::Cnn => [32, 32, 3],
+        }
+    }
+
+    fn layers(self) -> Vec<LayerSpec> {
+        let mut layers = Vec::new();
+        match self {
+            Model::Mlp => {
+                for &out in &WIDTHS[1..] {
+                    layers.extend([LayerSpec::Dense { out: out as u32 }, LayerSpec::Relu {}]);
+                }
+                layers.pop();
+            }
+            Model::Cnn => {
+                for (at, &out) in CHANNELS.iter().enumerate() {
+                    let (kernel, stride, padding) = (Sides::One(3), Sides::One(1), Sides::One(1));
+                    layers.extend([LayerSpec::Conv { out: out as u32, kernel, stride, padding }, LayerSpec::Relu {}]);
+                    if at % 2 == 1 {
+                        layers.push(LayerSpec::MaxPool { size: Sides::One(2), stride: None, padding: Sides::One(0) });
+                    }
+                }
+                layers.extend([LayerSpec::Flatten {}, LayerSpec::Dense { out: CLASSES as u32 }]);
+            }
+        }
+        layers
+    }
+
+    /// This crate's description of the network.
+    pub(crate) fn spec(self, feedback: FeedbackSpec, rank: Option<Rank>) -> NetworkSpec {
+        let adam = OptimizerSpec {
+            algorithm: Algorithm::Adam,
+            betas: Some(BETAS),
+            eps: Some(EPSILON),
+            ..OptimizerSpec::sgd(RATE)
+        };
+        NetworkSpec {
+            layers: self.layers(),
+            loss: Loss::CrossEntropy,
+            feedback,
+            optimizer: adam.clone(),
+            feedback_optimizer: adam,
+            precision: Precision::F32,
+            batch: self.batch() as u32,
+            evaluation_batch: self.batch() as u32,
+            ranks: vec![rank],
+            feed: FeedSpec::Host { image: self.image().map(|n| n as u32) },
+            classes: CLASSES as u32,
+        }
+    }
+}
 
 /// Adam's learning rate.
 pub(crate) const RATE: f64 = 1e-3;
@@ -27,13 +100,15 @@ pub(crate) const EPSILON: f64 = 1e-8;
 /// Seed of the first values.
 pub(crate) const SEED: u32 = 0;
 
-/// One dense layer before the first step.
+/// One layer with a weight before the first step.
 pub(crate) struct Layer {
-    /// Width of its input.
+    /// Width, or channels, of its input.
     pub(crate) inputs: usize,
-    /// Width of its output.
+    /// Width, or channels, of its output.
     pub(crate) outputs: usize,
-    /// outputs x inputs, row-major.
+    /// Height and width of a convolution's kernel.
+    pub(crate) kernel: Option<[usize; 2]>,
+    /// outputs x (taps inputs), row-major.
     weight: Vec<f32>,
     /// One value an output.
     pub(crate) bias: Vec<f32>,
@@ -46,13 +121,24 @@ impl Layer {
             .flat_map(|input| (0..self.outputs).map(move |output| self.weight[output * self.inputs + input]))
             .collect()
     }
+
+    /// The weight of a convolution as outputs x inputs x height x width.
+    pub(crate) fn weight_by_channel(&self) -> Vec<f32> {
+        let taps = self.kernel.map_or(1, |[height, width]| height * width);
+        let at = |output: usize, input: usize, tap: usize| self.weight[(output * taps + tap) * self.inputs + input];
+        (0..self.outputs)
+            .flat_map(|output| (0..self.inputs).flat_map(move |input| (0..taps).map(move |tap| at(output, input, tap))))
+            .collect()
+    }
 }
 
 /// First values and the batch.
 pub(crate) struct Workload {
-    /// Dense layers from input to output.
+    /// What is trained.
+    pub(crate) model: Model,
+    /// Layers with weights from input to output.
     pub(crate) layers: Vec<Layer>,
-    /// Inputs, [`BATCH`] x `WIDTHS[0]`, uniform with zero mean and unit variance.
+    /// Inputs, batch x height x width x channels, uniform with zero mean and unit variance.
     pub(crate) inputs: Vec<f32>,
     /// Class of every sample.
     pub(crate) labels: Vec<u32>,
@@ -60,9 +146,9 @@ pub(crate) struct Workload {
 
 impl Workload {
     /// Takes this crate's own first values, U(+-1/sqrt(fan in)), for all engines.
-    pub(crate) fn new() -> Result<Workload, EngineError> {
+    pub(crate) fn new(model: Model) -> Result<Workload, EngineError> {
         let feedback = FeedbackSpec::backprop();
-        let network = Network::new(&spec(feedback.clone(), None)).map_err(EngineError::of)?;
+        let network = Network::new(&model.spec(feedback.clone(), None)).map_err(EngineError::of)?;
         let first = initialise(&network, &feedback, &[SEED]).map_err(EngineError::of)?;
         let of = |tensor| {
             let found = first.iter().find(|(t, _)| *t == tensor);
@@ -72,50 +158,36 @@ impl Workload {
         let layers = network
             .linear
             .iter()
-            .map(|dense| {
-                let (outputs, inputs) = (dense.weight.value.rows() as usize, dense.weight.value.cols() as usize);
-                Ok(Layer { inputs, outputs, weight: of(dense.weight.value)?, bias: of(dense.bias.value)? })
+            .map(|linear: &LinearLayer| {
+                let (outputs, row) = (linear.weight.value.rows() as usize, linear.weight.value.cols() as usize);
+                let kernel = linear.window.map(|w| w.kernel.map(|side| side as usize));
+                let inputs = row / kernel.map_or(1, |[height, width]| height * width);
+                Ok(Layer { inputs, outputs, kernel, weight: of(linear.weight.value)?, bias: of(linear.bias.value)? })
             })
             .collect::<Result<_, EngineError>>()?;
-        let inputs = uniform(1, BATCH * WIDTHS[0]).into_iter().map(|v| v * 3f32.sqrt()).collect();
-        let labels = (0..BATCH).map(|sample| (sample % CLASSES) as u32).collect();
-        Ok(Workload { layers, inputs, labels })
+        let count = model.batch() * model.image().iter().product::<usize>();
+        let inputs = uniform(1, count).into_iter().map(|v| v * 3f32.sqrt()).collect();
+        let labels = (0..model.batch()).map(|sample| (sample % CLASSES) as u32).collect();
+        Ok(Workload { model, layers, inputs, labels })
     }
 
-    /// Labels as one-hot rows, [`BATCH`] x [`CLASSES`].
+    /// Inputs as batch x channels x height x width.
+    pub(crate) fn inputs_by_channel(&self) -> Vec<f32> {
+        let [height, width, channels] = self.model.image();
+        let pixels = height * width;
+        let at =
+            |sample: usize, channel: usize, pixel: usize| self.inputs[(sample * pixels + pixel) * channels + channel];
+        (0..self.model.batch())
+            .flat_map(|sample| {
+                (0..channels).flat_map(move |channel| (0..pixels).map(move |pixel| at(sample, channel, pixel)))
+            })
+            .collect()
+    }
+
+    /// Labels as one-hot rows, batch x [`CLASSES`].
     pub(crate) fn one_hot(&self) -> Vec<f32> {
         let row = |&label: &u32| (0..CLASSES).map(move |class| if class == label as usize { 1.0 } else { 0.0 });
         self.labels.iter().flat_map(row).collect()
-    }
-}
-
-/// This crate's description of the network.
-pub(crate) fn spec(feedback: FeedbackSpec, rank: Option<Rank>) -> NetworkSpec {
-    let mut layers = Vec::new();
-    for &out in &WIDTHS[1..] {
-        if !layers.is_empty() {
-            layers.push(LayerSpec::Relu {});
-        }
-        layers.push(LayerSpec::Dense { out: out as u32 });
-    }
-    let adam = OptimizerSpec {
-        algorithm: Algorithm::Adam,
-        betas: Some(BETAS),
-        eps: Some(EPSILON),
-        ..OptimizerSpec::sgd(RATE)
-    };
-    NetworkSpec {
-        layers,
-        loss: Loss::CrossEntropy,
-        feedback,
-        optimizer: adam.clone(),
-        feedback_optimizer: adam,
-        precision: Precision::F32,
-        batch: BATCH as u32,
-        evaluation_batch: BATCH as u32,
-        ranks: vec![rank],
-        feed: FeedSpec::Host { image: [1, 1, WIDTHS[0] as u32] },
-        classes: CLASSES as u32,
     }
 }
 
@@ -142,8 +214,11 @@ mod tests {
     #[test]
     fn a_transposed_weight_keeps_its_elements() {
         let weight = vec![1.0, 2.0, 3.0, 4.0, 5.0, 6.0];
-        let layer = Layer { inputs: 3, outputs: 2, weight, bias: vec![0.0; 2] };
+        let layer = Layer { inputs: 3, outputs: 2, kernel: None, weight: weight.clone(), bias: vec![0.0; 2] };
         assert_eq!(layer.weight_by_input(), [1.0, 4.0, 2.0, 5.0, 3.0, 6.0]);
+        // One output, two taps of three inputs.
+        let layer = Layer { inputs: 3, outputs: 1, kernel: Some([1, 2]), weight, bias: vec![0.0] };
+        assert_eq!(layer.weight_by_channel(), [1.0, 4.0, 2.0, 5.0, 3.0, 6.0]);
     }
 
     #[test]
