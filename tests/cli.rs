@@ -563,12 +563,16 @@ fn the_headline_is_one_object_with_every_number() {
             ratios.extend(["local", "normative"].map(|rule| format!("{prefix}{part}_{rule}_over_backprop")));
         }
     }
+    ratios.extend(["step", "step_flops"].map(|part| format!("vgg_{part}_local_over_backprop")));
+    ratios.extend(["vgg_step_normative_over_backprop", "convolution_rate_over_product"].map(str::to_owned));
     ratios.extend(["record_us_per_op", "first_step_seconds", "fma_gflops", "copy_gbs"].map(str::to_owned));
     for name in ratios {
         let value = found[&name].as_f64().unwrap_or_else(|| panic!("{name} is not a number in {text}"));
         assert!(value > 0.0 && value.is_finite(), "{name} = {value}");
     }
     assert_eq!(found["memory_growth_bytes"].is_i64(), cfg!(target_os = "linux"), "{text}");
+    let half = succeeds(&["devices"]).contains("f16 yes") && LimitPolicy::from_env() == LimitPolicy::Adapter;
+    assert_eq!(found["gemm_f16_over_f32_time"].is_f64(), half, "{text}");
     assert_eq!(found["version"], env!("CARGO_PKG_VERSION"));
     assert!(found["adapter"].as_str().is_some_and(|name| !name.is_empty()) && found["driver"].is_string(), "{text}");
     // Of the digits' step, which stands in for cifar10-mlp here: rank 10 saves operations.

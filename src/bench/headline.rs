@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use serde_json::{Map, Value};
 
-use super::kernels::{Ceilings, Form, product, transport};
+use super::kernels::{Ceilings, Form, convolution, product, transport};
 use super::rounds::interleave;
 use super::subject::{Subject, Way, dataset};
 use super::workload::Workload;
@@ -13,7 +13,7 @@ use super::{BenchError, Effort, open};
 use crate::data::Dataset;
 use crate::gpu::{Context, DeviceChoice, Gpu};
 use crate::model::Network;
-use crate::ops::{Half, Phase, ReplicaStep, StepState};
+use crate::ops::{Half, Pass, Phase, ReplicaStep, StepState};
 use crate::plan::{Executor, Options, Plan, Variant, median};
 use crate::train::config::{Config, Draft};
 use crate::train::session::network_spec;
@@ -168,6 +168,7 @@ fn kernels(context: &Context, effort: Effort, found: &mut Headline) -> Result<()
     found.put("gemm512_yardstick_form", gemms[2].form());
 
     half(context, rounds, effort, found)?;
+    convolved(context, rounds, effort, found)?;
 
     let apart = Options { fuse: false, ..selected };
     let shape = effort.pick([4096, 512, 16], [64, 32, 4]);
@@ -177,6 +178,18 @@ fn kernels(context: &Context, effort: Effort, found: &mut Headline) -> Result<()
     found.put("fused_over_unfused_time", samples[2].over(&samples[0]));
     found.put("fused_over_split_time", samples[2].over(&samples[1]));
     found.put("fused_form", transports[2].form());
+    Ok(())
+}
+
+/// A convolution of 64 to 64 channels against the plain product of the same size: how much of its rate is left.
+fn convolved(context: &Context, rounds: usize, effort: Effort, found: &mut Headline) -> Result<(), BenchError> {
+    let [images, side, channels] = effort.pick([16, 32, 64], [1, 4, 4]);
+    let plain = product([images * side * side, channels, 9 * channels], "nt", None)?;
+    let build = |recording| Workload::new(context, recording, Options::default(), effort);
+    let mut both = [build(convolution([images, side, channels], Pass::Forward)?)?, build(plain)?];
+    let samples = interleave(&mut both, rounds, Workload::sample)?;
+    found.put("convolution_rate_over_product", samples[1].over(&samples[0]));
+    found.put("convolution_gflops", both[0].cost().flops as f64 / samples[0].median() / 1e9);
     Ok(())
 }
 

@@ -12,8 +12,8 @@ use super::{BenchError, Effort, open};
 use crate::gpu::{Context, DeviceChoice};
 use crate::model::Network;
 use crate::ops::{
-    Activation, Chain, Cost, Dtype, Duplicate, Entry, Epilogue, Gate, Gemm, Half, Op, Operation, Optimize, Phase,
-    Recording, Role, ShapeError, Transport, Update,
+    Activation, Chain, Cost, Dtype, Duplicate, Entry, Epilogue, Gate, Gemm, Half, Op, Operation, Optimize, Pass, Phase,
+    Recording, Role, ShapeError, Transport, Update, Window,
 };
 use crate::plan::{Options, Plan, Profile, candidates};
 use crate::train::config::Draft;
@@ -264,6 +264,28 @@ pub fn product([rows, cols, inner]: [u32; 3], orientation: &str, half: Option<Ha
     Ok(recording)
 }
 
+/// A product of a convolution of 3 x 3 that keeps a square image's side and its channels, as the training phase of a
+/// recording.
+///
+/// # Errors
+/// If the side is 0.
+pub fn convolution([images, side, channels]: [u32; 3], pass: Pass) -> Result<Recording, BenchError> {
+    let window = Window::new([side; 2], [3; 2], [1; 2], [1; 2]).map_err(BenchError::Window)?;
+    let mut recording = Recording::new(1);
+    let rows = images * window.pixels();
+    let mut state = |name, rows, cols| recording.state(name, rows, cols, Dtype::F32);
+    let (x, error) = (state("x", rows, channels), state("error", rows, channels));
+    let weight = state("weight", channels, 9 * channels);
+    recording.begin(Phase::Train);
+    let op = match pass {
+        Pass::Forward => Gemm::convolve(x, weight, recording.scratch("out", rows, channels), window),
+        Pass::Input => Gemm::convolve_back(error, weight, recording.scratch("out", rows, channels), window),
+        Pass::Weight => Gemm::correlate(error, x, recording.scratch("out", channels, 9 * channels), window),
+    };
+    recording.push(op)?;
+    Ok(recording)
+}
+
 /// The same kernel twice: how far apart equals read.
 fn control(effort: Effort) -> Result<Case, BenchError> {
     let size = effort.pick(512, 32);
@@ -286,6 +308,12 @@ fn products(profile: &Profile, effort: Effort) -> Result<Vec<Case>, BenchError> 
     for sizes in &sizes {
         for orientation in ["nn", "nt", "tn"] {
             cases.push(Case::candidates(product(*sizes, orientation, None)?, profile)?);
+        }
+    }
+    let convolved: &[[u32; 3]] = effort.pick(&[[16, 32, 64], [64, 4, 512]], &[[1, 4, 4]]);
+    for sizes in convolved {
+        for pass in [Pass::Forward, Pass::Input, Pass::Weight] {
+            cases.push(Case::candidates(convolution(*sizes, pass)?, profile)?);
         }
     }
     if profile.half {

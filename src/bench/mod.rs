@@ -11,7 +11,7 @@ mod subject;
 mod workload;
 
 pub use headline::{Headline, headline};
-pub use kernels::{Form, KernelReport, KernelRow, KernelTime, kernels, product, transport};
+pub use kernels::{Form, KernelReport, KernelRow, KernelTime, convolution, kernels, product, transport};
 pub use steps::{StepReport, StepRow, steps};
 pub(crate) use subject::dataset;
 pub use workload::Workload;
@@ -44,6 +44,9 @@ pub enum BenchError {
         /// Those it could be.
         known: String,
     },
+    /// An impossible window: a bug.
+    #[error("internal: {0}")]
+    Window(String),
     /// An operation was recorded with shapes that do not meet: a bug.
     #[error(transparent)]
     Shape(#[from] ShapeError),

@@ -480,13 +480,13 @@ mod tests {
     use proptest::prelude::*;
     use std::fs;
 
-    fn row(rank: Option<Rank>, seed: u32, epoch: u32, test_accuracy: f64, train_loss: f64) -> MetricsRow {
+    fn row(rank: Option<u32>, seed: u32, epoch: u32, test_accuracy: f64, train_loss: f64) -> MetricsRow {
         MetricsRow {
             epoch,
             step: epoch,
             replica: seed,
             seed,
-            rank,
+            rank: rank.map(Rank::Of),
             train_loss,
             train_accuracy: 0.5,
             test_loss: 0.25,

@@ -215,13 +215,13 @@ pub(crate) fn percent(mean: f64, std: Option<f64>) -> String {
 mod tests {
     use super::*;
 
-    fn row(replica: u32, rank: Option<Rank>, epoch: u32, test_accuracy: f64) -> MetricsRow {
+    fn row(replica: u32, rank: Option<u32>, epoch: u32, test_accuracy: f64) -> MetricsRow {
         MetricsRow {
             epoch,
             step: 10 * epoch,
             replica,
             seed: 100 + replica,
-            rank,
+            rank: rank.map(Rank::Of),
             train_loss: 1.0 / f64::from(epoch),
             train_accuracy: 0.5,
             test_loss: 0.25,
@@ -283,7 +283,7 @@ mod tests {
     #[test]
     fn statistics_by_hand() {
         let groups = by_rank(&replicas(&rows()));
-        assert_eq!(groups.iter().map(|group| (group.rank, group.n)).collect::<Vec<_>>(), [(Some(4), 2), (Some(10), 2)]);
+        assert_eq!(groups.iter().map(|group| (group.rank, group.n)).collect::<Vec<_>>(), [(Some(Rank::Of(4)), 2), (Some(Rank::Of(10)), 2)]);
         // Rank 4: last 0.25 and 0.75, so mean 0.5 and deviations 0.25 each: sqrt(2 * 0.0625 / 1).
         assert_eq!((groups[0].mean_last, groups[0].std_last), (0.5, Some(0.125f64.sqrt())));
         assert_eq!((groups[0].mean_best, groups[0].std_best), (0.625, Some(0.03125f64.sqrt())));
