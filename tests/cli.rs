@@ -97,7 +97,7 @@ fn contradictory_or_impossible_settings_are_refused() {
         (&["--p", "normative", "--set", "feedback.source=output"], &["source", "no weight to compare with"]),
         (&["--set", "feedback.source=layers.1"], &["layers.1", "layers.0, layers.2"]),
         (&["--set", "feedback.refactorise_every=0"], &["refactorise_every", "at least 1"]),
-        (&["--set", "feedback.exact=[\"layers.3\"]"], &["layers.3", "not a dense layer"]),
+        (&["--set", "feedback.exact=[\"layers.3\"]"], &["layers.3", "not a layer with a weight"]),
         (&["--set", "feedback.error_clamp=-1"], &["error_clamp", "positive"]),
         (&["--set", "optimizer.momentum=0.9"], &["momentum", "adam has no such setting"]),
         (&["--set", "optimizer.lr=-1"], &["optimizer.lr", "-1"]),

@@ -90,7 +90,7 @@ impl Graph {
     }
 
     /// Numbers of a sample in the widest place.
-    fn widest(&self) -> u32 {
+    pub(super) fn widest(&self) -> u32 {
         let values = 0..=self.nodes.len();
         values.map(|value| self.extent(value).features()).max().unwrap_or(1).max(1)
     }
@@ -181,6 +181,10 @@ fn place(layer: &LayerSpec, inputs: &[Extent]) -> Result<(Kind, Extent), String>
         LayerSpec::Conv { out: 0, .. } => return Err("conv needs out of at least 1".into()),
         LayerSpec::Conv { out, kernel, stride, padding } => {
             let window = window(*kernel, *stride, *padding)?;
+            let row = u64::from(window.taps()) * u64::from(input.channels);
+            if row > MOST_FEATURES {
+                return Err(format!("a kernel of {row} weights an output is too large; make it smaller"));
+            }
             (Kind::Linear(Some(window)), Extent::of(window.grid, *out))
         }
         LayerSpec::Dropout { p } if !(0.0..1.0).contains(p) => {
@@ -212,7 +216,9 @@ fn place(layer: &LayerSpec, inputs: &[Extent]) -> Result<(Kind, Extent), String>
     };
     let features = u64::from(placed.1.pixels()) * u64::from(placed.1.channels);
     if features > MOST_FEATURES {
-        return Err(format!("{features} numbers a sample are too many; at most {MOST_FEATURES} can be laid out"));
+        return Err(format!(
+            "{features} numbers a sample are too many; at most {MOST_FEATURES} can be laid out; make the layer narrower"
+        ));
     }
     Ok(placed)
 }
@@ -269,6 +275,9 @@ mod tests {
         fails(&[wide], ["model.layers[0]", "5 x 5 is larger"]);
         let halves = LayerSpec::Residual { layers: vec![conv(3, 2)], shortcut: vec![] };
         fails(&[halves], ["model.layers[0]: layers make 2 x 2 x 3", "4 x 4 x 2"]);
+        let huge =
+            LayerSpec::Conv { out: 1, kernel: Sides::One(65_535), stride: Sides::One(1), padding: Sides::One(32_766) };
+        fails(&[huge], ["model.layers[0]", "weights an output"]);
         let nested = LayerSpec::Residual { layers: vec![], shortcut: vec![LayerSpec::Dropout { p: 2.0 }, conv(2, 1)] };
         fails(&[conv(2, 1), nested], ["model.layers[1].shortcut[0]", "[0, 1)"]);
     }

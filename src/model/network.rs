@@ -277,6 +277,12 @@ fn check_output(spec: &NetworkSpec, graph: &Graph) -> Result<(), ModelError> {
         let problem = format!("the last layer has {found} outputs, the data set has {} classes", spec.classes);
         return Err(ModelError::Layer { layer, problem });
     }
+    let numbers = u64::from(spec.batch.max(spec.evaluation_batch)) * u64::from(graph.widest());
+    if numbers > u64::from(u32::MAX) {
+        let problem =
+            format!("a batch has {numbers} numbers in its widest layer, too many to be counted; lower train.batch");
+        return Err(ModelError::Network(problem));
+    }
     for node in graph.nodes.iter().filter(|node| matches!(node.kind, Kind::BatchNorm)) {
         let rows = spec.batch.checked_mul(node.extent.pixels());
         if rows.is_some_and(|rows| rows < 2) {

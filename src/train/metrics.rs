@@ -411,7 +411,12 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("metrics.csv");
         for (lines, place, reason) in [
-            ("1,10,0,7,,0.3,0.3,0.1,0.9,12.5\n1,10,0,7,ten,0.3,0.3,0.1,0.9,12.5\n", "line 3", "column 5"),
+            (
+                "1,10,0,7,,0.3,0.3,0.1,0.9,12.5\n1,10,0,7,ten,0.3,0.3,0.1,0.9,12.5\n",
+                "line 3",
+                "\"ten\", expected a rank",
+            ),
+            ("1,ten,0,7,,0.3,0.3,0.1,0.9,12.5\n", "line 2", "column 2"),
             ("1,10,0,7\n", "line 2", "4 columns"),
             ("1,10,0,7,,0.3,0.3,\u{fffd},0.9,12.5\n", "line 2", "column 8"),
         ] {

@@ -283,7 +283,10 @@ mod tests {
     #[test]
     fn statistics_by_hand() {
         let groups = by_rank(&replicas(&rows()));
-        assert_eq!(groups.iter().map(|group| (group.rank, group.n)).collect::<Vec<_>>(), [(Some(Rank::Of(4)), 2), (Some(Rank::Of(10)), 2)]);
+        assert_eq!(
+            groups.iter().map(|group| (group.rank, group.n)).collect::<Vec<_>>(),
+            [(Some(Rank::Of(4)), 2), (Some(Rank::Of(10)), 2)]
+        );
         // Rank 4: last 0.25 and 0.75, so mean 0.5 and deviations 0.25 each: sqrt(2 * 0.0625 / 1).
         assert_eq!((groups[0].mean_last, groups[0].std_last), (0.5, Some(0.125f64.sqrt())));
         assert_eq!((groups[0].mean_best, groups[0].std_best), (0.625, Some(0.03125f64.sqrt())));
