@@ -112,7 +112,23 @@ fn contradictory_or_impossible_settings_are_refused() {
         (&["--set", "model.layers=[{type=\"dense\",out=9}]"], &["9 outputs", "10 classes"]),
         (&["--set", "model.layers=[{type=\"dense\",out=0},{type=\"dense\",out=10}]"], &["layers[0]", "at least 1"]),
         (&["--set", "model.layers=[{type=\"dropout\",p=1.0},{type=\"dense\",out=10}]"], &["dropout", "[0, 1)"]),
-        (&["--set", "model.layers=[{type=\"conv\",out=8}]"], &["conv", "dense"]),
+        (&["--set", "model.layers=[{type=\"conv\",out=8}]"], &["missing field", "kernel"]),
+        (&["--set", "model.layers=[{type=\"convolve\",out=8}]"], &["unknown variant", "did you mean conv"]),
+        (
+            &["--set", "model.layers=[{type=\"conv\",out=8,kernel=9},{type=\"dense\",out=10}]"],
+            &["layers[0]", "9 x 9 is larger than an image of 8 x 8"],
+        ),
+        (
+            &["--set", "model.layers=[{type=\"conv\",out=8,kernel=3},{type=\"dense\",out=10}]"],
+            &["layers[1]", "6 x 6", "flatten"],
+        ),
+        (
+            &[
+                "--set",
+                "model.layers=[{type=\"residual\",layers=[{type=\"conv\",out=2,kernel=3}]},{type=\"dense\",out=10}]",
+            ],
+            &["layers[0]", "6 x 6 x 2", "8 x 8 x 1", "alike"],
+        ),
         (&["--set", "model.layers=[{type=\"relu\",out=8}]"], &["unknown field `out`"]),
         (&["--set", "data.rotation=400"], &["data.rotation", "180"]),
         (&["--set", "data.crop_padding=8"], &["crop_padding", "less than the images' side"]),
