@@ -254,23 +254,27 @@ fn product_epilogue(kernel: Kernel, op: &Epilogue, alpha: f64) -> Kernel {
 }
 
 fn gemm(op: &Gemm, variant: Variant, profile: &Profile) -> Kernel {
-    let (shader, kind) = match variant {
-        Variant::Stream16x64 => ("gemm_stream", "stream"),
+    let kind = match variant {
+        Variant::Stream16x64 => "stream",
         Variant::Broadcast16x64 | Variant::Broadcast32x32 | Variant::Broadcast32x64 | Variant::Broadcast64x32 => {
-            ("gemm_broadcast", "broadcast")
+            "broadcast"
         }
-        Variant::Half32x32 | Variant::Half64x64 | Variant::Half128x64 => ("gemm_half", "half"),
-        Variant::Matrix64x32 | Variant::Matrix128x64 => ("gemm_matrix", "matrix"),
-        _ => ("gemm", "tile"),
+        Variant::Half32x32 | Variant::Half64x64 | Variant::Half128x64 => "half",
+        Variant::Matrix64x32 | Variant::Matrix128x64 => "matrix",
+        _ => "tile",
     };
     // A window makes another shader of the same template: a plain product compiles none of it.
-    let shader = match (op.convolution, kind) {
-        (None, _) => shader,
-        (Some(_), "stream") => "convolution_stream",
-        (Some(_), "broadcast") => "convolution_broadcast",
-        (Some(_), "half") => "convolution_half",
-        (Some(_), "matrix") => "convolution_matrix",
-        (Some(_), _) => "convolution",
+    let shader = match (kind, op.convolution.is_some()) {
+        ("stream", false) => "gemm_stream",
+        ("stream", true) => "convolution_stream",
+        ("broadcast", false) => "gemm_broadcast",
+        ("broadcast", true) => "convolution_broadcast",
+        ("half", false) => "gemm_half",
+        ("half", true) => "convolution_half",
+        ("matrix", false) => "gemm_matrix",
+        ("matrix", true) => "convolution_matrix",
+        (_, false) => "gemm",
+        (_, true) => "convolution",
     };
     let (tile_rows, tile_cols) = variant.tile().unwrap_or((64, 64));
     // The kernels without workgroup memory are written once for either order of a.
