@@ -191,10 +191,7 @@ const TILES: [Variant; 5] =
 pub fn candidates(op: &Op, profile: &Profile) -> Vec<Variant> {
     let mut all = match op {
         Op::Gemm(gemm) if gemm.half.is_some() => return half_candidates(profile),
-        // The kernels in registers go through a window tap by tap, from the first to the last.
-        Op::Gemm(gemm) if gemm.parts > 1 && gemm.convolution.is_some_and(|c| c.pass != Pass::Weight) => {
-            return TILES.to_vec();
-        }
+        Op::Gemm(gemm) if gemm.parts > 1 && goes_by_tap(gemm) => return TILES.to_vec(),
         Op::Gemm(_) => [&TILES[..], &[Variant::Yardstick, Variant::Stream16x64]].concat(),
         Op::Transport(_) | Op::Correlate(_) => vec![Variant::Shared],
         _ => vec![Variant::Plain],
@@ -213,6 +210,11 @@ pub fn candidates(op: &Op, profile: &Profile) -> Vec<Variant> {
         }
     }
     all
+}
+
+/// Whether the kernels in registers go through a window tap by tap, from the first to the last: they know no parts then.
+fn goes_by_tap(gemm: &Gemm) -> bool {
+    gemm.convolution.is_some_and(|c| c.pass != Pass::Weight)
 }
 
 /// Kernels of products in half precision: none where shaders cannot compute in 16 bits.
@@ -269,6 +271,7 @@ fn default_variant(op: &Op, profile: &Profile) -> Variant {
             Some(units) if !profile.software => units,
             _ => largest(op, [Variant::Half128x64, Variant::Half64x64]).unwrap_or(Variant::Half32x32),
         },
+        Op::Gemm(op) if op.parts > 1 && goes_by_tap(op) => tile(op),
         Op::Gemm(op) if profile.software && profile.has_eight_lanes() => broadcast(op),
         Op::Gemm(_) if profile.software => Variant::Stream16x64,
         Op::Gemm(op) => tile(op),
@@ -355,7 +358,7 @@ fn parts_for_cpu(gemm: &Gemm) -> u32 {
     const BUSY: u32 = 8;
     /// Below this a part costs more to add than it saves.
     const SHORTEST: u32 = 4096;
-    if gemm.convolution.is_some_and(|c| c.pass != Pass::Weight) {
+    if goes_by_tap(gemm) {
         return 1;
     }
     let workgroups = broadcast(gemm).workgroups(gemm) * gemm.out.shape.replicas;
