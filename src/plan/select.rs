@@ -239,11 +239,12 @@ fn matrix(profile: &Profile) -> Option<Variant> {
 /// kernel takes a CPU a second to compile, trying more than one beside the default costs more than it brings.
 pub fn contenders(op: &Op, profile: &Profile) -> Vec<Variant> {
     let default = default_variant(op, profile);
+    let in_half = half_candidates(profile);
     let others: &[Variant] = match op {
         // Measuring makes up the operands, and knows no images.
         Op::Gemm(gemm) if gemm.convolution.is_some() => &[],
         Op::Gemm(gemm) if gemm.half.is_some() && profile.software => &[],
-        Op::Gemm(gemm) if gemm.half.is_some() => &[Variant::Half32x32, Variant::Half64x64, Variant::Half128x64],
+        Op::Gemm(gemm) if gemm.half.is_some() => &in_half,
         Op::Gemm(_) if profile.software && profile.has_eight_lanes() => {
             if default == Variant::Broadcast32x32 {
                 &[Variant::Broadcast32x64]
@@ -266,11 +267,11 @@ pub fn select(op: &Op, profile: &Profile, tuned: &Tuned) -> Variant {
 /// The table of defaults.
 fn default_variant(op: &Op, profile: &Profile) -> Variant {
     match op {
-        // Matrix units of a software adapter are loops.
-        Op::Gemm(op) if op.half.is_some() => match matrix(profile) {
-            Some(units) if !profile.software => units,
-            _ => largest(op, [Variant::Half128x64, Variant::Half64x64]).unwrap_or(Variant::Half32x32),
-        },
+        // Matrix units are used where measuring has chosen them, which compares with the reference first: adapters differ
+        // in what they offer, and nobody has seen them all.
+        Op::Gemm(op) if op.half.is_some() => {
+            largest(op, [Variant::Half128x64, Variant::Half64x64]).unwrap_or(Variant::Half32x32)
+        }
         Op::Gemm(op) if op.parts > 1 && goes_by_tap(op) => tile(op),
         Op::Gemm(op) if profile.software && profile.has_eight_lanes() => broadcast(op),
         Op::Gemm(_) if profile.software => Variant::Stream16x64,

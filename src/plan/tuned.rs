@@ -180,8 +180,8 @@ fn digest(body: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ops::{Activation, Dtype, Gemm, Recording};
-    use crate::plan::{Options, Plan, Profile, candidates, select};
+    use crate::ops::{Activation, Dtype, Gemm, Half, Recording};
+    use crate::plan::{Options, Plan, Profile, candidates, contenders, select};
 
     fn gemm(rows: u32, cols: u32, inner: u32, replicas: u32, epilogue: Epilogue) -> Op {
         let mut recording = Recording::new(replicas);
@@ -264,6 +264,24 @@ mod tests {
             assert_eq!(select(&op, &profile, &tuned), expected);
             assert_eq!(select(&gemm(100, 101, 100, 1, Epilogue::default()), &profile, &tuned), default);
         }
+    }
+
+    /// A kernel that only some adapters can run wins by measurement, which compares it with the reference first.
+    #[test]
+    fn matrix_units_are_measured_before_they_are_used() {
+        let Op::Gemm(whole) = gemm(512, 512, 512, 1, Epilogue::default()) else { unreachable!("asked for a product") };
+        let op = Op::from(Gemm { half: Some(Half::default()), ..whole });
+        let gpu = Profile { software: false, ..Profile::reference() };
+        for (side, units) in [(8, Variant::Matrix64x32), (16, Variant::Matrix128x64)] {
+            let profile = Profile { matrix_side: Some(side), ..gpu };
+            assert!(candidates(&op, &profile).contains(&units) && contenders(&op, &profile).contains(&units));
+            assert_eq!(select(&op, &profile, &Tuned::default()), Variant::Half32x32);
+            let mut tuned = Tuned::default();
+            tuned.insert(ShapeClass::of(&op), units);
+            assert_eq!(select(&op, &profile, &tuned), units);
+            assert_eq!(select(&op, &gpu, &tuned), Variant::Half32x32, "where there are no such units");
+        }
+        assert!(candidates(&op, &Profile { half: false, ..gpu }).is_empty());
     }
 
     #[test]
