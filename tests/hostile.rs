@@ -541,7 +541,7 @@ fn random_settings_are_refused_or_planned_but_never_panic() {
     use ldfa_gpu::model::Network;
     use ldfa_gpu::plan::{Options, Plan, Profile};
     use ldfa_gpu::train::config::{Config, Draft};
-    use ldfa_gpu::train::session::network_spec;
+    use ldfa_gpu::train::spec::network_spec;
     use proptest::prelude::*;
     use proptest::sample::select;
 

@@ -9,8 +9,9 @@ use ldfa_gpu::ops::Phase;
 use ldfa_gpu::plan::{Options, Plan, ShapeClass, Tuned, Variant, candidates};
 use ldfa_gpu::train::TrainError;
 use ldfa_gpu::train::config::{Config, Draft};
+use ldfa_gpu::train::machine::{Kernels, Preparation};
 use ldfa_gpu::train::run_dir::RunDir;
-use ldfa_gpu::train::session::{Kernels, Preparation, Session};
+use ldfa_gpu::train::session::Session;
 use ldfa_gpu::train::trainer::recorded_kernels;
 use tempfile::TempDir;
 

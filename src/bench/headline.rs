@@ -16,7 +16,7 @@ use crate::model::Network;
 use crate::ops::{Half, Pass, Phase, ReplicaStep, StepState};
 use crate::plan::{Executor, Options, Plan, Variant, median};
 use crate::train::config::{Config, Draft};
-use crate::train::session::network_spec;
+use crate::train::spec::network_spec;
 
 /// The plain kernel that the chosen one is held against: 64 x 64 outputs from tiles in shared memory.
 const YARDSTICK: Variant = Variant::Yardstick;
@@ -49,7 +49,7 @@ impl fmt::Display for Headline {
     }
 }
 
-/// Measures everything, in about four minutes on two cores.
+/// Measures everything, in about two minutes on two cores.
 ///
 /// Ratios of times are medians over interleaved rounds (seven for kernels, five for whole steps); ratios of operations
 /// come from [`Plan::cost`]. README.md lists the names.

@@ -17,7 +17,7 @@ use crate::ops::{
 };
 use crate::plan::{Options, Plan, Profile, candidates};
 use crate::train::config::Draft;
-use crate::train::session::network_spec;
+use crate::train::spec::network_spec;
 
 /// One way to compute a row.
 #[derive(Clone, Debug, Serialize)]

@@ -9,7 +9,9 @@ use crate::model::Network;
 use crate::ops::{Entry, Phase, Role};
 use crate::plan::{Options, Plan, Tuned};
 use crate::train::config::{Config, ConfigError, Draft};
-use crate::train::session::{Session, machine_on, network_spec};
+use crate::train::machine::machine_on;
+use crate::train::session::Session;
+use crate::train::spec::network_spec;
 
 /// How errors travel back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

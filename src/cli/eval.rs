@@ -13,7 +13,8 @@ use crate::train::checkpoint::{Checkpoint, CheckpointError};
 use crate::train::config::Config;
 use crate::train::progress;
 use crate::train::run_dir::RunDir;
-use crate::train::session::{Session, dataset};
+use crate::train::session::Session;
+use crate::train::spec::dataset;
 
 /// Which checkpoint of a run.
 #[derive(Args, Clone, Copy)]

@@ -7,7 +7,8 @@ use super::{CliError, DataDirArg, DeviceArg, KernelsArg, say};
 use crate::model::Network;
 use crate::ops::Phase;
 use crate::plan::{Options, explain};
-use crate::train::session::{Kernels, dataset, machine, network_spec};
+use crate::train::machine::{Kernels, machine};
+use crate::train::spec::{dataset, network_spec};
 
 /// Print the plan of a step: operations, kernels, shapes, FLOPs, bytes.
 #[derive(Args)]

@@ -5,10 +5,10 @@ use comfy_table::{CellAlignment, Table, presets};
 
 use super::train::ConfigArgs;
 use super::{CliError, DataDirArg, say};
-use crate::bench;
-use crate::feedback::{FeedbackSpec, Rank};
-use crate::model::{LayerCost, Network, NetworkSpec, layer_costs};
-use crate::train::session::{dataset, network_spec};
+use crate::bench::{self, BenchError};
+use crate::feedback::FeedbackSpec;
+use crate::model::{LayerCost, Network, NetworkSpec, break_even, layer_costs};
+use crate::train::spec::{dataset, network_spec};
 
 /// Print what a training step costs, layer by layer, beside the same step by backpropagation.
 #[derive(Args)]
@@ -26,7 +26,8 @@ impl FlopsArgs {
         // Shapes are all that counts: known sets need not be there.
         let data = match bench::dataset(&config) {
             Ok(data) => data,
-            Err(_) => dataset(&config.data, &self.data.search())?,
+            Err(BenchError::Data { .. }) => dataset(&config.data, &self.data.search())?,
+            Err(error) => return Err(error.into()),
         };
         let mut spec = network_spec(&config, &data)?;
         spec.ranks.truncate(1);
@@ -40,39 +41,6 @@ impl FlopsArgs {
             "break-even: the largest rank at which sending the error and learning P and Q costs less than the exact way",
         )
     }
-}
-
-/// The largest rank of every layer at which its feedback costs less than the exact transport; none where the feedback has
-/// no rank. Found by halving, all layers at once: a network is recorded in milliseconds.
-fn break_even(spec: &NetworkSpec, own: &[LayerCost], exact: &[LayerCost]) -> Result<Vec<Option<u32>>, CliError> {
-    let at = |ranks: &[u32]| -> Result<Vec<LayerCost>, CliError> {
-        let mut spec = spec.clone();
-        let factored = own.iter().zip(ranks).filter(|(layer, _)| layer.rank.is_some());
-        spec.feedback.ranks = factored.map(|(layer, rank)| (layer.name.clone(), Rank::Of(*rank))).collect();
-        Ok(layer_costs(&Network::new(&spec)?))
-    };
-    if own.iter().all(|layer| layer.rank.is_none()) {
-        return Ok(vec![None; own.len()]);
-    }
-    // The whole width, which is clipped to what the layer can use.
-    let widest: Vec<u32> = {
-        let mut spec = spec.clone();
-        spec.feedback.ranks.clear();
-        spec.ranks = vec![Some(Rank::WidthOver(1))];
-        layer_costs(&Network::new(&spec)?).iter().map(|layer| layer.rank.unwrap_or(0)).collect()
-    };
-    let (mut pays, mut fails): (Vec<u32>, Vec<u32>) = widest.iter().map(|rank| (0, rank + 1)).unzip();
-    while pays.iter().zip(&fails).any(|(pays, fails)| fails - pays > 1) {
-        let middle: Vec<u32> =
-            pays.iter().zip(&fails).map(|(pays, fails)| (pays + fails).div_euclid(2).max(1)).collect();
-        for (index, cost) in at(&middle)?.iter().enumerate() {
-            if fails[index] - pays[index] > 1 {
-                let side = if cost.feedback() < exact[index].feedback() { &mut pays } else { &mut fails };
-                side[index] = middle[index];
-            }
-        }
-    }
-    Ok(own.iter().zip(pays).map(|(layer, rank)| layer.rank.map(|_| rank)).collect())
 }
 
 fn table(own: &[LayerCost], exact: &[LayerCost], break_even: &[Option<u32>]) -> Table {

@@ -21,8 +21,8 @@ use clap::{Args, Parser, Subcommand};
 use crate::data::SearchPath;
 use crate::gpu::{Cache, DeviceChoice};
 use crate::train::TrainError;
+use crate::train::machine::{Kernels, Preparation};
 use crate::train::run_dir::RunDir;
-use crate::train::session::{Kernels, Preparation};
 use crate::train::trainer::recorded_kernels;
 
 /// Trains networks through low-dimensional errors, on any GPU.

@@ -11,7 +11,8 @@ use crate::feedback::{Rank, Ranks};
 use crate::plan::Options;
 use crate::train::config::{Config, Draft};
 use crate::train::run_dir::{RUNS, RunDir};
-use crate::train::session::{Session, dataset};
+use crate::train::session::Session;
+use crate::train::spec::dataset;
 use crate::train::summary;
 use crate::train::trainer::{Outcome, Trainer};
 

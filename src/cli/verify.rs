@@ -7,7 +7,8 @@ use clap::{ArgGroup, Args};
 use super::train::ConfigArgs;
 use super::{CliError, DataDirArg, DeviceArg, KernelsArg, say};
 use crate::plan::Options;
-use crate::train::session::{Session, dataset};
+use crate::train::session::Session;
+use crate::train::spec::dataset;
 use crate::train::verify::{Finding, verify};
 
 /// Run one step on the adapter and every operation of it on the f64 reference, and compare.

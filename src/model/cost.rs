@@ -1,6 +1,8 @@
 //! What a step costs, layer by layer.
 
-use super::Network;
+use super::spec::ModelError;
+use super::{LinearLayer, Network, NetworkSpec};
+use crate::feedback::Rank;
 use crate::ops::{Phase, Role};
 
 /// FLOPs of one training step in one layer with a weight, one network's.
@@ -38,7 +40,7 @@ impl LayerCost {
 pub fn layer_costs(network: &Network) -> Vec<LayerCost> {
     let replicas = network.replicas() as u64;
     let entries = network.recording.entries(Phase::Train);
-    let layer = |linear: &super::LinearLayer| {
+    let layer = |linear: &LinearLayer| {
         let of = |role| {
             let own = entries.iter().filter(|e| e.role == role && e.layer == linear.name);
             own.map(|e| e.op.cost().flops).sum::<u64>() / replicas
@@ -54,4 +56,41 @@ pub fn layer_costs(network: &Network) -> Vec<LayerCost> {
         }
     };
     network.linear.iter().map(layer).collect()
+}
+
+/// The largest rank of every layer at which its feedback costs less than the exact transport; none where the feedback has
+/// no rank. Found by halving, all layers at once: a network is recorded in milliseconds.
+///
+/// `own` are the costs of the network that `spec` describes, `exact` those of the same by backpropagation.
+///
+/// # Errors
+/// Those of [`Network::new`].
+pub fn break_even(spec: &NetworkSpec, own: &[LayerCost], exact: &[LayerCost]) -> Result<Vec<Option<u32>>, ModelError> {
+    let at = |ranks: &[u32]| -> Result<Vec<LayerCost>, ModelError> {
+        let mut spec = spec.clone();
+        let factored = own.iter().zip(ranks).filter(|(layer, _)| layer.rank.is_some());
+        spec.feedback.ranks = factored.map(|(layer, rank)| (layer.name.clone(), Rank::Of(*rank))).collect();
+        Ok(layer_costs(&Network::new(&spec)?))
+    };
+    if own.iter().all(|layer| layer.rank.is_none()) {
+        return Ok(vec![None; own.len()]);
+    }
+    // The whole width, which is clipped to what the layer can use.
+    let widest: Vec<u32> = {
+        let mut spec = spec.clone();
+        spec.feedback.ranks.clear();
+        spec.ranks = vec![Some(Rank::WidthOver(1))];
+        layer_costs(&Network::new(&spec)?).iter().map(|layer| layer.rank.unwrap_or(0)).collect()
+    };
+    let (mut pays, mut fails): (Vec<u32>, Vec<u32>) = widest.iter().map(|rank| (0, rank + 1)).unzip();
+    while pays.iter().zip(&fails).any(|(pays, fails)| fails - pays > 1) {
+        let middle: Vec<u32> = pays.iter().zip(&fails).map(|(pays, fails)| ((pays + fails) / 2).max(1)).collect();
+        for (index, cost) in at(&middle)?.iter().enumerate() {
+            if fails[index] - pays[index] > 1 {
+                let side = if cost.feedback() < exact[index].feedback() { &mut pays } else { &mut fails };
+                side[index] = middle[index];
+            }
+        }
+    }
+    Ok(own.iter().zip(pays).map(|(layer, rank)| layer.rank.map(|_| rank)).collect())
 }

@@ -11,7 +11,7 @@ mod network;
 mod pathways;
 mod spec;
 
-pub use cost::{LayerCost, layer_costs};
+pub use cost::{LayerCost, break_even, layer_costs};
 pub use exchange::Exchange;
 pub use feed::{DataFeed, Feed, FeedSpec};
 pub use graph::{Extent, widest};

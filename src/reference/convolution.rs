@@ -33,24 +33,31 @@ fn meetings(window: &Window, images: usize, mut each: impl FnMut(usize, usize, u
 
 /// A row for every position: tap by tap, the channels of the pixel below.
 fn patches<'a>(image: Matrix<'_>, window: &Window) -> Turned<'a> {
-    let (channels, taps) = (image.cols, window.taps() as usize);
     let images = image.rows / window.pixels() as usize;
-    let rows = images * window.positions() as usize;
-    let mut out = vec![0.0; rows * taps * channels];
-    meetings(window, images, |pixel, position, tap| {
-        out[(position * taps + tap) * channels..][..channels].copy_from_slice(image.row(pixel));
-    });
-    Turned::own(rows, taps * channels, out)
+    written_out(image, images * window.positions() as usize, window, |put| {
+        meetings(window, images, |pixel, position, tap| put(position, tap, pixel));
+    })
 }
 
 /// A row for every pixel: tap by tap, the channels of the position that sees it there.
 fn senders<'a>(error: Matrix<'_>, window: &Window) -> Turned<'a> {
-    let (channels, taps) = (error.cols, window.taps() as usize);
     let images = error.rows / window.positions() as usize;
-    let rows = images * window.pixels() as usize;
+    written_out(error, images * window.pixels() as usize, window, |put| {
+        meetings(window, images, |pixel, position, tap| put(pixel, tap, position));
+    })
+}
+
+/// So many rows, tap by tap: zeros but where `fill` puts a row of `from` to a row and tap.
+fn written_out<'a>(
+    from: Matrix<'_>,
+    rows: usize,
+    window: &Window,
+    fill: impl FnOnce(&mut dyn FnMut(usize, usize, usize)),
+) -> Turned<'a> {
+    let (channels, taps) = (from.cols, window.taps() as usize);
     let mut out = vec![0.0; rows * taps * channels];
-    meetings(window, images, |pixel, position, tap| {
-        out[(pixel * taps + tap) * channels..][..channels].copy_from_slice(error.row(position));
+    fill(&mut |row, tap, source| {
+        out[(row * taps + tap) * channels..][..channels].copy_from_slice(from.row(source));
     });
     Turned::own(rows, taps * channels, out)
 }

@@ -3,10 +3,12 @@
 pub mod checkpoint;
 pub mod config;
 pub mod curves;
+pub mod machine;
 pub mod metrics;
 pub mod progress;
 pub mod run_dir;
 pub mod session;
+pub mod spec;
 pub mod summary;
 pub mod trainer;
 pub mod verify;

@@ -5,27 +5,18 @@ use chacha20::rand_core::{Rng, SeedableRng};
 
 use super::TrainError;
 use super::checkpoint::{Checkpoint, CheckpointError, Values};
-use super::config::{Config, ConfigError, DataSection};
+use super::config::Config;
+use super::machine::{Machine, Preparation, machine};
+use super::spec::{network_spec, with_largest_batch};
 use super::weights::{self, NamedTensor};
 use crate::analysis::{Alignment, Matrices, alignment};
-use crate::data::{self, Dataset, SearchPath, Split};
+use crate::data::Dataset;
 use crate::feedback::{Init, Pathway, Rank};
-use crate::gpu::{Cache, Context, DeviceChoice, Gpu, GpuError, LimitPolicy, budget, is_open, tune};
-use crate::model::{DataFeed, Feed, FeedSpec, Network, NetworkSpec, factorise, initialise};
-use crate::ops::{Augment, Dtype, Kind, Phase, Recording, StepState, Tensor};
+use crate::gpu::DeviceChoice;
+use crate::model::{Feed, Network, NetworkSpec, factorise, initialise};
+use crate::ops::{Dtype, Kind, Phase, StepState, Tensor};
 use crate::optim::{Horizon, OptimizerSpec, step_state};
-use crate::plan::{Executor, Options, Plan, PlanError, Profile, Tuned};
-use crate::reference::Reference;
-
-/// Images of an evaluation step, unless the test set is smaller. Large enough to fill a device.
-const EVALUATION_BATCH: u32 = 500;
-
-/// Numbers that an evaluation step has in its widest place, if the training batch has no more. What is trained beside a
-/// network plays no part in it: sums over batches must not depend on neighbours.
-const EVALUATION_NUMBERS: u32 = 1 << 23;
-
-/// Most bytes of images in one tensor: half of the smallest binding that WebGPU guarantees.
-const SHARD_BYTES: u64 = 64 << 20;
+use crate::plan::{Executor, Options, Plan, Tuned};
 
 /// Loss, accuracy and count of the samples seen since the metrics were last cleared.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -65,215 +56,6 @@ pub struct Session {
     train_images: u32,
     test_images: u32,
     evaluation_batch: u32,
-}
-
-/// The images of a configuration, no more of them than it wants.
-///
-/// # Errors
-/// If the set cannot be read, or has fewer images than it is limited to.
-pub fn dataset(section: &DataSection, search: &SearchPath) -> Result<Dataset, TrainError> {
-    let data = data::open(&section.name, search)?;
-    let Some(limit) = section.limit else { return Ok(data) };
-    let images = data.train.len();
-    if images < limit as usize {
-        let rule = format!("{} has only {images} images to train on", data.name);
-        return Err(ConfigError::Range { key: "data.limit", value: limit.to_string(), rule }.into());
-    }
-    Ok(data.limited(limit as usize))
-}
-
-/// The description of the network that a configuration and a data set make.
-///
-/// # Errors
-/// If the set has fewer images than a batch, or more than the configuration limits it to: [`dataset`] leaves them out.
-pub fn network_spec(config: &Config, data: &Dataset) -> Result<NetworkSpec, TrainError> {
-    let images = |split: &Split| u32::try_from(split.len()).unwrap_or(u32::MAX);
-    let (train, test) = (images(&data.train), images(&data.test));
-    if train < config.train.batch || test == 0 {
-        return Err(TrainError::Batch(format!(
-            "{} has {train} images to train on and {test} to test on; train.batch = {} needs at least as many to \
-             train on, and one to test on; lower train.batch or add images",
-            data.name, config.train.batch
-        )));
-    }
-    let statistics = data.channel_statistics();
-    let (mut scale, mut shift) = ([0.0; 4], [0.0; 4]);
-    for (channel, (mean, std)) in statistics.mean.iter().zip(&statistics.std).enumerate().take(4) {
-        // A channel without any variation has nothing to be scaled by.
-        scale[channel] = if *std > 0.0 { 1.0 / std } else { 1.0 };
-        shift[channel] = -mean * scale[channel];
-    }
-    let section = &config.data;
-    if let Some(limit) = section.limit.filter(|&limit| limit < train) {
-        let rule = format!("{train} images to train on were handed over");
-        return Err(ConfigError::Range { key: "data.limit", value: limit.to_string(), rule }.into());
-    }
-    let side = data.shape.height.min(data.shape.width);
-    if section.crop_padding >= side {
-        let (value, rule) = (section.crop_padding.to_string(), format!("must be less than the images' side, {side}"));
-        return Err(ConfigError::Range { key: "data.crop_padding", value, rule }.into());
-    }
-    let longer = data.shape.height.max(data.shape.width);
-    if section.cutout > longer {
-        let (value, rule) = (section.cutout.to_string(), format!("may be at most the images' longer side, {longer}"));
-        return Err(ConfigError::Range { key: "data.cutout", value, rule }.into());
-    }
-    let augment = Augment {
-        flip: section.flip,
-        rotation: section.rotation,
-        padding: section.crop_padding,
-        cutout: section.cutout,
-    };
-    let image = [data.shape.height, data.shape.width, data.shape.channels];
-    let widest = crate::model::widest(&config.model.layers, image)?;
-    Ok(NetworkSpec {
-        layers: config.model.layers.clone(),
-        loss: config.model.loss,
-        feedback: config.feedback.clone(),
-        optimizer: config.optimizer.clone(),
-        feedback_optimizer: config.feedback_optimizer(),
-        precision: config.train.precision,
-        batch: config.train.batch,
-        evaluation_batch: evaluation_batch(test, config.train.batch, widest),
-        ranks: config.replicas().into_iter().map(|(rank, _)| rank).collect(),
-        feed: FeedSpec::Data(DataFeed { image, train, test, scale, shift, augment, shard_bytes: SHARD_BYTES }),
-        classes: data.classes.len() as u32,
-    })
-}
-
-/// Where the choice of kernels comes from.
-#[derive(Clone, Debug, Default)]
-pub enum Kernels {
-    /// The table of defaults: the same on every machine of a kind.
-    #[default]
-    Defaults,
-    /// Choices that were made before, such as those a run began with.
-    Chosen(Tuned),
-    /// What the cache holds for the adapter; what it lacks is measured and added to it. Without a cache that can be
-    /// written, nothing is measured: two runs would not choose alike.
-    Measured,
-}
-
-/// What a machine may use besides its plan. The default touches no file.
-#[derive(Clone, Debug, Default)]
-pub struct Preparation {
-    /// Where the choice of kernels comes from.
-    pub kernels: Kernels,
-    /// Where measurements and compiled pipelines are kept.
-    pub cache: Option<Cache>,
-}
-
-/// A plan and what runs it.
-pub struct Machine {
-    /// The plan.
-    pub plan: Plan,
-    /// What runs it.
-    pub executor: Box<dyn Executor>,
-    /// Whether that is a CPU.
-    pub is_software: bool,
-    /// Measured kernels that the plan uses.
-    pub kernels: Tuned,
-    /// What the user should know about the choice.
-    pub warning: Option<String>,
-}
-
-/// Plans a network for an open device, with measured kernels where there are any.
-///
-/// # Errors
-/// If a tensor does not fit the device, or it fails.
-pub fn machine_on(
-    context: Context,
-    network: &Network,
-    options: Options,
-    chosen: &Tuned,
-) -> Result<Machine, TrainError> {
-    let is_software = context.is_software();
-    let warning = is_software.then(|| {
-        format!(
-            "{} is a software adapter: the CPU computes, correctly but far slower than a GPU (see \
-             `ldfa-gpu devices`)",
-            context.describe()
-        )
-    });
-    let plan = Plan::tuned(network.recording.clone(), &context.profile(), options, chosen)?;
-    let kernels = plan.uses(chosen);
-    tracing::debug!(chosen_kernels = kernels.len(), "plan made");
-    let executor = Gpu::new(context, plan.clone())?;
-    executor.context().keep_pipelines();
-    Ok(Machine { plan, executor: Box::new(executor), is_software, kernels, warning })
-}
-
-/// Plans a network for the chosen adapter; without any adapter, for the f64 reference.
-///
-/// # Errors
-/// If the adapter does not exist or fails, or a tensor does not fit it.
-pub fn machine(
-    network: &Network,
-    choice: &DeviceChoice,
-    options: Options,
-    preparation: &Preparation,
-) -> Result<Machine, TrainError> {
-    let open = || Context::open_with(choice, LimitPolicy::from_env(), preparation.cache.as_ref());
-    let opened = match choice {
-        DeviceChoice::Reference => None,
-        _ => match open() {
-            Err(GpuError::NoAdapter) if *choice == DeviceChoice::Best => None,
-            opened => Some(opened?),
-        },
-    };
-    let recording = &network.recording;
-    match opened {
-        Some(mut context) => {
-            tracing::debug!(adapter = context.describe(), "adapter open");
-            let chosen = match (&preparation.kernels, &preparation.cache) {
-                (Kernels::Chosen(tuned), _) => tuned.clone(),
-                (Kernels::Measured, Some(cache)) => measure(&mut context, cache, recording, options, open)?,
-                (Kernels::Measured, None) | (Kernels::Defaults, _) => Tuned::default(),
-            };
-            machine_on(context, network, options, &chosen)
-        }
-        None => {
-            let plan = Plan::new(recording.clone(), &Profile::reference(), options)?;
-            let executor = Box::new(Reference::new(plan.clone()));
-            let warning = (*choice != DeviceChoice::Reference).then(|| {
-                format!("{}; meanwhile the f64 reference executor runs the plan, slowly", GpuError::NoAdapter)
-            });
-            Ok(Machine { plan, executor, is_software: true, kernels: Tuned::default(), warning })
-        }
-    }
-}
-
-/// The cache's kernels for a recording; what it lacks is measured and kept.
-fn measure(
-    context: &mut Context,
-    cache: &Cache,
-    recording: &Recording,
-    options: Options,
-    reopen: impl Fn() -> Result<Context, GpuError>,
-) -> Result<Tuned, TrainError> {
-    let key = context.key();
-    let known = cache.load_kernels(&key);
-    let plan = Plan::tuned(recording.clone(), &context.profile(), options, &known)?;
-    if !is_open(context, &plan, &known) {
-        tracing::debug!("kernels known");
-        return Ok(known);
-    }
-    if !cache.is_writable(&key) {
-        return Ok(known);
-    }
-    match tune(context, &plan, &known, budget(context), &|plan| Box::new(Reference::new(plan))) {
-        Ok(measured) => {
-            let count = measured.tuned.len();
-            let all = if count > 0 { cache.add_kernels(&key, &measured.tuned) } else { known };
-            tracing::debug!(measured = count, left = measured.left, "kernels tuned");
-            Ok(all)
-        }
-        Err(error) => {
-            tracing::warn!("measuring kernels failed ({error}); the defaults are used");
-            *context = reopen()?;
-            Ok(known)
-        }
-    }
 }
 
 impl Session {
@@ -628,35 +410,6 @@ impl Session {
             self.refactorise()?;
         }
         Ok(())
-    }
-}
-
-/// Images of an evaluation step.
-fn evaluation_batch(test: u32, batch: u32, widest: u32) -> u32 {
-    test.min(EVALUATION_BATCH).min(batch.max(EVALUATION_NUMBERS / widest))
-}
-
-/// Where a tensor is too large for the device, the batch that would not be: found by halving, on plans alone.
-fn with_largest_batch(error: TrainError, spec: &NetworkSpec) -> TrainError {
-    let TrainError::Plan(PlanError::TensorTooLarge { limit, .. }) = &error else { return error };
-    let (FeedSpec::Data(data), Ok(widest)) = (&spec.feed, crate::model::widest(&spec.layers, spec.feed.image())) else {
-        return error;
-    };
-    let profile = Profile { max_binding_bytes: *limit, ..Profile::reference() };
-    let fits = |batch: u32| {
-        let evaluation_batch = evaluation_batch(data.test, batch, widest);
-        let smaller = NetworkSpec { batch, evaluation_batch, ..spec.clone() };
-        let planned = Network::new(&smaller).map(|n| Plan::new(n.recording, &profile, Options::default()));
-        matches!(planned, Ok(Ok(_)))
-    };
-    let (mut fit, mut too_large) = (0, spec.batch);
-    while too_large - fit > 1 {
-        let middle = fit + (too_large - fit) / 2;
-        if fits(middle) { fit = middle } else { too_large = middle }
-    }
-    match fit {
-        0 => error,
-        largest => TrainError::TooLarge { largest, batch: spec.batch, source: Box::new(error) },
     }
 }
 

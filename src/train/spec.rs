@@ -1,0 +1,121 @@
+//! From a configuration and its data to the description of a network.
+
+use super::TrainError;
+use super::config::{Config, ConfigError, DataSection};
+use crate::data::{self, Dataset, SearchPath, Split};
+use crate::model::{DataFeed, FeedSpec, Network, NetworkSpec, widest};
+use crate::ops::Augment;
+use crate::plan::{Options, Plan, PlanError, Profile};
+
+/// Images of an evaluation step, unless the test set is smaller. Large enough to fill a device.
+const EVALUATION_BATCH: u32 = 500;
+
+/// Numbers that an evaluation step has in its widest place, if the training batch has no more. What is trained beside a
+/// network plays no part in it: sums over batches must not depend on neighbours.
+const EVALUATION_NUMBERS: u32 = 1 << 23;
+
+/// Most bytes of images in one tensor: half of the smallest binding that WebGPU guarantees.
+const SHARD_BYTES: u64 = 64 << 20;
+
+/// The images of a configuration, no more of them than it wants.
+///
+/// # Errors
+/// If the set cannot be read, or has fewer images than it is limited to.
+pub fn dataset(section: &DataSection, search: &SearchPath) -> Result<Dataset, TrainError> {
+    let data = data::open(&section.name, search)?;
+    let Some(limit) = section.limit else { return Ok(data) };
+    let images = data.train.len();
+    if images < limit as usize {
+        let rule = format!("{} has only {images} images to train on", data.name);
+        return Err(ConfigError::Range { key: "data.limit", value: limit.to_string(), rule }.into());
+    }
+    Ok(data.limited(limit as usize))
+}
+
+/// The description of the network that a configuration and a data set make.
+///
+/// # Errors
+/// If the set has fewer images than a batch, or more than the configuration limits it to: [`dataset`] leaves them out.
+pub fn network_spec(config: &Config, data: &Dataset) -> Result<NetworkSpec, TrainError> {
+    let images = |split: &Split| u32::try_from(split.len()).unwrap_or(u32::MAX);
+    let (train, test) = (images(&data.train), images(&data.test));
+    if train < config.train.batch || test == 0 {
+        return Err(TrainError::Batch(format!(
+            "{} has {train} images to train on and {test} to test on; train.batch = {} needs at least as many to \
+             train on, and one to test on; lower train.batch or add images",
+            data.name, config.train.batch
+        )));
+    }
+    let statistics = data.channel_statistics();
+    let (mut scale, mut shift) = ([0.0; 4], [0.0; 4]);
+    for (channel, (mean, std)) in statistics.mean.iter().zip(&statistics.std).enumerate().take(4) {
+        // A channel without any variation has nothing to be scaled by.
+        scale[channel] = if *std > 0.0 { 1.0 / std } else { 1.0 };
+        shift[channel] = -mean * scale[channel];
+    }
+    let section = &config.data;
+    if let Some(limit) = section.limit.filter(|&limit| limit < train) {
+        let rule = format!("{train} images to train on were handed over");
+        return Err(ConfigError::Range { key: "data.limit", value: limit.to_string(), rule }.into());
+    }
+    let side = data.shape.height.min(data.shape.width);
+    if section.crop_padding >= side {
+        let (value, rule) = (section.crop_padding.to_string(), format!("must be less than the images' side, {side}"));
+        return Err(ConfigError::Range { key: "data.crop_padding", value, rule }.into());
+    }
+    let longer = data.shape.height.max(data.shape.width);
+    if section.cutout > longer {
+        let (value, rule) = (section.cutout.to_string(), format!("may be at most the images' longer side, {longer}"));
+        return Err(ConfigError::Range { key: "data.cutout", value, rule }.into());
+    }
+    let augment = Augment {
+        flip: section.flip,
+        rotation: section.rotation,
+        padding: section.crop_padding,
+        cutout: section.cutout,
+    };
+    let image = [data.shape.height, data.shape.width, data.shape.channels];
+    let widest = widest(&config.model.layers, image)?;
+    Ok(NetworkSpec {
+        layers: config.model.layers.clone(),
+        loss: config.model.loss,
+        feedback: config.feedback.clone(),
+        optimizer: config.optimizer.clone(),
+        feedback_optimizer: config.feedback_optimizer(),
+        precision: config.train.precision,
+        batch: config.train.batch,
+        evaluation_batch: evaluation_batch(test, config.train.batch, widest),
+        ranks: config.replicas().into_iter().map(|(rank, _)| rank).collect(),
+        feed: FeedSpec::Data(DataFeed { image, train, test, scale, shift, augment, shard_bytes: SHARD_BYTES }),
+        classes: data.classes.len() as u32,
+    })
+}
+
+/// Images of an evaluation step.
+fn evaluation_batch(test: u32, batch: u32, widest: u32) -> u32 {
+    test.min(EVALUATION_BATCH).min(batch.max(EVALUATION_NUMBERS / widest))
+}
+
+/// Where a tensor is too large for the device, the batch that would not be: found by halving, on plans alone.
+pub(super) fn with_largest_batch(error: TrainError, spec: &NetworkSpec) -> TrainError {
+    let TrainError::Plan(PlanError::TensorTooLarge { limit, .. }) = &error else { return error };
+    let (FeedSpec::Data(data), Ok(widest)) = (&spec.feed, widest(&spec.layers, spec.feed.image())) else {
+        return error;
+    };
+    let profile = Profile { max_binding_bytes: *limit, ..Profile::reference() };
+    let fits = |batch: u32| {
+        let evaluation_batch = evaluation_batch(data.test, batch, widest);
+        let smaller = NetworkSpec { batch, evaluation_batch, ..spec.clone() };
+        let planned = Network::new(&smaller).map(|n| Plan::new(n.recording, &profile, Options::default()));
+        matches!(planned, Ok(Ok(_)))
+    };
+    let (mut fit, mut too_large) = (0, spec.batch);
+    while too_large - fit > 1 {
+        let middle = fit + (too_large - fit) / 2;
+        if fits(middle) { fit = middle } else { too_large = middle }
+    }
+    match fit {
+        0 => error,
+        largest => TrainError::TooLarge { largest, batch: spec.batch, source: Box::new(error) },
+    }
+}
