@@ -145,8 +145,9 @@ fn max_backward{{ quads }}(
     out{{ quads }}[group.z * params.stride_out / {{ each }}u + i] = sum;
 }
 
+//% for entry, source, over, width in [("average_forward", "x", "window_of", "image_width"), ("average_backward", "error", "windows_over", "grid_width")]
 @compute @workgroup_size(256)
-fn average_forward{{ quads }}(
+fn {{ entry }}{{ quads }}(
     @builtin(workgroup_id) group: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,
@@ -155,38 +156,17 @@ fn average_forward{{ quads }}(
     if i >= params.count {
         return;
     }
-    let seen = window_of(i);
-    let base = group.z * params.stride_x / {{ each }}u + seen.channel;
+    let seen = {{ over }}(i);
+    let base = group.z * params.stride_{{ source }} / {{ each }}u + seen.channel;
     var sum = {{ float }}();
     for (var y = seen.begin.x; y < seen.end.x; y++) {
         for (var col = seen.begin.y; col < seen.end.y; col++) {
-            sum += x{{ quads }}[base + (seen.base + y * params.image_width + col) * params.channels];
+            sum += {{ source }}{{ quads }}[base + (seen.base + y * params.{{ width }} + col) * params.channels];
         }
     }
     let taps = f32(params.kernel_height * params.kernel_width);
     out{{ quads }}[group.z * params.stride_out / {{ each }}u + i] = sum / taps;
 }
 
-@compute @workgroup_size(256)
-fn average_backward{{ quads }}(
-    @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) lane: u32,
-) {
-    let i = linear_group(group, groups) * 256u + lane;
-    if i >= params.count {
-        return;
-    }
-    let seen = windows_over(i);
-    let base = group.z * params.stride_error / {{ each }}u + seen.channel;
-    var sum = {{ float }}();
-    for (var y = seen.begin.x; y < seen.end.x; y++) {
-        for (var col = seen.begin.y; col < seen.end.y; col++) {
-            sum += error{{ quads }}[base + (seen.base + y * params.grid_width + col) * params.channels];
-        }
-    }
-    let taps = f32(params.kernel_height * params.kernel_width);
-    out{{ quads }}[group.z * params.stride_out / {{ each }}u + i] = sum / taps;
-}
-
+//% endfor
 //% endfor
