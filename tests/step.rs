@@ -389,6 +389,28 @@ fn fusion_makes_what_it_should() {
     assert!(!nodes.iter().any(|n| matches!(n.entry.op, Op::Activate(_))));
 }
 
+/// Where sums are cut decides how they round: a network alone and beside others must be cut alike.
+#[test]
+fn sums_are_cut_alike_whatever_is_trained_beside() {
+    let layers = vec![dense(12), LayerSpec::Relu {}, dense(9), LayerSpec::Relu {}, dense(CLASSES)];
+    let alone = NetworkSpec { batch: 9000, evaluation_batch: 9000, ..spec(layers, ldfa(PRule::Oja, QRule::Hebbian)) };
+    let together = NetworkSpec { ranks: vec![alone.ranks[0]; 40], ..alone.clone() };
+    for software in [false, true] {
+        let profile = Profile { software, subgroup_lanes: Some(8), ..Profile::reference() };
+        let [alone, together] = [&alone, &together].map(|spec| {
+            let plan = Plan::new(Network::new(spec).unwrap().recording, &profile, FUSED).unwrap();
+            let cuts = plan.nodes(Phase::Train).iter().filter_map(|node| match &node.entry.op {
+                Op::Gemm(op) => Some(op.parts),
+                Op::Correlate(op) => Some(op.parts),
+                _ => None,
+            });
+            cuts.collect::<Vec<_>>()
+        });
+        assert_eq!(alone, together, "software: {software}");
+        assert!(alone.iter().any(|&parts| parts > 1), "nothing was cut");
+    }
+}
+
 /// A batch so long that few outputs leave a GPU idle: sums in parts, biases from the weights' tiles, and the Hebbian
 /// gradient from the tiles of the statistics.
 #[test]
@@ -537,22 +559,19 @@ fn ranks_and_seeds_trained_together_equal_each_alone_bitwise() {
         source: Source::Output,
         ..ldfa(PRule::Oja, QRule::Hebbian)
     };
-    for (at, rule) in [
-        ldfa(PRule::Oja, QRule::Hebbian),
-        ldfa(PRule::Normative, QRule::Normative),
-        ldfa(PRule::KolenPollack, QRule::Hebbian),
-        labels,
-    ]
-    .into_iter()
-    .enumerate()
-    {
-        let layers = [vec![dense(20), LayerSpec::Relu {}, dense(17), LayerSpec::Gelu {}, dense(CLASSES)], {
-            let drop = LayerSpec::Dropout { p: 0.2 };
-            vec![dense(20), LayerSpec::BatchNorm {}, LayerSpec::Relu {}, drop, dense(12), dense(CLASSES)]
-        }][at % 2]
-            .clone();
+    let plain = vec![dense(20), LayerSpec::Relu {}, dense(17), LayerSpec::Gelu {}, dense(CLASSES)];
+    let drop = LayerSpec::Dropout { p: 0.2 };
+    let dropped = vec![dense(20), LayerSpec::BatchNorm {}, LayerSpec::Relu {}, drop, dense(12), dense(CLASSES)];
+    for (rule, layers) in [
+        (ldfa(PRule::Oja, QRule::Hebbian), &plain),
+        (ldfa(PRule::Normative, QRule::Normative), &dropped),
+        (ldfa(PRule::KolenPollack, QRule::Hebbian), &plain),
+        (labels, &dropped),
+        (ldfa(PRule::Oja, QRule::Hebbian), &convolved()),
+        (ldfa(PRule::Normative, QRule::Normative), &convolved()),
+    ] {
         let run = |ranks: &[u32], seeds: &[u32], first: usize| {
-            let mut spec = spec(layers.clone(), rule.clone());
+            let mut spec = spec(layers.to_vec(), rule.clone());
             spec.feedback.rank = Some(Ranks::Several(vec![Rank::Of(3), Rank::Of(7)]));
             spec.ranks = ranks.iter().map(|&r| Some(Rank::Of(r))).collect();
             (spec.optimizer, spec.feedback_optimizer) = (adam(0.01), adam(0.02));

@@ -322,7 +322,7 @@ pub(super) fn fuses_hebbian(profile: &Profile) -> bool {
     !profile.software
 }
 
-/// Into how many parts the rows of a correlation are cut.
+/// Into how many parts the rows of a correlation are cut. As with [`parts`], replicas play no part in it.
 pub(super) fn correlation_parts(op: &Correlate, profile: &Profile) -> u32 {
     /// Below this a part costs more to add than it saves.
     const SHORTEST: u32 = 128;
@@ -336,11 +336,12 @@ pub(super) fn correlation_parts(op: &Correlate, profile: &Profile) -> u32 {
         return op.x.rows().div_ceil(LONGEST).max(1);
     }
     let inputs = op.hebbian.map_or(0, |h| h.input.cols());
-    let busy = (op.x.cols() + op.y.cols() + inputs).div_ceil(64) * op.y.cols().div_ceil(16) * op.x.shape.replicas;
+    let busy = (op.x.cols() + op.y.cols() + inputs).div_ceil(64) * op.y.cols().div_ceil(16);
     (BUSY_GPU / busy.max(1)).min(op.x.rows() / SHORTEST).max(1)
 }
 
-/// Into how many parts the sums of a product are cut, so that tall thin products keep a GPU busy.
+/// Into how many parts the sums of a product are cut, so that tall thin products keep a GPU busy. Another cut rounds
+/// otherwise: it must not depend on how many networks are trained beside one.
 pub(super) fn parts(gemm: &Gemm, profile: &Profile) -> u32 {
     /// Below this a part costs more to add than it saves.
     const SHORTEST: u32 = 256;
@@ -350,7 +351,7 @@ pub(super) fn parts(gemm: &Gemm, profile: &Profile) -> u32 {
     if profile.software {
         return parts_for_cpu(gemm);
     }
-    let busy = tile(gemm).workgroups(gemm) * gemm.out.shape.replicas;
+    let busy = tile(gemm).workgroups(gemm);
     (BUSY_GPU / busy.max(1)).min(gemm.inner() / SHORTEST).max(1)
 }
 
@@ -362,7 +363,7 @@ fn parts_for_cpu(gemm: &Gemm) -> u32 {
     if goes_by_tap(gemm) {
         return 1;
     }
-    let workgroups = broadcast(gemm).workgroups(gemm) * gemm.out.shape.replicas;
+    let workgroups = broadcast(gemm).workgroups(gemm);
     let idle = (BUSY / workgroups.max(1)).min(gemm.inner() / SHORTEST);
     idle.max(gemm.inner().div_ceil(LONGEST_SUM)).max(1)
 }

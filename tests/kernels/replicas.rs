@@ -62,6 +62,13 @@ fn scene(first: u32, count: u32) -> Scene {
         scene.push(AveragePool { x, out, window: pool }, |_| 0.0);
         let out = scene.output(pixels, channels);
         scene.push(AveragePoolBackward { error, out, window: pool }, |_| 0.0);
+        let weight = scene.own(6, pool.taps() * channels);
+        let (out, sent) = (scene.output(positions, 6), scene.own(positions, 6));
+        scene.push(Gemm::convolve(x, weight, out, pool), |_| 0.0);
+        let out = scene.output(pixels, channels);
+        scene.push(Gemm::convolve_back(sent, weight, out, pool), |_| 0.0);
+        let out = scene.output(6, pool.taps() * channels);
+        scene.push(Gemm::correlate(sent, x, out, pool), |_| 0.0);
         let out = scene.output(3, channels * pool.pixels());
         scene.push(TransposeBlocks { x, out, rows: pool.pixels(), cols: channels }, |_| 0.0);
         let (other, out) = (scene.own(pixels, channels), scene.output(pixels, channels));
