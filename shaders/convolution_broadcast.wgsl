@@ -2,5 +2,5 @@
 //% set window = true
 //% set kind = "broadcast"
 //% set subgroups = true
-//% set sizes = [(16, 2), (32, 1), (32, 2), (64, 1)]
+//% set sizes = [(16, 4, 2), (32, 4, 1), (32, 4, 2), (64, 4, 1)]
 //% include "lanes.wgsl"

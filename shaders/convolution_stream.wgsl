@@ -2,5 +2,5 @@
 //% set window = true
 //% set kind = "stream"
 //% set subgroups = false
-//% set sizes = [(16, 2)]
+//% set sizes = [(16, 4, 2)]
 //% include "lanes.wgsl"

@@ -1,7 +1,7 @@
 // Part of the products for adapters whose lanes are those of a CPU, where shared memory is a detour through the cache
 // and every load costs the same, whether lanes agree on its address or not.
 //
-// No shared memory: eight lanes lie along the columns, four adjacent ones each, and keep their sums in registers. A
+// No shared memory: eight lanes lie along the columns, `wide` adjacent ones each, and keep their sums in registers. A
 // sum is touched once for four steps along the inner dimension. `subgroups` is set by the file that includes this one:
 // with it the lanes load different elements of a and pass them round, without it all load the same. With `window` the
 // products are those of a convolution: the turned kernels the weight's gradient, the others one run of channels a tap.
@@ -9,10 +9,13 @@
 
 const LANES = 8u;
 
-//% for rows, quads_wide in sizes
+//% for rows, wide, runs in sizes
+//% set letters = "xyzw"[:wide]
+//% set sum_type = "vec" ~ wide ~ "<f32>"
+//% set columns = 8 * wide * runs
 //% for turned in [false, true]
 //% set windowed = window is defined
-//% set name = kind ~ "_" ~ rows ~ "x" ~ 32 * quads_wide ~ ("_turned" if turned else "")
+//% set name = kind ~ "_" ~ rows ~ "x" ~ columns ~ ("_turned" if turned else "")
 // ---- {{ name }}: a is {{ "inner x rows" if turned else "rows x inner" }} ----
 
 @compute @workgroup_size(LANES)
@@ -21,7 +24,7 @@ fn {{ name }}_quads(
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,
 ) {
-    let at = place(group, groups, {{ rows }}u, {{ 32 * quads_wide }}u);
+    let at = place(group, groups, {{ rows }}u, {{ columns }}u);
     if !exact && at.row >= params.rows {
         return;
     }
@@ -47,9 +50,9 @@ fn {{ name }}_quads(
 //% endif
     let base_b = group.z * params.stride_b / 4u;
     let pitch_b = select({{ "params.taps * params.cols" if windowed else "params.cols" }}, params.inner, transpose_b) / 4u;
-    let col = at.col + lane * 4u;
-//% for c in range(quads_wide)
-    let col{{ c }} = min(col + {{ 32 * c }}u, params.cols - 4u);
+    let col = at.col + lane * {{ wide }}u;
+//% for c in range(runs)
+    let col{{ c }} = min(col + {{ 8 * wide * c }}u, params.cols - {{ wide }}u);
 //% if windowed and turned
     let tap{{ c }} = tap_at(col{{ c }} / params.channels);
     let within{{ c }} = base_b + col{{ c }} % params.channels / 4u;
@@ -58,8 +61,8 @@ fn {{ name }}_quads(
 //% endif
 //% endfor
 //% for r in range(rows)
-//% for c in range(quads_wide)
-    var sum{{ r }}_{{ c }} = vec4<f32>();
+//% for c in range(runs)
+    var sum{{ r }}_{{ c }} = {{ sum_type }}();
 //% endfor
 //% endfor
 //% set totals = ((rows + 31) // 32 if subgroups else rows // 4) if turned else (rows // 8 if subgroups else rows)
@@ -77,7 +80,7 @@ fn {{ name }}_quads(
     let seen{{ g }} = source{{ g }} >= 0;
     var a{{ g }} = base_a + u32(max(source{{ g }}, 0)) * (params.channels / 4u);
 //% endfor
-//% for c in range(quads_wide)
+//% for c in range(runs)
     var b{{ c }} = base_b + select(run * params.cols + col{{ c }}, col{{ c }} * params.inner + run * params.channels, transpose_b) / 4u;
 //% endfor
     for (var k = 0u; k < params.channels; k += 4u) {
@@ -102,14 +105,14 @@ fn {{ name }}_quads(
         // y<i>: row k + i of op(b).
 //% if windowed and turned
 //% for i in range(4)
-//% for c in range(quads_wide)
+//% for c in range(runs)
         let source{{ i }}_{{ c }} = below(here, tap{{ c }});
         let {{ "pqrs"[i] }}{{ c }} = select(vec4<f32>(), b_quads[within{{ c }} + u32(max(source{{ i }}_{{ c }}, 0)) * (params.channels / 4u)], source{{ i }}_{{ c }} >= 0);
 //% endfor
         here = next(here);
 //% endfor
 //% endif
-//% for c in range(quads_wide)
+//% for c in range(runs)
 //% if not (windowed and turned)
         let p{{ c }} = b_quads[b{{ c }}];
         let q{{ c }} = b_quads[b{{ c }} + pitch_b];
@@ -118,7 +121,11 @@ fn {{ name }}_quads(
         b{{ c }} += select(4u * pitch_b, 1u, transpose_b);
 //% endif
 //% for i in range(4)
+//% if wide == 4
         let y{{ c }}_{{ i }} = select({{ "pqrs"[i] }}{{ c }}, vec4<f32>(p{{ c }}.{{ "xyzw"[i] }}, q{{ c }}.{{ "xyzw"[i] }}, r{{ c }}.{{ "xyzw"[i] }}, s{{ c }}.{{ "xyzw"[i] }}), transpose_b);
+//% else
+        let y{{ c }}_{{ i }} = select(select({{ "pqrs"[i] }}{{ c }}.xy, {{ "pqrs"[i] }}{{ c }}.zw, col{{ c }} % 4u == 2u), vec2<f32>(p{{ c }}.{{ "xyzw"[i] }}, q{{ c }}.{{ "xyzw"[i] }}), transpose_b);
+//% endif
 //% endfor
 //% endfor
 //% for r in range(rows)
@@ -133,7 +140,7 @@ fn {{ name }}_quads(
         let x{{ r }}_at_{{ i }} = x{{ r }}.{{ "xyzw"[i] }};
 //% endif
 //% endfor
-//% for c in range(quads_wide)
+//% for c in range(runs)
         sum{{ r }}_{{ c }} = sum{{ r }}_{{ c }} + x{{ r }}_at_0 * y{{ c }}_0 + x{{ r }}_at_1 * y{{ c }}_1 + x{{ r }}_at_2 * y{{ c }}_2 + x{{ r }}_at_3 * y{{ c }}_3;
 //% endfor
 //% endfor
@@ -142,8 +149,14 @@ fn {{ name }}_quads(
     }
 //% endif
 //% for r in range(rows)
-//% for c in range(quads_wide)
+//% for c in range(runs)
+//% if wide == 4
     store_quad(group.z, at, at.row + {{ r }}u, col + {{ 32 * c }}u, sum{{ r }}_{{ c }});
+//% else
+//% for letter in letters
+    store(group.z, at, at.row + {{ r }}u, col + {{ 8 * wide * c + loop.index0 }}u, sum{{ r }}_{{ c }}.{{ letter }});
+//% endfor
+//% endif
 //% endfor
 //% endfor
     if has_sums && at.col == 0u {
@@ -164,7 +177,7 @@ fn {{ name }}(
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,
 ) {
-    let at = place(group, groups, {{ rows }}u, {{ 32 * quads_wide }}u);
+    let at = place(group, groups, {{ rows }}u, {{ columns }}u);
     if !exact && at.row >= params.rows {
         return;
     }
@@ -181,17 +194,21 @@ fn {{ name }}(
 //% endif
 //% endfor
     let base_b = group.z * params.stride_b;
-    let last_col = vec4<u32>(params.cols - 1u);
+    let last_col = vec{{ wide }}<u32>(params.cols - 1u);
     let pitch_b = select(1u, params.inner, transpose_b);
     let step_b = select({{ "params.taps * params.cols" if windowed else "params.cols" }}, 1u, transpose_b);
     let col = at.col + lane;
-    // Quads of columns eight apart: loads and stores of all lanes are neighbours.
+    // Columns eight apart: loads and stores of all lanes are neighbours.
     let begin_b = base_b + at.begin * step_b;
-//% for c in range(quads_wide)
-    let cols{{ c }} = min(col + vec4<u32>({{ 32 * c }}u, {{ 32 * c + 8 }}u, {{ 32 * c + 16 }}u, {{ 32 * c + 24 }}u), last_col);
+//% for c in range(runs)
+    let cols{{ c }} = min(col + vec{{ wide }}<u32>(
+//% for i in range(wide)
+        {{ 8 * (wide * c + i) }}u,
+//% endfor
+    ), last_col);
 //% if windowed and turned
     let within{{ c }} = base_b + cols{{ c }} % params.channels;
-//% for i in range(4)
+//% for i in range(wide)
     let tap{{ c }}_{{ i }} = tap_at(cols{{ c }}.{{ "xyzw"[i] }} / params.channels);
 //% endfor
 //% elif not windowed
@@ -199,8 +216,8 @@ fn {{ name }}(
 //% endif
 //% endfor
 //% for r in range(rows)
-//% for c in range(quads_wide)
-    var sum{{ r }}_{{ c }} = vec4<f32>();
+//% for c in range(runs)
+    var sum{{ r }}_{{ c }} = {{ sum_type }}();
 //% endfor
 //% endfor
 //% for g in range(rows // 8 if subgroups else rows)
@@ -217,7 +234,7 @@ fn {{ name }}(
     let seen{{ g }} = source{{ g }} >= 0;
     var a{{ g }} = base_a + u32(max(source{{ g }}, 0)) * params.channels;
 //% endfor
-//% for c in range(quads_wide)
+//% for c in range(runs)
     var b{{ c }} = base_b + cols{{ c }} * pitch_b + run * select(params.cols, params.channels, transpose_b);
 //% endfor
     for (var k = 0u; k < params.channels; k++) {
@@ -229,15 +246,23 @@ fn {{ name }}(
         a{{ g }} += step_a;
         total{{ g }} += x{{ g }};
 //% endfor
-//% for c in range(quads_wide)
+//% for c in range(runs)
 //% if windowed and turned
-//% for i in range(4)
+//% for i in range(wide)
         let source{{ c }}_{{ i }} = below(here, tap{{ c }}_{{ i }});
         let y{{ c }}_{{ i }} = select(0.0, b[within{{ c }}.{{ "xyzw"[i] }} + u32(max(source{{ c }}_{{ i }}, 0)) * params.channels], source{{ c }}_{{ i }} >= 0);
 //% endfor
-        let y{{ c }} = vec4<f32>(y{{ c }}_0, y{{ c }}_1, y{{ c }}_2, y{{ c }}_3);
+        let y{{ c }} = {{ sum_type }}(
+//% for i in range(wide)
+            y{{ c }}_{{ i }},
+//% endfor
+        );
 //% else
-        let y{{ c }} = vec4<f32>(b[b{{ c }}.x], b[b{{ c }}.y], b[b{{ c }}.z], b[b{{ c }}.w]);
+        let y{{ c }} = {{ sum_type }}(
+//% for letter in letters
+            b[b{{ c }}.{{ letter }}],
+//% endfor
+        );
         b{{ c }} += step_b;
 //% endif
 //% endfor
@@ -246,7 +271,7 @@ fn {{ name }}(
 //% endif
 //% for r in range(rows)
         let x_of_{{ r }} = {{ "subgroupBroadcast(x" ~ r // 8 ~ ", " ~ r % 8 ~ "u)" if subgroups else "x" ~ r }};
-//% for c in range(quads_wide)
+//% for c in range(runs)
         sum{{ r }}_{{ c }} += x_of_{{ r }} * y{{ c }};
 //% endfor
 //% endfor
@@ -255,9 +280,9 @@ fn {{ name }}(
     }
 //% endif
 //% for r in range(rows)
-//% for c in range(quads_wide)
-//% for i in range(4)
-    store(group.z, at, at.row + {{ r }}u, col + {{ 32 * c + 8 * i }}u, sum{{ r }}_{{ c }}.{{ "xyzw"[i] }});
+//% for c in range(runs)
+//% for i in range(wide)
+    store(group.z, at, at.row + {{ r }}u, col + {{ 8 * (wide * c + i) }}u, sum{{ r }}_{{ c }}.{{ letters[i] }});
 //% endfor
 //% endfor
 //% endfor

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use super::shaders::PipelineKey;
 use crate::ops::{
-    Activation, Augment, Chain, Convolution, Correlate, Epilogue, Gemm, Op, Optimize, Pass, Significant, SumParts,
+    Activation, Augment, Chain, Convolution, Correlate, Epilogue, Fit, Gemm, Op, Optimize, Pass, Significant, SumParts,
     Tensor, Transport, TransposeBlocks, Update, Window,
 };
 use crate::plan::{BROADCAST_MAX_RANK, Profile, Variant};
@@ -126,6 +126,7 @@ pub(super) fn lower(op: &Op, variant: Variant, profile: &Profile) -> Kernel {
             .u("count", op.out.shape.per_replica() as u32)
             .u("cols", op.out.cols())
             .f("threshold", Significant::THRESHOLD),
+        Op::Fit(op) => fit(op),
         Op::ColumnSum(op) => columns("sum", op.x.rows(), op.x.cols(), 0.0),
         Op::Moments(op) => columns("mean_variance", op.x.rows(), op.x.cols(), 0.0),
         Op::NormaliseGradients(op) => columns("normalise_gradients", op.x.rows(), op.x.cols(), op.epsilon),
@@ -176,6 +177,19 @@ fn elementwise(entry: &'static str, count: usize, stream: u32, drop: f64) -> Ker
         .u("stream", stream)
         .f("drop", drop)
         .f("keep_scale", 1.0 / (1.0 - drop))
+}
+
+fn fit(op: &Fit) -> Kernel {
+    let [outputs, rank, inputs] = op.extents;
+    let ranks = if rank <= 8 { "broadcast_8" } else { "broadcast_16" };
+    Kernel::new("fit_broadcast", ranks, op.factors())
+        .flag("learns_p", op.w_q.is_some())
+        .u("outputs", outputs)
+        .u("rank", rank)
+        .u("inputs", inputs)
+        .u("at_p", op.at[0])
+        .u("at_q", op.at[1])
+        .f("threshold", Significant::THRESHOLD)
 }
 
 fn columns(entry: &'static str, rows: u32, cols: u32, epsilon: f64) -> Kernel {
@@ -256,9 +270,11 @@ fn product_epilogue(kernel: Kernel, op: &Epilogue, alpha: f64) -> Kernel {
 fn gemm(op: &Gemm, variant: Variant, profile: &Profile) -> Kernel {
     let kind = match variant {
         Variant::Stream16x64 => "stream",
-        Variant::Broadcast16x64 | Variant::Broadcast32x32 | Variant::Broadcast32x64 | Variant::Broadcast64x32 => {
-            "broadcast"
-        }
+        Variant::Broadcast16x64
+        | Variant::Broadcast32x32
+        | Variant::Broadcast32x64
+        | Variant::Broadcast64x32
+        | Variant::Broadcast64x16 => "broadcast",
         Variant::Half32x32 | Variant::Half64x64 | Variant::Half128x64 => "half",
         Variant::Matrix64x32 | Variant::Matrix128x64 => "matrix",
         _ => "tile",

@@ -9,6 +9,7 @@ mod columns;
 mod convolution;
 mod correlate;
 mod elementwise;
+mod fit;
 mod gather;
 mod gemm;
 mod loss;
@@ -28,6 +29,7 @@ pub use columns::{ColumnSum, Moments};
 pub use convolution::{Convolution, Pass};
 pub use correlate::{Correlate, Hebbian, Oja};
 pub use elementwise::{Activate, Activation, Add, Dropout, Gate, Saves, Significant};
+pub use fit::Fit;
 pub use gather::{Augment, Gather};
 pub use gemm::{Epilogue, Gemm, Half, SumParts};
 pub use loss::{MeanSquaredError, OneHot, SoftmaxCrossEntropy, Tally};
@@ -157,6 +159,7 @@ operations!(
     Dropout,
     Add,
     Significant,
+    Fit,
     ColumnSum,
     Moments,
     Normalise,

@@ -1,8 +1,10 @@
 //! Fusion: operations that follow a product without another reader in between move into its epilogue.
 
 use super::Profile;
-use super::select::{correlation_parts, fuses, fuses_hebbian, parts};
-use crate::ops::{Correlate, Entry, Epilogue, Gemm, Hebbian, Op, Phase, Recording, Role, SumParts, Tensor, Transport};
+use super::select::{correlation_parts, fits_together, fuses, fuses_hebbian, parts};
+use crate::ops::{
+    Correlate, Entry, Epilogue, Fit, Gemm, Hebbian, Kind, Op, Phase, Recording, Role, SumParts, Tensor, Transport,
+};
 
 /// Rewrites a phase.
 pub(super) fn fuse(recording: &mut Recording, phase: Phase, profile: &Profile) {
@@ -12,6 +14,7 @@ pub(super) fn fuse(recording: &mut Recording, phase: Phase, profile: &Profile) {
     if fuses_hebbian(profile) {
         fuse_hebbian(recording, phase);
     }
+    fuse_fits(recording, phase, profile);
     split_sums(recording, phase, profile);
 }
 
@@ -135,6 +138,84 @@ fn split_correlation(recording: &mut Recording, op: &Correlate, most: u32) -> Ve
     ops
 }
 
+/// Small factors that follow their weight: gram matrix, difference and significance of both in one operation.
+fn fuse_fits(recording: &mut Recording, phase: Phase, profile: &Profile) {
+    let kept = recording.kept(phase).to_vec();
+    let mut entries = recording.entries(phase).to_vec();
+    let mut at = 0;
+    while at < entries.len() {
+        let Some((fit, made_by)) =
+            fit_at(recording, &entries, &kept, at).filter(|(fit, _)| fits_together(fit, profile))
+        else {
+            at += 1;
+            continue;
+        };
+        let other = entries[..at].iter().position(|e| match &e.op {
+            Op::Fit(other) => (other.values, other.at) == (fit.values, fit.at),
+            _ => false,
+        });
+        let before = other.and_then(|other| match &entries[other].op {
+            Op::Fit(other) => Some(*other),
+            _ => None,
+        });
+        let w_q = fit.w_q.or(before.and_then(|other| other.w_q));
+        let p_w = fit.p_w.or(before.and_then(|other| other.p_w));
+        entries[at].op = Fit { w_q, p_w, ..fit }.into();
+        let mut gone: Vec<usize> = made_by.into_iter().chain(other).collect();
+        gone.sort_unstable();
+        for index in gone.iter().rev() {
+            entries.remove(*index);
+        }
+        at = at + 1 - gone.len();
+    }
+    recording.replace(phase, entries);
+}
+
+/// What `Significant` at this place ends, and where the operations stand that it replaces besides: the product with the
+/// gram matrix and the gram matrix.
+fn fit_at(recording: &Recording, entries: &[Entry], kept: &[Tensor], at: usize) -> Option<(Fit, [usize; 2])> {
+    let Op::Significant(last) = &entries[at].op else { return None };
+    let made = |tensor: Tensor| -> Option<(usize, &Gemm)> {
+        let index = entries[..at].iter().position(|e| e.op.outputs().any(|t| t == tensor))?;
+        match &entries[index].op {
+            Op::Gemm(gemm) if readers(entries, kept, tensor) == 1 && is_plain(gemm) => Some((index, gemm)),
+            _ => None,
+        }
+    };
+    let (difference, product) = made(last.x)?;
+    let nothing_else = Epilogue { addend: Some((last.scale, -1.0)), ..Epilogue::default() };
+    if product.transpose_a || product.transpose_b || product.epilogue != nothing_else {
+        return None;
+    }
+    let bare = |gemm: &Gemm, transposes: [bool; 2]| {
+        gemm.a == gemm.b && gemm.epilogue == Epilogue::default() && [gemm.transpose_a, gemm.transpose_b] == transposes
+    };
+    let window = |tensor: Tensor| match recording.info(tensor).kind {
+        Kind::View { of, offset } => Some((of, offset)),
+        _ => None,
+    };
+    // p (q q^T) - w_q, or (p^T p) q - p_w.
+    let of_p = made(product.b).filter(|(_, gram)| bare(gram, [false, true]));
+    let of_q = made(product.a).filter(|(_, gram)| bare(gram, [true, false]));
+    let (gram, p, q, w_q, p_w) = match (of_p, of_q) {
+        (Some((index, gram)), _) => (index, product.a, gram.a, Some(last.scale), None),
+        (_, Some((index, gram))) => (index, gram.a, product.b, None, Some(last.scale)),
+        _ => return None,
+    };
+    let ((values, at_p), (same, at_q)) = (window(p)?, window(q)?);
+    let (gradients, at_gradient) = window(last.out)?;
+    let alike = values == same && at_gradient == if w_q.is_some() { at_p } else { at_q };
+    let extents = [p.rows(), p.cols(), q.cols()];
+    let fit = Fit { values, gradients, at: [at_p, at_q], extents, w_q, p_w };
+    (alike && values.shape == gradients.shape).then_some((fit, [difference, gram]))
+}
+
+/// Whether a product is one, with nothing but its epilogue added.
+fn is_plain(gemm: &Gemm) -> bool {
+    let whole = gemm.sums.is_none() && gemm.parts == 1 && gemm.alpha == 1.0;
+    whole && gemm.half.is_none() && gemm.convolution.is_none()
+}
+
 /// Statistics of (delta, y) and `y^T h`: one pass over y, one dispatch.
 fn fuse_hebbian(recording: &mut Recording, phase: Phase) {
     let mut entries = recording.entries(phase).to_vec();
@@ -144,10 +225,7 @@ fn fuse_hebbian(recording: &mut Recording, phase: Phase) {
             Op::Gemm(g) if entries[at].role == Role::Feedback && g.transpose_a && !g.transpose_b => Some(*g),
             _ => None,
         };
-        let plain = |g: &Gemm| {
-            let alone = g.epilogue == Epilogue::default() && g.sums.is_none();
-            alone && g.half.is_none() && g.convolution.is_none() && g.alpha == 1.0 && g.parts == 1
-        };
+        let plain = |g: &Gemm| g.epilogue == Epilogue::default() && is_plain(g);
         let correlate = gradient.filter(plain).and_then(|g| {
             entries.iter_mut().find_map(|e| match &mut e.op {
                 Op::Correlate(c) if c.y == g.a && c.hebbian.is_none() => {
@@ -184,10 +262,7 @@ fn fuse_transports(recording: &mut Recording, phase: Phase, profile: &Profile) {
 
 fn transport_at(project: &Entry, mix: &Entry) -> Option<Transport> {
     let (Op::Gemm(first), Op::Gemm(second)) = (&project.op, &mix.op) else { return None };
-    let plain = |g: &Gemm| {
-        let whole = g.half.is_none() && g.convolution.is_none() && g.alpha == 1.0;
-        whole && !g.transpose_a && !g.transpose_b
-    };
+    let plain = |g: &Gemm| is_plain(g) && !g.transpose_a && !g.transpose_b;
     let fits = project.role == Role::Transport
         && mix.role == Role::Transport
         && plain(first)

@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use super::tuned::{ShapeClass, Tuned};
-use crate::ops::{Correlate, Gemm, Op, Pass, Transport};
+use crate::ops::{Correlate, Fit, Gemm, Op, Pass, Transport};
 
 /// What the plan needs to know of an adapter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,6 +71,8 @@ pub enum Variant {
     Broadcast32x64,
     /// The same of 64 by 32, for few columns.
     Broadcast64x32,
+    /// The same of 64 by 16, for fewer.
+    Broadcast64x16,
     /// Products of factors in 16 bits: [`Variant::Tile32x32`] with tiles in half precision.
     Half32x32,
     /// The same of 64 by 64.
@@ -89,7 +91,7 @@ pub enum Variant {
 
 impl Variant {
     /// All of them.
-    pub const ALL: [Variant; 19] = [
+    pub const ALL: [Variant; 20] = [
         Variant::Plain,
         Variant::Tile16x64,
         Variant::Tile64x16,
@@ -102,6 +104,7 @@ impl Variant {
         Variant::Broadcast32x32,
         Variant::Broadcast32x64,
         Variant::Broadcast64x32,
+        Variant::Broadcast64x16,
         Variant::Half32x32,
         Variant::Half64x64,
         Variant::Half128x64,
@@ -116,7 +119,7 @@ impl Variant {
         Some(match self {
             Variant::Plain | Variant::Shared | Variant::Broadcast => return None,
             Variant::Tile16x64 | Variant::Stream16x64 | Variant::Broadcast16x64 => (16, 64),
-            Variant::Tile64x16 => (64, 16),
+            Variant::Tile64x16 | Variant::Broadcast64x16 => (64, 16),
             Variant::Tile32x32 | Variant::Broadcast32x32 | Variant::Half32x32 => (32, 32),
             Variant::Tile64x64 | Variant::Yardstick | Variant::Half64x64 => (64, 64),
             Variant::Tile128x64 | Variant::Half128x64 | Variant::Matrix128x64 => (128, 64),
@@ -144,6 +147,7 @@ impl fmt::Display for Variant {
             | Variant::Broadcast32x32
             | Variant::Broadcast32x64
             | Variant::Broadcast64x32
+            | Variant::Broadcast64x16
             | Variant::Broadcast => "broadcast",
             Variant::Half32x32 | Variant::Half64x64 | Variant::Half128x64 => "half",
             Variant::Matrix64x32 | Variant::Matrix128x64 => "matrix",
@@ -194,18 +198,24 @@ pub fn candidates(op: &Op, profile: &Profile) -> Vec<Variant> {
         Op::Gemm(gemm) if gemm.parts > 1 && goes_by_tap(gemm) => return TILES.to_vec(),
         Op::Gemm(_) => [&TILES[..], &[Variant::Yardstick, Variant::Stream16x64]].concat(),
         Op::Transport(_) | Op::Correlate(_) => vec![Variant::Shared],
+        Op::Fit(_) => Vec::new(),
         _ => vec![Variant::Plain],
     };
     if profile.has_eight_lanes() {
         match op {
-            Op::Gemm(_) => all.extend([
-                Variant::Broadcast16x64,
-                Variant::Broadcast32x32,
-                Variant::Broadcast32x64,
-                Variant::Broadcast64x32,
-            ]),
+            Op::Gemm(gemm) => {
+                all.extend([
+                    Variant::Broadcast16x64,
+                    Variant::Broadcast32x32,
+                    Variant::Broadcast32x64,
+                    Variant::Broadcast64x32,
+                ]);
+                // What few convolutions have so few channels is not worth compiling a kernel for.
+                all.extend(gemm.convolution.is_none().then_some(Variant::Broadcast64x16));
+            }
             Op::Transport(op) if op.p.cols() <= BROADCAST_MAX_RANK => all.push(Variant::Broadcast),
             Op::Correlate(op) if op.hebbian.is_none() => all.push(Variant::Broadcast),
+            Op::Fit(_) => all.push(Variant::Broadcast),
             _ => {}
         }
     }
@@ -280,6 +290,7 @@ fn default_variant(op: &Op, profile: &Profile) -> Variant {
             let broadcast = profile.software && candidates(op, profile).contains(&Variant::Broadcast);
             if broadcast { Variant::Broadcast } else { Variant::Shared }
         }
+        Op::Fit(_) => Variant::Broadcast,
         _ => Variant::Plain,
     }
 }
@@ -300,6 +311,7 @@ fn largest(gemm: &Gemm, tiles: [Variant; 2]) -> Option<Variant> {
 fn broadcast(gemm: &Gemm) -> Variant {
     match (gemm.rows(), gemm.cols()) {
         (0..=16, _) => Variant::Broadcast16x64,
+        (64.., 0..=16) if gemm.convolution.is_none() => Variant::Broadcast64x16,
         (64.., 0..=32) => Variant::Broadcast64x32,
         _ if Variant::Broadcast32x64.workgroups(gemm) * gemm.out.shape.replicas >= BUSY_CPU => Variant::Broadcast32x64,
         _ => Variant::Broadcast32x32,
@@ -314,6 +326,18 @@ pub(super) fn fuses(op: &Transport, profile: &Profile) -> bool {
     // On a software adapter shared memory is a detour: there only the kernel without it is worth it.
     let wanted = if profile.software { Variant::Broadcast } else { Variant::Shared };
     candidates(&(*op).into(), profile).contains(&wanted)
+}
+
+/// Whether what learns of both factors is worth one operation: one workgroup a factor, without tiles, is slower than products
+/// where there is much to compute.
+pub(super) fn fits_together(op: &Fit, profile: &Profile) -> bool {
+    /// Multiply-adds of a factor.
+    const MOST: u64 = 1 << 19;
+    let [outputs, rank, inputs] = op.extents.map(u64::from);
+    profile.software
+        && profile.has_eight_lanes()
+        && rank <= u64::from(Fit::MAX_RANK)
+        && rank * rank * (outputs + inputs) <= MOST
 }
 
 /// Whether the gradient of q comes from the same tiles of y as the statistics of the error: worth it where a dispatch

@@ -4,10 +4,12 @@ use super::error::ReferenceError;
 use super::matrix::Matrix;
 use super::storage::{Storage, Values};
 use super::{
-    ceiling, columns, convolution, correlate, elementwise, gather, gemm, loss, normalise, optimize, pool, transport,
-    transpose,
+    ceiling, columns, convolution, correlate, elementwise, fit, gather, gemm, loss, normalise, optimize, pool,
+    transport, transpose,
 };
-use crate::ops::{Correlate, Epilogue, Gather, Gemm, Op, Optimize, ReplicaStep, StepState, Tally, Tensor, Transport};
+use crate::ops::{
+    Correlate, Epilogue, Fit, Gather, Gemm, Op, Optimize, ReplicaStep, StepState, Tally, Tensor, Transport,
+};
 
 /// What one replica's share of an operation computed.
 pub(super) type Outputs = Vec<(Tensor, Values)>;
@@ -77,6 +79,7 @@ impl<'a> Replica<'a> {
             }
             Op::Add(op) => one(op.out, elementwise::add(self.floats(op.a)?, self.floats(op.b)?)),
             Op::Significant(op) => one(op.out, elementwise::significant(self.floats(op.x)?, self.floats(op.scale)?)),
+            Op::Fit(op) => self.fit(op)?,
             Op::ColumnSum(op) => one(op.out, columns::column_sum(self.matrix(op.x)?)),
             Op::Moments(op) => one(op.out, columns::moments(self.matrix(op.x)?)),
             Op::Normalise(op) => {
@@ -176,6 +179,21 @@ impl<'a> Replica<'a> {
             outputs.push((hebbian.gradient, gradient.into()));
         }
         Ok(outputs)
+    }
+
+    fn fit(&self, op: &Fit) -> Result<Outputs, ReferenceError> {
+        let ([outputs, rank, inputs], at) = (op.extents.map(|n| n as usize), op.at.map(|n| n as usize));
+        let values = self.floats(op.values)?;
+        let p = Matrix::new(outputs, rank, &values[at[0]..][..outputs * rank]);
+        let q = Matrix::new(rank, inputs, &values[at[1]..][..rank * inputs]);
+        let mut gradients = self.copy(op.gradients)?;
+        if let Some(w_q) = op.w_q {
+            gradients[at[0]..][..outputs * rank].copy_from_slice(&fit::of_p(p, q, self.floats(w_q)?));
+        }
+        if let Some(p_w) = op.p_w {
+            gradients[at[1]..][..rank * inputs].copy_from_slice(&fit::of_q(p, q, self.floats(p_w)?));
+        }
+        Ok(one(op.gradients, gradients))
     }
 
     fn transport(&self, op: &Transport) -> Result<Outputs, ReferenceError> {

@@ -10,6 +10,7 @@ mod correlate;
 mod dispatch;
 mod elementwise;
 mod error;
+mod fit;
 mod gather;
 mod gemm;
 mod loss;

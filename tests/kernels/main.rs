@@ -6,6 +6,7 @@ mod compare;
 mod convolution;
 mod correlate;
 mod elementwise;
+mod fit;
 mod gather;
 mod gemm;
 mod loss;
