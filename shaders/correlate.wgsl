@@ -169,11 +169,11 @@ fn tiled(
 //% endfor
 }
 
-// ---- the Oja rule: four neighbouring ranks of a row an invocation ----
+// ---- the Oja rule: four neighbouring ranks of four rows an invocation ----
 
 var<workgroup> largest: array<f32, 64>;
 
-// Every workgroup finds the largest deviation anew: two reads a column against 256 outputs.
+// Every workgroup finds the largest deviation anew: two reads a column against 1024 outputs.
 @compute @workgroup_size(64)
 fn oja(
     @builtin(workgroup_id) group: vec3<u32>,
@@ -199,7 +199,7 @@ fn oja(
     }
     let quads = (params.rank + 3u) / 4u;
     let i = linear_group(group, groups) * 64u + lane;
-    let row = i / quads;
+    let row = i / quads * 4u;
     if row >= params.outputs {
         return;
     }
@@ -208,37 +208,45 @@ fn oja(
         deviation = sqrt(largest[0] * (count / (count - 1.0)));
     }
     let scale = 1.0 / (deviation + 1e-8);
-    // Ranks past the last repeat it, and are not stored.
+    // Ranks and rows past the last repeat it, and are not stored.
     let first = i % quads * 4u;
     let ranks = min(first + vec4<u32>(0u, 1u, 2u, 3u), vec4<u32>(params.rank - 1u));
+    let rows = min(row + vec4<u32>(0u, 1u, 2u, 3u), vec4<u32>(params.outputs - 1u));
     let gram = base + params.outputs + ranks;
     let mean_of = totals + params.outputs;
-    let mean = correlated[totals + row] / count;
     let mean_y = vec4<f32>(
         correlated[mean_of + ranks.x],
         correlated[mean_of + ranks.y],
         correlated[mean_of + ranks.z],
         correlated[mean_of + ranks.w],
     ) / count;
-    let along = vec4<f32>(
-        correlated[base + ranks.x * wide + row],
-        correlated[base + ranks.y * wide + row],
-        correlated[base + ranks.z * wide + row],
-        correlated[base + ranks.w * wide + row],
-    ) / count - mean * mean_y;
-    var inside = vec4<f32>();
+    let in_p = group.z * params.stride_p + rows * params.rank;
+//% for r in range(4)
+    var inside{{ r }} = vec4<f32>();
+//% endfor
     for (var j = 0u; j < params.rank; j++) {
         let at = gram + j * wide;
         let line = vec4<f32>(correlated[at.x], correlated[at.y], correlated[at.z], correlated[at.w]) / count;
         let mean_j = correlated[mean_of + j] / count;
-        inside += p[group.z * params.stride_p + row * params.rank + j] * (line - mean_j * mean_y);
+        let covariance = line - mean_j * mean_y;
+//% for r in range(4)
+        inside{{ r }} += p[in_p.{{ "xyzw"[r] }} + j] * covariance;
+//% endfor
     }
-    // Step by step, so that nothing overflows where the deviation is tiny.
-    let step = (inside - along) * scale * scale;
-    let at = group.z * params.stride_out + row * params.rank;
+//% for r in range(4)
+    let mean{{ r }} = correlated[totals + rows.{{ "xyzw"[r] }}] / count;
+    let along{{ r }} = vec4<f32>(
 //% for e in range(4)
-    if first + {{ e }}u < params.rank {
-        out[at + first + {{ e }}u] = step.{{ "xyzw"[e] }};
+        correlated[base + ranks.{{ "xyzw"[e] }} * wide + rows.{{ "xyzw"[r] }}],
+//% endfor
+    ) / count - mean{{ r }} * mean_y;
+    // Step by step, so that nothing overflows where the deviation is tiny.
+    let step{{ r }} = (inside{{ r }} - along{{ r }}) * scale * scale;
+    let at{{ r }} = group.z * params.stride_out + rows.{{ "xyzw"[r] }} * params.rank + first;
+//% for e in range(4)
+    if row + {{ r }}u < params.outputs && first + {{ e }}u < params.rank {
+        out[at{{ r }} + {{ e }}u] = step{{ r }}.{{ "xyzw"[e] }};
     }
+//% endfor
 //% endfor
 }

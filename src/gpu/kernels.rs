@@ -139,7 +139,7 @@ pub(super) fn lower(op: &Op, variant: Variant, profile: &Profile) -> Kernel {
             normalise(entry, elements, op.x.rows(), op.x.cols(), op.epsilon, 0.0)
         }
         Op::Correlate(op) => correlate(op, variant),
-        Op::Oja(op) => Kernel::new("correlate", "oja", (op.p.rows() * op.p.cols().div_ceil(4)).div_ceil(64))
+        Op::Oja(op) => Kernel::new("correlate", "oja", (op.p.rows().div_ceil(4) * op.p.cols().div_ceil(4)).div_ceil(64))
             .u("rows", op.rows)
             .u("outputs", op.p.rows())
             .u("rank", op.p.cols()),
