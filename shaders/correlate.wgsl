@@ -10,6 +10,8 @@ struct Params {
     // pieces of the rows, and how long each but the last is
     parts: u32,
     depth: u32,
+    // of these rows among all of a step
+    share: f32,
     stride_x: u32,
     stride_y: u32,
     stride_input: u32,
@@ -241,7 +243,7 @@ fn oja(
 //% endfor
     ) / count - mean{{ r }} * mean_y;
     // Step by step, so that nothing overflows where the deviation is tiny.
-    let step{{ r }} = (inside{{ r }} - along{{ r }}) * scale * scale;
+    let step{{ r }} = (inside{{ r }} - along{{ r }}) * scale * scale * params.share;
     let at{{ r }} = group.z * params.stride_out + rows.{{ "xyzw"[r] }} * params.rank + first;
 //% for e in range(4)
     if row + {{ r }}u < params.outputs && first + {{ e }}u < params.rank {

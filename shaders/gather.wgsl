@@ -6,6 +6,8 @@ struct Params {
     images: u32,
     first: u32,
     rows: u32,
+    // rows of the step's batch before the first one here
+    skip: u32,
     height: u32,
     width: u32,
     channels: u32,
@@ -107,7 +109,7 @@ fn is_cut(y: u32, x: u32, draw: vec4<u32>) -> bool {
 // The image of a row of the batch; `images` or more if another shard holds it. Below the shard's first image the
 // difference wraps around.
 fn image_of(replica: u32, row: u32) -> u32 {
-    return permutation[replica * params.stride_permutation + now.cursor + row] - params.first;
+    return permutation[replica * params.stride_permutation + now.cursor + params.skip + row] - params.first;
 }
 
 fn scale_of(channel: u32) -> f32 {
@@ -132,7 +134,7 @@ fn plain(
     }
     let row = i / pixels;
     let at = i % pixels;
-    if row >= now.active_rows {
+    if params.skip + row >= now.active_rows {
         out[replica * params.stride_out + i] = 0.0;
         if at == 0u {
             labels[replica * params.stride_labels + row] = ABSENT;
@@ -147,7 +149,7 @@ fn plain(
     let place = at / params.channels;
     let y = place / params.width;
     let x = place % params.width;
-    let draw = pcg4d(vec4<u32>(row, AUGMENT_STREAM, now.step, now.replicas[replica].seed));
+    let draw = pcg4d(vec4<u32>(params.skip + row, AUGMENT_STREAM, now.step, now.replicas[replica].seed));
     var value = sample(image, y, x, channel, draw) * scale_of(channel) + shift_of(channel);
     if cut && is_cut(y, x, draw) {
         value = 0.0;
@@ -173,7 +175,7 @@ fn plain_quads(
     }
     let row = i / quads;
     let at = i - row * quads;
-    if row >= now.active_rows {
+    if params.skip + row >= now.active_rows {
         out_quads[replica * params.stride_out / 4u + i] = vec4<f32>();
         if at == 0u {
             labels[replica * params.stride_labels + row] = ABSENT;

@@ -154,5 +154,5 @@ fn tally(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_inde
     let at = replica * params.stride_metrics;
     metrics[at] += total.x;
     metrics[at + 1u] += total.y;
-    metrics[at + 2u] += f32(now.active_rows);
+    metrics[at + 2u] += f32(min(now.active_rows, params.rows));
 }

@@ -374,7 +374,18 @@ fn half_precision_is_verified_or_refused() {
 #[test]
 fn plans_and_devices_are_printed() {
     let plan = succeeds(&["explain", "digits"]);
-    for word in ["MFLOP", "kB", "layers.2", "transport", "weight-gradient", "3*32x128", "adam", "operations"] {
+    for word in [
+        "MFLOP",
+        "kB",
+        "layers.2",
+        "transport",
+        "weight-gradient",
+        "3*32x128",
+        "adam",
+        "operations",
+        "by backprop",
+        "break-even",
+    ] {
         assert!(plan.contains(word), "{word}: {plan}");
     }
     assert!(succeeds(&["explain", "digits", "--phase", "evaluate", "--unfused"]).contains("activate"));
@@ -421,7 +432,13 @@ fn a_batch_too_large_for_the_device_names_the_largest() {
     let command = ["verify", "digits", "--seeds", "16", "--set", "train.batch=1400", "--set", layers];
     let output = program(&command).env("LDFA_LIMITS", "webgpu").output().unwrap();
     let message = text(&output.stderr);
-    assert!(!output.status.success() && message.contains("512 is the largest batch"), "{message}");
+    assert!(!output.status.success() && message.contains("512 samples at once"), "{message}");
+    assert!(message.contains("--accumulate 4"), "{message}");
+    let mut parts = program(&["explain", "digits", "--accumulate", "4", "--seeds", "16"]);
+    let parts = parts.args(["--set", "train.batch=1400", "--set", layers, "--no-tune"]).env("LDFA_LIMITS", "webgpu");
+    let printed = parts.output().unwrap();
+    assert!(text(&printed.stdout).contains("accumulate"), "{}", text(&printed.stderr));
+    fails(&["train", "digits", "--accumulate", "3"], &["train.accumulate = 3", "divide train.batch = 32"]);
 }
 
 #[test]

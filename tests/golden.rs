@@ -97,6 +97,7 @@ fn load(path: &Path) -> Problem {
         feedback_optimizer: case.feedback_optimizer.clone().unwrap_or_else(|| case.optimizer.clone()),
         precision: Precision::F32,
         batch: case.batch,
+        accumulate: 1,
         evaluation_batch: case.batch,
         feed: FeedSpec::Host { image: image(&case.input) },
     };

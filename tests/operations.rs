@@ -261,6 +261,7 @@ fn batches_need_bytes_of_the_images_size() {
         out,
         labels,
         first: 0,
+        skip: 0,
         image: [2, 2, 3],
         scale: [1.0; 4],
         shift: [0.0; 4],

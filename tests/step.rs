@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use ldfa_gpu::feedback::{FeedbackSpec, Init, PRule, QRule, Rank, Ranks, Rule, Source, Statistics};
 use ldfa_gpu::gpu::{Context, DeviceChoice, Gpu, LimitPolicy};
-use ldfa_gpu::model::{Feed, FeedSpec, LayerSpec, Loss, Network, NetworkSpec, Precision, Sides, initialise};
+use ldfa_gpu::model::{DataFeed, Feed, FeedSpec, LayerSpec, Loss, Network, NetworkSpec, Precision, Sides, initialise};
 use ldfa_gpu::ops::random::{pcg4d, unit};
-use ldfa_gpu::ops::{Access, Kind, Op, Phase, StepState, Tensor};
+use ldfa_gpu::ops::{Access, Augment, Kind, Op, Phase, StepState, Tensor};
 use ldfa_gpu::optim::{Algorithm, Horizon, OptimizerSpec, step_state};
 use ldfa_gpu::plan::{Executor, Options, Plan, Profile};
 use ldfa_gpu::reference::Reference;
@@ -67,6 +67,7 @@ fn spec(layers: Vec<LayerSpec>, feedback: FeedbackSpec) -> NetworkSpec {
         feedback_optimizer: OptimizerSpec::sgd(0.05),
         precision: Precision::F32,
         batch: BATCH,
+        accumulate: 1,
         evaluation_batch: BATCH,
         ranks: vec![rank],
         feed: FeedSpec::Host { image },
@@ -645,4 +646,37 @@ fn a_replica_that_fails_keeps_its_weights_and_disturbs_no_other() {
     assert_eq!(after[0], healthy[0]);
     assert_eq!(after[1], before);
     assert_eq!(metrics[3..], [0.0, 0.0, 0.0]);
+}
+
+/// Parts of a batch share their memory, each average is weighed, and what no sample enters is learned once.
+#[test]
+fn a_batch_in_parts_needs_less_memory() {
+    let layers = || vec![dense(64), LayerSpec::Relu {}, dense(64), LayerSpec::Relu {}, dense(CLASSES)];
+    let data = DataFeed {
+        image: [3, FEATURES / 3, 1],
+        train: 512,
+        test: 16,
+        scale: [1.0; 4],
+        shift: [0.0; 4],
+        augment: Augment::default(),
+        shard_bytes: 1 << 20,
+    };
+    let network = |feedback: FeedbackSpec, accumulate: u32| {
+        let feed = FeedSpec::Data(data.clone());
+        Network::new(&NetworkSpec { batch: 512, accumulate, evaluation_batch: 16, feed, ..spec(layers(), feedback) })
+    };
+    let bytes = |accumulate| {
+        let recording = network(ldfa(PRule::Oja, QRule::Hebbian), accumulate).unwrap().recording;
+        Plan::new(recording, &Profile::reference(), FUSED).unwrap().buffers().iter().sum::<u64>()
+    };
+    assert!(2 * bytes(8) < bytes(1), "{} bytes in parts, {} at once", bytes(8), bytes(1));
+    let count = |feedback: FeedbackSpec, wanted: &dyn Fn(&Op) -> bool| {
+        let recording = network(feedback, 4).unwrap().recording;
+        recording.entries(Phase::Train).iter().filter(|e| wanted(&e.op)).count()
+    };
+    let oja = ldfa(PRule::Oja, QRule::Hebbian);
+    assert_eq!(count(oja.clone(), &|op| matches!(op, Op::Oja(oja) if oja.share == 0.25 && oja.rows == 128)), 4 * 2);
+    assert_eq!(count(ldfa(PRule::Normative, QRule::Normative), &|op| matches!(op, Op::Significant(_))), 2 * 2);
+    assert!(network(oja.clone(), 3).is_err(), "512 is no multiple of 3");
+    assert!(network(oja, 0).is_err());
 }

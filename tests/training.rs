@@ -178,3 +178,87 @@ fn weights_leave_and_come_back() {
     let second = train(&folder.path().join("second"), &[&still[..], &[file.to_str().unwrap()]].concat());
     assert_eq!(exported, weights(&second, 0), "a step of length zero changes nothing");
 }
+
+/// Rules whose gradients are sums over samples, or need none, take the same step however the batch is cut; the reference
+/// leaves nothing to rounding but the file's single precision.
+#[test]
+fn a_batch_in_parts_is_the_same_step() {
+    let folder = TempDir::new().unwrap();
+    let rules: [(&str, &[&str]); 5] = [
+        ("backprop", &["--rule", "backprop"]),
+        ("alignment", &["--rule", "feedback-alignment"]),
+        ("normative", &["--p", "normative", "--q", "normative", "--set", "feedback.init=uniform"]),
+        ("hebbian", &["--p", "fixed", "--q", "hebbian"]),
+        ("kolen-pollack", &["--p", "kolen-pollack", "--q", "hebbian"]),
+    ];
+    for (rule, arguments) in rules {
+        let run = |parts: &str| {
+            let same = ["--device", "reference", "--seeds", "1", "--max-steps", "3", "--accumulate", parts];
+            let plain = ["--set", "optimizer={ type = \"sgd\", lr = 0.05 }"];
+            let out = folder.path().join(format!("{rule}-{parts}"));
+            weights(&train(&out, &[&same[..], &plain, arguments].concat()), 0)
+        };
+        let (whole, parts) = (run("1"), run("4"));
+        for ((name, _, whole), (_, _, parts)) in whole.iter().zip(&parts) {
+            let numbers = |bytes: &[u8]| -> Vec<f64> {
+                bytes.chunks(4).map(|b| f64::from(f32::from_le_bytes(b.try_into().unwrap()))).collect()
+            };
+            let (whole, parts) = (numbers(whole), numbers(parts));
+            let norm = |values: &[f64]| values.iter().map(|v| v * v).sum::<f64>().sqrt();
+            let difference: Vec<f64> = whole.iter().zip(&parts).map(|(a, b)| a - b).collect();
+            assert!(norm(&difference) <= 1e-6 * norm(&whole), "{rule}: {name} differs");
+        }
+    }
+}
+
+/// Convolutions learn, augmented and in parts: two epochs over a thousand digits.
+#[test]
+fn a_convolutional_network_learns_digits() {
+    let folder = TempDir::new().unwrap();
+    let config = folder.path().join("conv.toml");
+    let text = r#"
+[data]
+name = "digits"
+crop_padding = 1
+
+[model]
+layers = [
+    { type = "conv", out = 8, kernel = 3, padding = 1 },
+    { type = "batchnorm" },
+    { type = "relu" },
+    { type = "maxpool", size = 2 },
+    { type = "conv", out = 16, kernel = 3, padding = 1 },
+    { type = "relu" },
+    { type = "flatten" },
+    { type = "dense", out = 10 },
+]
+
+[feedback]
+rule = "ldfa"
+p = "oja"
+q = "hebbian"
+rank = 8
+error_clamp = 1.0
+
+[optimizer]
+type = "adam"
+lr = 3e-3
+
+[train]
+batch = 32
+accumulate = 2
+epochs = 4
+seeds = 3
+"#;
+    std::fs::write(&config, text).unwrap();
+    let run = |name: &str, arguments: &[&str]| {
+        let out = folder.path().join(name);
+        finish(program().arg("train").arg(&config).arg("--out").arg(&out).args(arguments).spawn().unwrap());
+        accuracy(&out)
+    };
+    let local = run("local", &[]);
+    let backprop = run("backprop", &["--rule", "backprop"]);
+    println!("convolutions on digits: local {local:.2}, backprop {backprop:.2}");
+    assert!(backprop >= 90.0, "backprop {backprop}");
+    assert!(local >= backprop - 5.0, "local {local}, backprop {backprop}");
+}

@@ -2,6 +2,7 @@
 
 use clap::{ArgGroup, Args, ValueEnum};
 
+use super::flops::side_by_side;
 use super::train::ConfigArgs;
 use super::{CliError, DataDirArg, DeviceArg, KernelsArg, say};
 use crate::model::Network;
@@ -10,7 +11,7 @@ use crate::plan::{Options, explain};
 use crate::train::machine::{Kernels, machine};
 use crate::train::spec::{dataset, network_spec};
 
-/// Print the plan of a step: operations, kernels, shapes, FLOPs, bytes.
+/// Print the plan of a step: operations, kernels, shapes, FLOPs, bytes; for a training step also its cost by layer.
 #[derive(Args)]
 #[command(group(ArgGroup::new("what").required(true).args(["preset"])))]
 pub(super) struct ExplainArgs {
@@ -39,9 +40,10 @@ enum PhaseArg {
 
 impl ExplainArgs {
     pub(super) fn run(self) -> Result<(), CliError> {
-        let config = self.config.config()?;
+        let config = self.config.config()?.resolved();
         let data = dataset(&config.data, &self.data.search())?;
-        let network = Network::new(&network_spec(&config.resolved(), &data)?)?;
+        let spec = network_spec(&config, &data)?;
+        let network = Network::new(&spec)?;
         let options = Options { fuse: !self.unfused, ..Options::default() };
         let mut preparation = self.kernels.preparation();
         if self.unfused {
@@ -55,6 +57,11 @@ impl ExplainArgs {
             PhaseArg::Diagnose => Phase::Diagnose,
         };
         say(format!("on {}, {} replicas", machine.executor.device(), network.replicas()))?;
-        say(explain(&machine.plan, phase).trim_end())
+        say(explain(&machine.plan, phase).trim_end())?;
+        if phase == Phase::Train {
+            say("")?;
+            side_by_side(&spec, &config.feedback.label())?;
+        }
+        Ok(())
     }
 }

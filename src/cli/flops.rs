@@ -29,18 +29,21 @@ impl FlopsArgs {
             Err(BenchError::Data { .. }) => dataset(&config.data, &self.data.search())?,
             Err(error) => return Err(error.into()),
         };
-        let mut spec = network_spec(&config, &data)?;
-        spec.ranks.truncate(1);
-        let exact = NetworkSpec { feedback: FeedbackSpec::backprop(), ..spec.clone() };
-        let (own, exact) = (layer_costs(&Network::new(&spec)?), layer_costs(&Network::new(&exact)?));
-        let break_even = break_even(&spec, &own, &exact)?;
-        let (label, batch) = (config.feedback.label(), spec.batch);
-        say(format!("MFLOP of a step of {batch} samples, one network; {label} beside backprop"))?;
-        say(table(&own, &exact, &break_even))?;
-        say(
-            "break-even: the largest rank at which sending the error and learning P and Q costs less than the exact way",
-        )
+        let spec = network_spec(&config, &data)?;
+        side_by_side(&spec, &config.feedback.label())
     }
+}
+
+/// Prints what one network's training step costs by layer, beside the same step by backpropagation.
+pub(super) fn side_by_side(spec: &NetworkSpec, label: &str) -> Result<(), CliError> {
+    let mut spec = spec.clone();
+    spec.ranks.truncate(1);
+    let exact = NetworkSpec { feedback: FeedbackSpec::backprop(), ..spec.clone() };
+    let (own, exact) = (layer_costs(&Network::new(&spec)?), layer_costs(&Network::new(&exact)?));
+    let break_even = break_even(&spec, &own, &exact)?;
+    say(format!("MFLOP of a step of {} samples, one network; {label} beside backprop", spec.batch))?;
+    say(table(&own, &exact, &break_even))?;
+    say("break-even: the largest rank at which sending the error and learning P and Q costs less than the exact way")
 }
 
 fn table(own: &[LayerCost], exact: &[LayerCost], break_even: &[Option<u32>]) -> Table {

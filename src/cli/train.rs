@@ -71,6 +71,9 @@ pub(super) struct ConfigArgs {
     /// Passes over the training set.
     #[arg(long, value_name = "N")]
     epochs: Option<u32>,
+    /// Take every batch in so many parts, one after the other: less memory, the same step but for statistics of batches.
+    #[arg(long, value_name = "N")]
+    accumulate: Option<u32>,
     /// Stop after so many steps.
     #[arg(long, value_name = "N")]
     max_steps: Option<u32>,
@@ -102,6 +105,7 @@ impl ConfigArgs {
         }));
         changes.extend(self.seeds.map(|n| ("train.seeds", n.to_string())));
         changes.extend(self.epochs.map(|n| ("train.epochs", n.to_string())));
+        changes.extend(self.accumulate.map(|n| ("train.accumulate", n.to_string())));
         changes.extend(self.max_steps.map(|n| ("train.max_steps", n.to_string())));
         for (key, value) in changes {
             draft.set(key, &value)?;

@@ -27,6 +27,16 @@ pub enum Pathway {
     },
 }
 
+impl Pathway {
+    /// The same with gradients elsewhere, and without those that no sample enters: they are written once a step.
+    pub fn later(self, place: impl Fn(Tensor) -> Tensor) -> Pathway {
+        let Pathway::Factored { p, q, learn_p, learn_q } = self else { return self };
+        let learn_p = learn_p.filter(|(rule, _)| *rule != PRule::Normative).map(|(rule, g)| (rule, place(g)));
+        let learn_q = learn_q.filter(|(rule, _)| *rule != QRule::Normative).map(|(rule, g)| (rule, place(g)));
+        Pathway::Factored { p, q, learn_p, learn_q }
+    }
+}
+
 /// What the transport leaves for the rules that learn from it.
 #[derive(Clone, Copy, Debug)]
 pub struct Squeezed {
@@ -95,7 +105,7 @@ impl Way<'_> {
 /// Writes the gradients of p and q, from values before the step.
 ///
 /// `input` is the layer's input h (rows x k); `statistics` what the Oja rule learns from, usually the error that was
-/// sent.
+/// sent. Its rows are `share` of all that the step learns from: sums over rows need no weight, means do.
 ///
 /// # Errors
 /// If a shape does not fit, which is a bug of the caller.
@@ -105,6 +115,7 @@ pub fn learn(
     squeezed: Squeezed,
     statistics: Tensor,
     input: Tensor,
+    share: f64,
 ) -> Result<(), ShapeError> {
     let (Pathway::Factored { p, q, learn_p, learn_q }, Some(y)) = (*way.pathway, squeezed.y) else { return Ok(()) };
     let weight = way.weight;
@@ -113,7 +124,7 @@ pub fn learn(
         Some((PRule::Normative, gradient)) => normative_p(recording, p, q, weight.value, gradient)?,
         Some((PRule::Oja, gradient)) => {
             let sent = (statistics == squeezed.source).then_some(y);
-            oja(recording, statistics, sent, p, gradient)?;
+            oja(recording, statistics, sent, p, gradient, share)?;
         }
         Some((PRule::KolenPollack, gradient)) => recording.push(Gemm::nt(weight.gradient, q, gradient))?,
         Some((PRule::Fixed, _)) | None => {}
@@ -164,6 +175,7 @@ fn oja(
     y: Option<Tensor>,
     p: Tensor,
     gradient: Tensor,
+    share: f64,
 ) -> Result<(), ShapeError> {
     let (rows, width, rank) = (statistics.rows(), p.rows(), p.cols());
     let y = match y {
@@ -176,5 +188,5 @@ fn oja(
     };
     let moments = rec.scratch("statistics", rank + 2, width + rank);
     rec.push(Correlate { x: statistics, y, statistics: moments, hebbian: None, parts: 1 })?;
-    rec.push(Oja { statistics: moments, p, out: gradient, rows })
+    rec.push(Oja { statistics: moments, p, out: gradient, rows, share })
 }

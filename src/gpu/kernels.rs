@@ -96,6 +96,7 @@ pub(super) fn lower(op: &Op, variant: Variant, profile: &Profile) -> Kernel {
                 .u("images", op.images.rows())
                 .u("first", op.first)
                 .u("rows", op.labels.rows())
+                .u("skip", op.skip)
                 .u("height", height)
                 .u("width", width)
                 .u("channels", channels)
@@ -122,6 +123,11 @@ pub(super) fn lower(op: &Op, variant: Variant, profile: &Profile) -> Kernel {
             let (entry, each) = if count.is_multiple_of(4) { ("add_quads", 4) } else { ("add", 1) };
             Kernel::elementwise("elementwise", entry, count / each).u("count", count as u32)
         }
+        Op::Accumulate(op) => {
+            let count = op.out.shape.per_replica();
+            let (entry, each) = if count.is_multiple_of(4) { ("accumulate_quads", 4) } else { ("accumulate", 1) };
+            Kernel::elementwise("elementwise", entry, count / each).u("count", count as u32)
+        }
         Op::Significant(op) => Kernel::new("elementwise", "significant", 1)
             .u("count", op.out.shape.per_replica() as u32)
             .u("cols", op.out.cols())
@@ -139,10 +145,13 @@ pub(super) fn lower(op: &Op, variant: Variant, profile: &Profile) -> Kernel {
             normalise(entry, elements, op.x.rows(), op.x.cols(), op.epsilon, 0.0)
         }
         Op::Correlate(op) => correlate(op, variant),
-        Op::Oja(op) => Kernel::new("correlate", "oja", (op.p.rows().div_ceil(4) * op.p.cols().div_ceil(4)).div_ceil(64))
-            .u("rows", op.rows)
-            .u("outputs", op.p.rows())
-            .u("rank", op.p.cols()),
+        Op::Oja(op) => {
+            Kernel::new("correlate", "oja", (op.p.rows().div_ceil(4) * op.p.cols().div_ceil(4)).div_ceil(64))
+                .u("rows", op.rows)
+                .u("outputs", op.p.rows())
+                .u("rank", op.p.cols())
+                .f("share", op.share)
+        }
         Op::TrackMoments(op) => {
             normalise("track".into(), op.running.shape.per_replica(), op.rows, op.running.cols(), 0.0, op.momentum)
         }

@@ -2,32 +2,39 @@
 
 use std::collections::BTreeMap;
 
-use super::forward::Trace;
+use super::forward::{Trace, dropout_stream};
 use super::graph::Kind;
-use super::network::{BATCHNORM_EPSILON, Layer, LinearLayer, Tensors};
-use super::spec::Precision;
-use crate::feedback::{FeedbackSpec, Squeezed, Statistics, Way, learn};
+use super::network::{BATCHNORM_EPSILON, Layer, LinearLayer, NetworkSpec, Tensors};
+use crate::feedback::{Squeezed, Statistics, Way, learn};
 use crate::ops::{
     Add, AveragePoolBackward, ColumnSum, Dropout, Gate, Gemm, Half, MaxPoolBackward, NormaliseBackward,
     NormaliseGradients, OneHot, Recording, Role, Saves, ShapeError, Tensor, TransposeBlocks,
 };
 
+/// What a backward pass is of.
+#[derive(Clone, Copy)]
+pub(super) struct Part {
+    /// Which part of the step's batch.
+    pub(super) index: u32,
+    /// Whether gradients of parameters are written.
+    pub(super) update: bool,
+}
+
 /// Records the backward pass from `delta`, the loss's derivative by the outputs; returns the error at the output of every
 /// layer with a weight, from input to output.
 ///
-/// With `update` the gradients of all parameters are written, those of P and Q after the last error: a transport and
+/// With `part.update` the gradients of all parameters are written, those of P and Q after the last error: a transport and
 /// the gate that follows it stay neighbours, which is what the plan fuses.
 pub(super) fn record(
     rec: &mut Recording,
     layers: &[Layer],
     trace: &Trace,
     (delta, labels): (Tensor, Tensor),
-    feedback: &FeedbackSpec,
-    precision: Precision,
-    update: bool,
+    spec: &NetworkSpec,
+    part: Part,
 ) -> Result<Vec<Tensor>, ShapeError> {
-    let batch = delta.rows();
-    let half = precision.errors(batch);
+    let (feedback, update) = (&spec.feedback, part.update);
+    let half = spec.precision.errors(spec.batch);
     // What has arrived at every value so far; values before the first that learns get nothing.
     let mut errors: Vec<Option<Tensor>> = vec![None; trace.values.len()];
     errors[layers.len()] = Some(delta);
@@ -93,7 +100,7 @@ pub(super) fn record(
                 arrive(rec, &mut errors[layer.inputs[1]], error)?;
                 Some(error)
             }
-            (kind, _) => Some(derivative(rec, kind, index, error, trace, layer, batch)?),
+            (kind, _) => Some(derivative(rec, kind, index, error, trace, layers, part.index)?),
         };
         if let Some(sent) = sent.filter(|_| passes) {
             arrive(rec, &mut errors[layer.inputs[0]], sent)?;
@@ -101,15 +108,7 @@ pub(super) fn record(
     }
     if update {
         for (linear, left) in squeezed {
-            learn_pathway(
-                rec,
-                linear,
-                left,
-                trace.values[layers[linear.index].inputs[0]],
-                labels,
-                feedback,
-                layers.len(),
-            )?;
+            learn_pathway(rec, linear, left, trace.values[layers[linear.index].inputs[0]], labels, spec, layers.len())?;
         }
     }
     Ok(deltas.into_values().collect())
@@ -142,11 +141,11 @@ fn derivative(
     index: usize,
     error: Tensor,
     trace: &Trace,
-    layer: &Layer,
-    batch: u32,
+    layers: &[Layer],
+    part: u32,
 ) -> Result<Tensor, ShapeError> {
     rec.role(Role::Derivative);
-    let input = trace.values[layer.inputs[0]];
+    let input = trace.values[layers[index].inputs[0]];
     let mut delta = || rec.scratch("delta", input.rows(), input.cols());
     match kind {
         Kind::Activation(f) => {
@@ -160,7 +159,7 @@ fn derivative(
         }
         Kind::Dropout(drop) if *drop > 0.0 => {
             let out = delta();
-            rec.push(Dropout { x: error, out, drop: *drop, stream: index as u32 })?;
+            rec.push(Dropout { x: error, out, drop: *drop, stream: dropout_stream(layers, index, part) })?;
             Ok(out)
         }
         Kind::MaxPool(window) => {
@@ -177,7 +176,7 @@ fn derivative(
         }
         Kind::Flatten => {
             let out = delta();
-            let (pixels, channels) = (input.rows() / batch, input.cols());
+            let (pixels, channels) = (input.rows() / error.rows(), input.cols());
             rec.push(TransposeBlocks { x: error, out, rows: channels, cols: pixels })?;
             Ok(out)
         }
@@ -206,17 +205,17 @@ fn learn_pathway(
     left: Squeezed,
     input: Tensor,
     labels: Tensor,
-    feedback: &FeedbackSpec,
+    spec: &NetworkSpec,
     layers: usize,
 ) -> Result<(), ShapeError> {
     let Some(pathway) = &linear.pathway else { return Ok(()) };
     rec.layer(linear.name.clone());
     let mut statistics = left.source;
-    if linear.source == layers - 1 && feedback.output_statistics == Statistics::Labels {
+    if linear.source == layers - 1 && spec.feedback.output_statistics == Statistics::Labels {
         rec.role(Role::Feedback);
         statistics = rec.scratch("one_hot", left.source.rows(), left.source.cols());
         rec.push(OneHot { labels, out: statistics })?;
     }
     let way = Way { pathway, weight: linear.weight, window: linear.window };
-    learn(rec, &way, left, statistics, input)
+    learn(rec, &way, left, statistics, input, 1.0 / f64::from(spec.accumulate))
 }

@@ -100,12 +100,14 @@ impl Feed {
         }
     }
 
-    /// Writes the operations that make a batch of `rows` samples; returns inputs and labels.
+    /// Writes the operations that make a batch of `rows` samples, those after the first `skip` of the step's; returns
+    /// inputs and labels. What the host writes is one batch.
     pub(super) fn record(
         &self,
         recording: &mut Recording,
         phase: Phase,
         rows: u32,
+        skip: u32,
         input: Extent,
     ) -> Result<(Tensor, Tensor), ShapeError> {
         let (train, test, spec) = match self {
@@ -127,6 +129,7 @@ impl Feed {
                 out: x,
                 labels,
                 first: shard.first,
+                skip,
                 image: spec.image,
                 scale: spec.scale,
                 shift: spec.shift,

@@ -23,14 +23,14 @@ impl Trace {
     }
 }
 
-/// Records all layers on x, the input of a batch of so many samples.
+/// Records all layers on x, the input of a batch of so many samples; `training` is which part of a step's batch it is.
 pub(super) fn record(
     rec: &mut Recording,
     layers: &[Layer],
     x: Tensor,
     batch: u32,
     precision: Precision,
-    training: bool,
+    training: Option<u32>,
 ) -> Result<Trace, ShapeError> {
     rec.role(Role::Forward);
     let mut trace = Trace { values: vec![x], left: Vec::new() };
@@ -51,7 +51,7 @@ pub(super) fn record(
                 out
             }
             (_, Tensors::BatchNorm { scale, shift, running }) => {
-                let moments = if training {
+                let moments = if training.is_some() {
                     let moments = rec.scratch("moments", 2, channels);
                     rec.push(Moments { x: h, out: moments })?;
                     left = Some(moments);
@@ -69,9 +69,10 @@ pub(super) fn record(
                 rec.push(Activate { x: h, out, f: *f })?;
                 out
             }
-            (Kind::Dropout(drop), _) if training && *drop > 0.0 => {
+            (Kind::Dropout(drop), _) if training.is_some() && *drop > 0.0 => {
                 let out = rec.scratch("kept", rows, channels);
-                rec.push(Dropout { x: h, out, drop: *drop, stream: index as u32 })?;
+                let stream = dropout_stream(layers, index, training.unwrap_or(0));
+                rec.push(Dropout { x: h, out, drop: *drop, stream })?;
                 out
             }
             (Kind::MaxPool(window), _) => {
@@ -103,4 +104,9 @@ pub(super) fn record(
         trace.left.push(left);
     }
     Ok(trace)
+}
+
+/// Random numbers of a layer's dropout in one part of a batch.
+pub(super) fn dropout_stream(layers: &[Layer], index: usize, part: u32) -> u32 {
+    part * layers.len() as u32 + index as u32
 }

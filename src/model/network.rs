@@ -1,5 +1,6 @@
 //! From a description to a recording: tensors first, then the operations of every phase.
 
+use super::backward::Part;
 use super::exchange::{Exchange, exchange};
 use super::feed::{Feed, FeedSpec};
 use super::forward::Trace;
@@ -37,6 +38,9 @@ pub struct NetworkSpec {
     pub precision: Precision,
     /// Samples of a training step.
     pub batch: u32,
+    /// Equal parts that a training step takes its batch in, one after the other; their gradients add up. Of batch norm and
+    /// the Oja rule each part has statistics of its own.
+    pub accumulate: u32,
     /// Samples of an evaluation step.
     pub evaluation_batch: u32,
     /// Rank of every replica (`None` for rules without one); its length is the number of replicas.
@@ -45,6 +49,13 @@ pub struct NetworkSpec {
     pub feed: FeedSpec,
     /// Classes of the data set, which the last layer must have as outputs.
     pub classes: u32,
+}
+
+impl NetworkSpec {
+    /// Samples of a part of a training step.
+    pub(super) fn rows(&self) -> u32 {
+        self.batch / self.accumulate.max(1)
+    }
 }
 
 /// A layer with a weight, dense or convolutional, and its way back.
@@ -90,6 +101,27 @@ pub(super) struct Layer {
     pub(super) tensors: Tensors,
 }
 
+impl Layer {
+    /// The layer as a part of a batch after the first sees it: gradients go where they are added to those so far, and what
+    /// no sample changes is not learned again.
+    fn later(&self, groups: &[Option<Group>; 2]) -> Layer {
+        let place = |tensor: Tensor| groups.iter().flatten().find_map(|g| g.later(tensor)).unwrap_or(tensor);
+        let parameter = |p: &Parameter| Parameter { gradient: place(p.gradient), ..*p };
+        let tensors = match &self.tensors {
+            Tensors::Linear(linear) => {
+                let (weight, bias) = (parameter(&linear.weight), parameter(&linear.bias));
+                let pathway = linear.pathway.map(|pathway| pathway.later(place));
+                Tensors::Linear(LinearLayer { weight, bias, pathway, ..linear.clone() })
+            }
+            Tensors::BatchNorm { scale, shift, running } => {
+                Tensors::BatchNorm { scale: parameter(scale), shift: parameter(shift), running: *running }
+            }
+            Tensors::None => Tensors::None,
+        };
+        Layer { tensors, ..self.clone() }
+    }
+}
+
 /// A recorded network.
 #[derive(Clone, Debug)]
 pub struct Network {
@@ -130,6 +162,7 @@ impl Network {
             optimizer.check().map_err(|source| ModelError::Optimizer { section, source })?;
         }
         let graph = Graph::new(&spec.layers, spec.feed.image())?;
+        check_parts(spec)?;
         check_output(spec, &graph)?;
         let mut recording = Recording::new(spec.ranks.len() as u32);
         let feed = Feed::allocate(&mut recording, &spec.feed, spec.batch, graph.input);
@@ -203,12 +236,18 @@ struct Diagnosis {
 }
 
 impl Parts<'_> {
-    /// From a batch to the loss; returns the forward pass, the loss and the labels.
-    fn record_forward(&self, rec: &mut Recording, phase: Phase) -> Result<(Trace, Judged, Tensor), ShapeError> {
-        let rows = if phase == Phase::Evaluate { self.spec.evaluation_batch } else { self.spec.batch };
-        rec.begin(phase);
-        let (x, labels) = self.feed.record(rec, phase, rows, self.input)?;
-        let trace = forward::record(rec, self.layers, x, rows, self.spec.precision, phase != Phase::Evaluate)?;
+    /// From a part of a batch to the loss; returns the forward pass, the loss and the labels.
+    fn record_forward(
+        &self,
+        rec: &mut Recording,
+        phase: Phase,
+        part: u32,
+    ) -> Result<(Trace, Judged, Tensor), ShapeError> {
+        let rows = if phase == Phase::Evaluate { self.spec.evaluation_batch } else { self.spec.rows() };
+        rec.layer("");
+        let (x, labels) = self.feed.record(rec, phase, rows, part * rows, self.input)?;
+        let training = (phase != Phase::Evaluate).then_some(part);
+        let trace = forward::record(rec, self.layers, x, rows, self.spec.precision, training)?;
         let outputs = trace.output();
         rec.layer("");
         rec.role(Role::Loss);
@@ -225,27 +264,41 @@ impl Parts<'_> {
     }
 
     fn record_training(&self, rec: &mut Recording, meters: Meters) -> Result<(), ShapeError> {
-        let (trace, Judged { delta, losses, correct }, labels) = self.record_forward(rec, Phase::Train)?;
         let Meters { metrics, fault } = meters;
-        rec.push(Tally { losses, correct, metrics, fault })?;
-        let NetworkSpec { feedback, precision, .. } = self.spec;
-        backward::record(rec, self.layers, &trace, (delta, labels), feedback, *precision, true)?;
-        rec.layer("");
-        for group in self.groups.iter().flatten() {
-            group.record(rec, fault)?;
-        }
-        for (layer, left) in self.layers.iter().zip(&trace.left) {
-            if let (Tensors::BatchNorm { running, .. }, Some(moments)) = (&layer.tensors, *left) {
-                let (running, rows) = (*running, self.spec.batch * layer.extent.pixels());
-                rec.push(TrackMoments { moments, running, fault, momentum: BATCHNORM_MOMENTUM, rows })?;
+        rec.begin(Phase::Train);
+        let groups = || self.groups.iter().flatten();
+        for index in 0..self.spec.accumulate {
+            let (trace, Judged { delta, losses, correct }, labels) = self.record_forward(rec, Phase::Train, index)?;
+            rec.push(Tally { losses, correct, metrics, fault })?;
+            let part = Part { index, update: true };
+            if index == 0 {
+                backward::record(rec, self.layers, &trace, (delta, labels), self.spec, part)?;
+            } else {
+                let layers: Vec<Layer> = self.layers.iter().map(|layer| layer.later(self.groups)).collect();
+                backward::record(rec, &layers, &trace, (delta, labels), self.spec, part)?;
             }
+            rec.layer("");
+            for group in groups().filter(|_| index > 0) {
+                group.accumulate(rec)?;
+            }
+            rec.role(Role::Update);
+            for (layer, left) in self.layers.iter().zip(&trace.left) {
+                if let (Tensors::BatchNorm { running, .. }, Some(moments)) = (&layer.tensors, *left) {
+                    let (running, rows) = (*running, self.spec.rows() * layer.extent.pixels());
+                    rec.push(TrackMoments { moments, running, fault, momentum: BATCHNORM_MOMENTUM, rows })?;
+                }
+            }
+        }
+        for group in groups() {
+            group.record(rec, fault)?;
         }
         Ok(())
     }
 
     /// Returns the outputs, which stay readable.
     fn record_evaluation(&self, rec: &mut Recording, meters: Meters) -> Result<Tensor, ShapeError> {
-        let (trace, Judged { losses, correct, .. }, _) = self.record_forward(rec, Phase::Evaluate)?;
+        rec.begin(Phase::Evaluate);
+        let (trace, Judged { losses, correct, .. }, _) = self.record_forward(rec, Phase::Evaluate, 0)?;
         rec.push(Tally { losses, correct, metrics: meters.metrics, fault: meters.fault })?;
         rec.keep(trace.output());
         Ok(trace.output())
@@ -253,9 +306,10 @@ impl Parts<'_> {
 
     /// Returns the errors of the layers with weights and the outputs of all layers, which stay readable.
     fn record_diagnosis(&self, rec: &mut Recording) -> Result<Diagnosis, ShapeError> {
-        let (trace, Judged { delta, .. }, labels) = self.record_forward(rec, Phase::Diagnose)?;
-        let NetworkSpec { feedback, precision, .. } = self.spec;
-        let deltas = backward::record(rec, self.layers, &trace, (delta, labels), feedback, *precision, false)?;
+        rec.begin(Phase::Diagnose);
+        let (trace, Judged { delta, .. }, labels) = self.record_forward(rec, Phase::Diagnose, 0)?;
+        let part = Part { index: 0, update: false };
+        let deltas = backward::record(rec, self.layers, &trace, (delta, labels), self.spec, part)?;
         let names = self.layers.iter().map(|layer| layer.name.clone());
         let activations: Vec<_> = names.zip(trace.values[1..].iter().copied()).collect();
         for &tensor in deltas.iter().chain(activations.iter().map(|(_, tensor)| tensor)) {
@@ -263,6 +317,19 @@ impl Parts<'_> {
         }
         Ok(Diagnosis { deltas, activations })
     }
+}
+
+/// A batch can be halved where the data set feeds it, not where the host writes it whole.
+fn check_parts(spec: &NetworkSpec) -> Result<(), ModelError> {
+    let (batch, parts) = (spec.batch, spec.accumulate);
+    if parts == 0 || !batch.is_multiple_of(parts) {
+        let problem = format!("train.accumulate = {parts} must divide train.batch = {batch}");
+        return Err(ModelError::Network(problem));
+    }
+    if parts > 1 && matches!(spec.feed, FeedSpec::Host { .. }) {
+        return Err(ModelError::Network("a batch that the host writes is taken in one part".into()));
+    }
+    Ok(())
 }
 
 /// The outputs go to the loss: a row of classes a sample.
@@ -277,16 +344,16 @@ fn check_output(spec: &NetworkSpec, graph: &Graph) -> Result<(), ModelError> {
         let problem = format!("the last layer has {found} outputs, the data set has {} classes", spec.classes);
         return Err(ModelError::Layer { layer, problem });
     }
-    let numbers = u64::from(spec.batch.max(spec.evaluation_batch)) * u64::from(graph.widest());
+    let numbers = u64::from(spec.rows().max(spec.evaluation_batch)) * u64::from(graph.widest());
     if numbers > u64::from(u32::MAX) {
         let problem =
             format!("a batch has {numbers} numbers in its widest layer, too many to be counted; lower train.batch");
         return Err(ModelError::Network(problem));
     }
     for node in graph.nodes.iter().filter(|node| matches!(node.kind, Kind::BatchNorm)) {
-        let rows = spec.batch.checked_mul(node.extent.pixels());
+        let rows = spec.rows().checked_mul(node.extent.pixels());
         if rows.is_some_and(|rows| rows < 2) {
-            let problem = "batchnorm needs train.batch of at least 2".into();
+            let problem = "batchnorm needs train.batch of at least 2, in every part of it".into();
             return Err(ModelError::Layer { layer: node.name.clone(), problem });
         }
     }
@@ -350,8 +417,8 @@ fn allocate(
             return Err(ModelError::Network(problem));
         }
     }
-    let weights = weights.finish(recording, "weights", 0, &spec.optimizer);
-    let feedback = feedback.finish(recording, "feedback", 1, &spec.feedback_optimizer);
+    let weights = weights.finish(recording, "weights", 0, &spec.optimizer, spec.accumulate);
+    let feedback = feedback.finish(recording, "feedback", 1, &spec.feedback_optimizer, spec.accumulate);
     let member = |group: &Option<Group>, slot: usize| group.as_ref().map(|g| g.member(slot));
     let learns = graph.learns();
     let mut layers = Vec::new();

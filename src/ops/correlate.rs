@@ -81,7 +81,7 @@ impl Operation for Correlate {
     }
 }
 
-/// The Oja rule's gradient: `out = -(D^T Y - p Y^T Y) / rows` with D = (x - mean) / (s + 1e-8), Y = D p, s the largest
+/// The Oja rule's gradient: `out = -share (D^T Y - p Y^T Y) / rows` with D = (x - mean) / (s + 1e-8), Y = D p, s the largest
 /// unbiased standard deviation of a column of x (0 for a single row).
 ///
 /// y = x p makes Y = (y - mean) / (s + 1e-8): the products come from [`Correlate`], and D is never formed.
@@ -95,6 +95,8 @@ pub struct Oja {
     pub out: Tensor,
     /// Rows that the statistics were taken over.
     pub rows: u32,
+    /// Weight of these rows among all that a step learns from; 1 if they are all.
+    pub share: f64,
 }
 
 impl Operation for Oja {

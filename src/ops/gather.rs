@@ -15,11 +15,12 @@ pub struct Augment {
     pub cutout: u32,
 }
 
-/// A batch: row i is image `permutation[cursor + i]`, its bytes v turned into `v * scale[c] + shift[c]`.
+/// A batch, or the part of one that follows its first `skip` rows: row i is image `permutation[cursor + skip + i]`, its
+/// bytes v turned into `v * scale[c] + shift[c]`.
 ///
 /// images holds bytes (one image a row, channels last) and class labels those `first..first + images.rows()` of the
 /// set; a set too large for one binding is gathered by one operation a shard, each writing only the rows that it holds.
-/// Rows of the batch from the step's `active_rows` on are absent: zero image, label `u32::MAX`. What lies in memory is
+/// Rows of the whole batch from the step's `active_rows` on are absent: zero image, label `u32::MAX`. What lies in memory is
 /// the same whether out has a row an image or a row a pixel.
 #[derive(Clone, Copy, Debug)]
 pub struct Gather {
@@ -35,6 +36,8 @@ pub struct Gather {
     pub labels: Tensor,
     /// Index in the set of the shard's first image.
     pub first: u32,
+    /// Rows of the step's batch before the first one here.
+    pub skip: u32,
     /// Height, width, channels (at most 4).
     pub image: [u32; 3],
     /// Per channel.

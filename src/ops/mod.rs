@@ -28,7 +28,7 @@ pub use ceiling::{Chain, Duplicate};
 pub use columns::{ColumnSum, Moments};
 pub use convolution::{Convolution, Pass};
 pub use correlate::{Correlate, Hebbian, Oja};
-pub use elementwise::{Activate, Activation, Add, Dropout, Gate, Saves, Significant};
+pub use elementwise::{Accumulate, Activate, Activation, Add, Dropout, Gate, Saves, Significant};
 pub use fit::Fit;
 pub use gather::{Augment, Gather};
 pub use gemm::{Epilogue, Gemm, Half, SumParts};
@@ -158,6 +158,7 @@ operations!(
     Gate,
     Dropout,
     Add,
+    Accumulate,
     Significant,
     Fit,
     ColumnSum,

@@ -1,7 +1,7 @@
 //! Parameter groups: every tensor of a group in one row, so that one dispatch updates them all.
 
 use super::OptimizerSpec;
-use crate::ops::{Dtype, Optimize, Recording, Role, ShapeError, Tensor};
+use crate::ops::{Accumulate, Dtype, Optimize, Recording, Role, ShapeError, Tensor};
 
 /// Elements at which a member may start: 256 bytes, WebGPU's largest alignment of a binding.
 const ALIGNMENT: u32 = 64;
@@ -39,26 +39,36 @@ impl GroupBuilder {
         self.length
     }
 
-    /// Allocates values, gradients and moments. `None` for a group without members.
-    pub fn finish(self, recording: &mut Recording, name: &str, index: u32, spec: &OptimizerSpec) -> Option<Group> {
+    /// Allocates values, gradients and moments, and a second row of gradients where a step takes its batch in `parts`.
+    /// `None` for a group without members.
+    pub fn finish(
+        self,
+        recording: &mut Recording,
+        name: &str,
+        index: u32,
+        spec: &OptimizerSpec,
+        parts: u32,
+    ) -> Option<Group> {
         if self.members.is_empty() {
             return None;
         }
         let mut row = |what: &str| recording.state(format!("{name}.{what}"), 1, self.length as u32, Dtype::F32);
         let (values, gradients) = (row("values"), row("gradients"));
+        let later = (parts > 1).then(|| row("later.gradients"));
         let mut moments = [None; 3];
         for (moment, what) in moments.iter_mut().zip(["moment1", "moment2", "moment3"]).take(spec.update().moments()) {
             *moment = Some(row(what));
         }
-        let members = self
-            .members
-            .iter()
-            .map(|(member, rows, cols, offset)| Parameter {
-                value: recording.view(member.clone(), values, *offset, *rows, *cols),
-                gradient: recording.view(format!("{member}.gradient"), gradients, *offset, *rows, *cols),
-            })
-            .collect();
-        Some(Group { index, spec: spec.clone(), values, gradients, moments, members })
+        let mut view = |suffix: &str, of: Tensor| -> Vec<Tensor> {
+            let members = self.members.iter();
+            members
+                .map(|(name, rows, cols, offset)| recording.view(format!("{name}{suffix}"), of, *offset, *rows, *cols))
+                .collect()
+        };
+        let members = view("", values).into_iter().zip(view(".gradient", gradients));
+        let members = members.map(|(value, gradient)| Parameter { value, gradient }).collect();
+        let later = later.map(|row| (row, view(".later.gradient", row)));
+        Some(Group { index, spec: spec.clone(), values, gradients, later, moments, members })
     }
 }
 
@@ -69,6 +79,8 @@ pub struct Group {
     spec: OptimizerSpec,
     values: Tensor,
     gradients: Tensor,
+    // What parts of a batch but the first write: the row and the members' windows.
+    later: Option<(Tensor, Vec<Tensor>)>,
     moments: [Option<Tensor>; 3],
     members: Vec<Parameter>,
 }
@@ -77,6 +89,22 @@ impl Group {
     /// The member that [`GroupBuilder::add`] numbered so.
     pub fn member(&self, index: usize) -> Parameter {
         self.members[index]
+    }
+
+    /// Where a part of a batch after the first writes the gradient that the first part writes here.
+    pub fn later(&self, gradient: Tensor) -> Option<Tensor> {
+        let at = self.members.iter().position(|member| member.gradient == gradient)?;
+        self.later.as_ref().map(|(_, windows)| windows[at])
+    }
+
+    /// Adds what a part of a batch after the first has written.
+    ///
+    /// # Errors
+    /// Never for a group made by [`GroupBuilder::finish`].
+    pub fn accumulate(&self, recording: &mut Recording) -> Result<(), ShapeError> {
+        recording.role(Role::Update);
+        let Some((later, _)) = self.later else { return Ok(()) };
+        recording.push(Accumulate { x: later, out: self.gradients })
     }
 
     /// Moment tensors, which a checkpoint must hold beside the values.

@@ -28,7 +28,7 @@ pub(super) fn statistics(x: Matrix<'_>, y: Matrix<'_>, depth: usize) -> Vec<f64>
 const EPSILON: f64 = 1e-8;
 
 /// The Oja rule's gradient of p (m x r) from statistics over so many rows.
-pub(super) fn oja(statistics: Matrix<'_>, p: Matrix<'_>, rows: usize) -> Vec<f64> {
+pub(super) fn oja(statistics: Matrix<'_>, p: Matrix<'_>, rows: usize, share: f64) -> Vec<f64> {
     let (width, rank, count) = (p.rows, p.cols, rows as f64);
     let mean = |col: usize| statistics.at(rank, col) / count;
     let covariance = |j: usize, col: usize| statistics.at(j, col) / count - mean(col) * mean(width + j);
@@ -38,7 +38,7 @@ pub(super) fn oja(statistics: Matrix<'_>, p: Matrix<'_>, rows: usize) -> Vec<f64
     let scale = (deviation + EPSILON).powi(2);
     let element = |row: usize, j: usize| {
         let inside: f64 = (0..rank).map(|l| p.at(row, l) * covariance(l, width + j)).sum();
-        (inside - covariance(j, row)) / scale
+        share * (inside - covariance(j, row)) / scale
     };
     (0..width).flat_map(|row| (0..rank).map(move |j| element(row, j))).collect()
 }
@@ -71,7 +71,7 @@ mod tests {
     fn from_statistics(x: Matrix<'_>, p: Matrix<'_>) -> Vec<f64> {
         let y = product(x, p);
         let statistics = statistics(x, Matrix::new(x.rows, p.cols, &y), x.rows);
-        oja(Matrix::new(p.cols + 2, x.cols + p.cols, &statistics), p, x.rows)
+        oja(Matrix::new(p.cols + 2, x.cols + p.cols, &statistics), p, x.rows, 1.0)
     }
 
     #[test]

@@ -78,6 +78,7 @@ impl<'a> Replica<'a> {
                 one(op.out, elementwise::dropout(self.floats(op.x)?, op.drop, key))
             }
             Op::Add(op) => one(op.out, elementwise::add(self.floats(op.a)?, self.floats(op.b)?)),
+            Op::Accumulate(op) => one(op.out, elementwise::add(self.floats(op.out)?, self.floats(op.x)?)),
             Op::Significant(op) => one(op.out, elementwise::significant(self.floats(op.x)?, self.floats(op.scale)?)),
             Op::Fit(op) => self.fit(op)?,
             Op::ColumnSum(op) => one(op.out, columns::column_sum(self.matrix(op.x)?)),
@@ -104,7 +105,7 @@ impl<'a> Replica<'a> {
             Op::Correlate(op) => self.correlate(op)?,
             Op::Oja(op) => {
                 let (statistics, p) = (self.matrix(op.statistics)?, self.matrix(op.p)?);
-                one(op.out, correlate::oja(statistics, p, op.rows as usize))
+                one(op.out, correlate::oja(statistics, p, op.rows as usize, op.share))
             }
             Op::TrackMoments(op) if self.faulty(op.fault)? => Vec::new(),
             Op::TrackMoments(op) => {

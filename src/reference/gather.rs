@@ -33,13 +33,13 @@ pub(super) fn gather(
     batch: &mut Batch,
 ) -> Result<(), ReferenceError> {
     let width = op.images.cols() as usize;
-    let present = batch.labels.len().min(step.active_rows as usize);
-    let entries = source.entries(step.cursor, present)?;
+    let present = batch.labels.len().min(step.active_rows.saturating_sub(op.skip) as usize);
+    let entries = source.entries(step.cursor + op.skip, present)?;
     for (row, &index) in entries.iter().enumerate() {
         let Some(index) = index.checked_sub(op.first).filter(|&i| i < op.images.rows()) else { continue };
         let index = index as usize;
         let image = Image { size: op.image, bytes: &source.images[index * width..][..width] };
-        let draw = Draw::new(&op.augment, op.image, [row as u32, AUGMENT_STREAM, step.step, seed]);
+        let draw = Draw::new(&op.augment, op.image, [op.skip + row as u32, AUGMENT_STREAM, step.step, seed]);
         batch.labels[row] = source.classes[index];
         image.render(op, &draw, &mut batch.images[row * width..][..width]);
     }
@@ -170,6 +170,7 @@ mod tests {
             out: recording.scratch("x", rows, width),
             labels: recording.scratch_of("labels", rows, 1, Dtype::U32),
             first,
+            skip: 0,
             image,
             scale: [1.0; 4],
             shift: [0.0; 4],

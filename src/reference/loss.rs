@@ -92,7 +92,7 @@ pub(super) fn tally(so_far: Tallied, losses: &[f64], correct: &[f64], active: u3
         so_far
     } else if loss.is_finite() {
         let hits = hits + correct.iter().sum::<f64>();
-        Tallied { metrics: [sum + loss, hits, rows + f64::from(active)], fault }
+        Tallied { metrics: [sum + loss, hits, rows + f64::from(active.min(losses.len() as u32))], fault }
     } else {
         Tallied { fault: step.saturating_add(1), ..so_far }
     }

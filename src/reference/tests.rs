@@ -277,6 +277,7 @@ fn network(replicas: u32, update: Update) -> Network {
             out: x,
             labels,
             first: 0,
+            skip: 0,
             image: [2, 2, 3],
             scale: [0.01; 4],
             shift: [-1.0; 4],
@@ -429,7 +430,7 @@ fn one_hot_labels_and_their_statistics_reach_their_tensors() {
         OneHot { labels, out: x }.into(),
         Gemm::nn(x, p, y).into(),
         Correlate { x, y, statistics, hebbian: None, parts: 1 }.into(),
-        Oja { statistics, p, out, rows: 3 }.into(),
+        Oja { statistics, p, out, rows: 3, share: 1.0 }.into(),
     ];
     for op in ops {
         reference.execute(&op, &step(1, 3)).unwrap();

@@ -65,6 +65,10 @@ pub struct ModelSection {
 pub struct TrainSection {
     /// Images of a step. An incomplete batch at the end of an epoch is left out; the next epoch shuffles anew.
     pub batch: u32,
+    /// Equal parts of a batch that are computed one after the other, their gradients added: less memory, the same step but
+    /// for batch norm and the Oja rule, whose statistics are each part's own.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub accumulate: u32,
     /// Passes over the training set.
     pub epochs: u32,
     /// Networks trained side by side for every rank, differing in their seeds.
@@ -87,6 +91,10 @@ fn is_default<T: Default + PartialEq>(value: &T) -> bool {
 
 fn one() -> u32 {
     1
+}
+
+fn is_one(value: &u32) -> bool {
+    *value == 1
 }
 
 /// Everything that determines a run.
@@ -310,6 +318,9 @@ impl Config {
         };
         let train = &self.train;
         require("train.batch", train.batch.into(), train.batch >= 1, "must be at least 1".into())?;
+        let rule = format!("must be at least 1 and divide train.batch = {}", train.batch);
+        let divides = train.accumulate >= 1 && train.batch.is_multiple_of(train.accumulate);
+        require("train.accumulate", train.accumulate.into(), divides, rule)?;
         require("train.epochs", train.epochs.into(), train.epochs >= 1, "must be at least 1".into())?;
         require("train.seeds", train.seeds.into(), train.seeds >= 1, "must be at least 1".into())?;
         require("train.max_steps", 0, train.max_steps != Some(0), "must be at least 1".into())?;

@@ -32,12 +32,17 @@ pub enum TrainError {
     #[error(transparent)]
     Plan(#[from] crate::plan::PlanError),
     /// A batch that does not fit where a smaller one does.
-    #[error("train.batch = {batch} does not fit this device, {largest} is the largest batch that does: {source}")]
+    #[error(
+        "train.batch = {batch} does not fit this device, {largest} samples at once are the most that do: lower it, or take \
+         it in parts with --accumulate {parts}: {source}"
+    )]
     TooLarge {
         /// What was asked for.
         batch: u32,
         /// What fits.
         largest: u32,
+        /// The fewest equal parts of the batch that fit.
+        parts: u32,
         /// The tensor that is too large.
         source: Box<TrainError>,
     },

@@ -223,20 +223,35 @@ impl Session {
     /// # Errors
     /// If the device fails.
     pub fn explain_fault(&mut self, replica: usize, step: u32) -> Result<TrainError, TrainError> {
-        let mut place = "in the loss itself".to_owned();
-        self.executor.run(Phase::Diagnose, &[self.step_state(step)])?;
+        let now = self.step_state(step);
+        let train = &self.config.train;
+        let rows = train.batch / train.accumulate;
+        let mut place = None;
+        for part in 0..train.accumulate {
+            let cursor = now.cursor + part * rows;
+            self.executor.run(Phase::Diagnose, &[StepState { cursor, active_rows: rows, ..now.clone() }])?;
+            place = self.first_not_finite(replica)?;
+            if place.is_some() {
+                break;
+            }
+        }
+        let place = place.unwrap_or_else(|| "in the loss itself".into());
+        let epoch = step / self.horizon.steps_per_epoch + 1;
+        Ok(TrainError::NotFinite { replica, seed: self.seeds[replica], step: step + 1, epoch, place })
+    }
+
+    /// Where the first value lies that is not finite, of one replica's weights and what diagnosing has left.
+    fn first_not_finite(&mut self, replica: usize) -> Result<Option<String>, TrainError> {
         let weights = self.network.exchange.iter().map(|e| (format!("{} was", e.name), e.tensor));
         let outputs = self.network.activations.iter().map(|(name, t)| (format!("the output of {name} is"), *t));
         for (name, tensor) in weights.chain(outputs).collect::<Vec<_>>() {
             let values = self.executor.read(tensor)?;
             let size = tensor.shape.per_replica();
             if !values[replica * size..(replica + 1) * size].iter().all(|v| v.is_finite()) {
-                place = format!("{name} the first value that is not finite");
-                break;
+                return Ok(Some(format!("{name} the first value that is not finite")));
             }
         }
-        let epoch = step / self.horizon.steps_per_epoch + 1;
-        Ok(TrainError::NotFinite { replica, seed: self.seeds[replica], step: step + 1, epoch, place })
+        Ok(None)
     }
 
     /// Loss and accuracy on the whole test set, one a replica.

@@ -84,6 +84,7 @@ pub fn network_spec(config: &Config, data: &Dataset) -> Result<NetworkSpec, Trai
         feedback_optimizer: config.feedback_optimizer(),
         precision: config.train.precision,
         batch: config.train.batch,
+        accumulate: config.train.accumulate,
         evaluation_batch: evaluation_batch(test, config.train.batch, widest),
         ranks: config.replicas().into_iter().map(|(rank, _)| rank).collect(),
         feed: FeedSpec::Data(DataFeed { image, train, test, scale, shift, augment, shard_bytes: SHARD_BYTES }),
@@ -105,7 +106,7 @@ pub(super) fn with_largest_batch(error: TrainError, spec: &NetworkSpec) -> Train
     let profile = Profile { max_binding_bytes: *limit, ..Profile::reference() };
     let fits = |batch: u32| {
         let evaluation_batch = evaluation_batch(data.test, batch, widest);
-        let smaller = NetworkSpec { batch, evaluation_batch, ..spec.clone() };
+        let smaller = NetworkSpec { batch, accumulate: 1, evaluation_batch, ..spec.clone() };
         let planned = Network::new(&smaller).map(|n| Plan::new(n.recording, &profile, Options::default()));
         matches!(planned, Ok(Ok(_)))
     };
@@ -116,6 +117,10 @@ pub(super) fn with_largest_batch(error: TrainError, spec: &NetworkSpec) -> Train
     }
     match fit {
         0 => error,
-        largest => TrainError::TooLarge { largest, batch: spec.batch, source: Box::new(error) },
+        largest => {
+            let batch = spec.batch;
+            let parts = (1..=batch).find(|&n| batch.is_multiple_of(n) && batch / n <= largest).unwrap_or(batch);
+            TrainError::TooLarge { largest, parts, batch, source: Box::new(error) }
+        }
     }
 }

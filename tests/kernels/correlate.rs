@@ -63,7 +63,9 @@ fn oja_from_the_statistics_of_samples() {
             scene.push(Gemm::nn(x, p, y), |_| first);
             scene.push(Correlate { x, y, statistics, hebbian: None, parts: 1 }, |_| 2.0 * first);
             // The terms partly cancel, by no more than the eightfold on these data.
-            scene.push(Oja { statistics, p, out, rows }, |_| 8.0 * (2.0 * first + sums(rank) + roundings(10.0)));
+            scene.push(Oja { statistics, p, out, rows, share: 0.25 }, |_| {
+                8.0 * (2.0 * first + sums(rank) + roundings(10.0))
+            });
         }
         scene.verify(&mut report, &[step(replicas, 0, 0, 1)]);
     }
@@ -80,7 +82,7 @@ fn oja_without_deviation() {
         let (y, p) = (scene.filled(rows, 6, |_, _, _, j| 0.1 + f64::from(j)), scene.own(70, 6));
         let (statistics, out) = (scene.output(8, 76), scene.output(70, 6));
         scene.push(Correlate { x, y, statistics, hebbian: None, parts: 1 }, |_| 0.0);
-        scene.push(Oja { statistics, p, out, rows }, |_| 0.0);
+        scene.push(Oja { statistics, p, out, rows, share: 1.0 }, |_| 0.0);
     }
     scene.verify(&mut report, &[step(2, 0, 0, 1)]);
     report.finish("no deviation");

@@ -36,7 +36,7 @@ fn batch(scene: &mut Scene, image: [u32; 3], augment: Augment, rows: u32, shards
     let pixels = image[0] * image[1];
     let out = if scene.draw(2) == 0 { scene.output(rows, features) } else { scene.output(rows * pixels, image[2]) };
     let labels = scene.words(rows, 1, |_, _, _| 0xDEAD_BEEF);
-    let mut first = 0;
+    let (mut first, skip) = (0, 2 * scene.draw(2));
     for &count in shards {
         let images = scene.bytes(count, features);
         let classes = scene.shared_words(count, 1, |bits, i| bits % 1000 + i);
@@ -47,6 +47,7 @@ fn batch(scene: &mut Scene, image: [u32; 3], augment: Augment, rows: u32, shards
             out,
             labels,
             first,
+            skip,
             image,
             scale: [1.0 / 255.0, 2.0 / 255.0, 0.01, 0.003],
             shift: [-0.13, 0.5, 0.0, 0.25],

@@ -38,7 +38,7 @@ fn scene(first: u32, count: u32) -> Scene {
         let statistics = scene.output(7, cols + 5);
         scene.push(Correlate { x, y, statistics, hebbian, parts: 1 }, |_| 0.0);
         let out = scene.output(cols, 5);
-        scene.push(Oja { statistics, p, out, rows }, |_| 0.0);
+        scene.push(Oja { statistics, p, out, rows, share: 1.0 }, |_| 0.0);
         let labels = scene.words(rows, 1, |bits, _, _| bits % cols);
         let (delta, losses, correct) = (scene.output(rows, cols), scene.output(rows, 1), scene.output(rows, 1));
         scene.push(SoftmaxCrossEntropy { logits: x, labels, delta, losses, correct }, |_| 0.0);
@@ -80,7 +80,10 @@ fn scene(first: u32, count: u32) -> Scene {
     let augment = Augment { flip: true, rotation: 20.0, padding: 1, cutout: 2 };
     let (scale, shift) = ([0.01; 4], [0.2; 4]);
     let image = [3, 5, 3];
-    scene.push(Gather { images, classes, permutation, out, labels, first: 0, image, scale, shift, augment }, |_| 0.0);
+    scene.push(
+        Gather { images, classes, permutation, out, labels, first: 0, skip: 0, image, scale, shift, augment },
+        |_| 0.0,
+    );
     scene
 }
 

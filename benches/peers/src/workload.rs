@@ -80,6 +80,7 @@ impl Model {
             feedback_optimizer: adam,
             precision: Precision::F32,
             batch: self.batch() as u32,
+            accumulate: 1,
             evaluation_batch: self.batch() as u32,
             ranks: vec![rank],
             feed: FeedSpec::Host { image: self.image().map(|n| n as u32) },
