@@ -3,6 +3,7 @@ pub mod analysis;
 pub mod bench;
 pub mod cli;
 pub mod data;
+pub mod experiment;
 pub mod feedback;
 pub mod files;
 pub mod gpu;

@@ -680,3 +680,16 @@ fn a_profile_is_printed_and_changes_nothing() {
         }
     }
 }
+
+#[test]
+fn the_theory_is_tabulated_and_filed() {
+    let folder = TempDir::new().unwrap();
+    let out = folder.path().join("theory");
+    let printed = succeeds(&["theory", "--ranks", "2", "--iterations", "30", "--out", out.to_str().unwrap()]);
+    for word in ["backprop", "learned", "fixed", "distance", "theory.csv"] {
+        assert!(printed.contains(word), "{word}: {printed}");
+    }
+    assert!(out.join("theory.csv").is_file());
+    fails(&["theory", "--ranks", "65"], &["rank 65", "between 1 and 64"]);
+    fails(&["theory", "--iterations", "0"], &["at least 1"]);
+}

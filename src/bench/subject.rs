@@ -163,7 +163,7 @@ impl Subject {
             network.recording.replace(Phase::Evaluate, backward);
             options.share_memory = false;
         }
-        let machine = machine_on(context.clone(), &network, options, &Tuned::default())?;
+        let machine = machine_on(context.clone(), &network.recording, options, &Tuned::default())?;
         let mut session = Session::assemble(config, data, &spec, network, machine)?;
         session.shuffle(0)?;
         session.train(0..1)?;

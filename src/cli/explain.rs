@@ -50,7 +50,7 @@ impl ExplainArgs {
             // Nobody runs these operations, so that measuring them would gain nothing.
             preparation.kernels = Kernels::Defaults;
         }
-        let machine = machine(&network, &self.device.device, options, &preparation)?;
+        let machine = machine(&network.recording, &self.device.device, options, &preparation)?;
         let phase = match self.phase {
             PhaseArg::Train => Phase::Train,
             PhaseArg::Evaluate => Phase::Evaluate,

@@ -8,6 +8,7 @@ mod explain;
 mod export;
 mod flops;
 mod report;
+mod theory;
 mod train;
 mod verify;
 
@@ -41,6 +42,7 @@ enum Command {
     Report(report::ReportArgs),
     Explain(explain::ExplainArgs),
     Flops(flops::FlopsArgs),
+    Theory(theory::TheoryArgs),
     Verify(verify::VerifyArgs),
     Bench(bench::BenchArgs),
     Devices(devices::DevicesArgs),
@@ -168,6 +170,7 @@ pub fn main() -> ExitCode {
         Command::Report(args) => args.run().map(|()| ExitCode::SUCCESS),
         Command::Explain(args) => args.run().map(|()| ExitCode::SUCCESS),
         Command::Flops(args) => args.run().map(|()| ExitCode::SUCCESS),
+        Command::Theory(args) => args.run().map(|()| ExitCode::SUCCESS),
         Command::Verify(args) => args.run(),
         Command::Bench(args) => args.run().map(|()| ExitCode::SUCCESS),
         Command::Devices(args) => args.run().map(|()| ExitCode::SUCCESS),

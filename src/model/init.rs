@@ -52,6 +52,14 @@ impl Draws {
     }
 }
 
+/// Standard normal numbers, a function of seed and stream.
+pub(crate) fn normal(seed: u32, stream: u64, count: usize) -> Vec<f64> {
+    let mut generator = ChaCha8Rng::seed_from_u64(u64::from(seed));
+    // Apart from the streams of layers and of the order of images.
+    generator.set_stream(1 << 48 | stream);
+    Draws(generator).normal(count)
+}
+
 /// First values of every learned or fixed tensor, all replicas row-major, in the order of writing.
 ///
 /// W and b are U(+-1/sqrt(fan in)), PyTorch's default; batch norm starts as the identity with unit running variance.

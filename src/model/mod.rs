@@ -15,7 +15,7 @@ pub use cost::{LayerCost, break_even, layer_costs};
 pub use exchange::Exchange;
 pub use feed::{DataFeed, Feed, FeedSpec};
 pub use graph::{Extent, widest};
-pub(crate) use init::pad_columns;
 pub use init::{factorise, initialise};
+pub(crate) use init::{normal, pad_columns};
 pub use network::{LinearLayer, Network, NetworkSpec};
 pub use spec::{LayerSpec, Loss, ModelError, Precision, Sides};

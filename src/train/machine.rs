@@ -2,7 +2,6 @@
 
 use super::TrainError;
 use crate::gpu::{Cache, Context, DeviceChoice, Gpu, GpuError, LimitPolicy, budget, is_open, tune};
-use crate::model::Network;
 use crate::ops::Recording;
 use crate::plan::{Executor, Options, Plan, Profile, Tuned};
 use crate::reference::Reference;
@@ -43,13 +42,13 @@ pub struct Machine {
     pub warning: Option<String>,
 }
 
-/// Plans a network for an open device, with measured kernels where there are any.
+/// Plans a recording for an open device, with measured kernels where there are any.
 ///
 /// # Errors
 /// If a tensor does not fit the device, or it fails.
 pub fn machine_on(
     context: Context,
-    network: &Network,
+    recording: &Recording,
     options: Options,
     chosen: &Tuned,
 ) -> Result<Machine, TrainError> {
@@ -61,7 +60,7 @@ pub fn machine_on(
             context.describe()
         )
     });
-    let plan = Plan::tuned(network.recording.clone(), &context.profile(), options, chosen)?;
+    let plan = Plan::tuned(recording.clone(), &context.profile(), options, chosen)?;
     let kernels = plan.uses(chosen);
     tracing::debug!(chosen_kernels = kernels.len(), "plan made");
     let executor = Gpu::new(context, plan.clone())?;
@@ -69,12 +68,12 @@ pub fn machine_on(
     Ok(Machine { plan, executor: Box::new(executor), is_software, kernels, warning })
 }
 
-/// Plans a network for the chosen adapter; without any adapter, for the f64 reference.
+/// Plans a recording for the chosen adapter; without any adapter, for the f64 reference.
 ///
 /// # Errors
 /// If the adapter does not exist or fails, or a tensor does not fit it.
 pub fn machine(
-    network: &Network,
+    recording: &Recording,
     choice: &DeviceChoice,
     options: Options,
     preparation: &Preparation,
@@ -87,7 +86,6 @@ pub fn machine(
             opened => Some(opened?),
         },
     };
-    let recording = &network.recording;
     match opened {
         Some(mut context) => {
             tracing::debug!(adapter = context.describe(), "adapter open");
@@ -96,7 +94,7 @@ pub fn machine(
                 (Kernels::Measured, Some(cache)) => measure(&mut context, cache, recording, options, open)?,
                 (Kernels::Measured, None) | (Kernels::Defaults, _) => Tuned::default(),
             };
-            machine_on(context, network, options, &chosen)
+            machine_on(context, recording, options, &chosen)
         }
         None => {
             let plan = Plan::new(recording.clone(), &Profile::reference(), options)?;

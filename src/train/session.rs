@@ -82,7 +82,8 @@ impl Session {
         let config = config.resolved();
         let spec = network_spec(&config, data)?;
         let network = Network::new(&spec)?;
-        let machine = machine(&network, choice, options, preparation).map_err(|e| with_largest_batch(e, &spec))?;
+        let machine =
+            machine(&network.recording, choice, options, preparation).map_err(|e| with_largest_batch(e, &spec))?;
         Session::assemble(config, data, &spec, network, machine)
     }
 

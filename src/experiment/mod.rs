@@ -1,0 +1,3 @@
+//! Experiments: what the theory says, and what the engine does.
+
+pub mod theory;
