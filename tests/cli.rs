@@ -689,7 +689,7 @@ fn the_theory_is_tabulated_and_filed() {
     for word in ["backprop", "learned", "fixed", "distance", "theory.csv"] {
         assert!(printed.contains(word), "{word}: {printed}");
     }
-    assert!(out.join("theory.csv").is_file());
+    assert!(out.join("theory.csv").is_file() && out.join("modes.png").is_file());
     fails(&["theory", "--ranks", "65"], &["rank 65", "between 1 and 64"]);
     fails(&["theory", "--iterations", "0"], &["at least 1"]);
 }

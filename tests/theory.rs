@@ -1,7 +1,7 @@
 //! What the theory of the linear network says, on the device: learned feedback of rank r learns the r largest modes, fixed
 //! feedback does not, and the engine walks where the closed equations say.
 
-use ldfa_gpu::experiment::theory::{Feedback, Problem, Setting, Trajectory, write_csv};
+use ldfa_gpu::experiment::theory::{Feedback, Problem, Setting, Trajectory, draw_modes, write_csv};
 use ldfa_gpu::gpu::DeviceChoice;
 
 fn run(problem: &Problem, feedback: Feedback) -> Trajectory {
@@ -46,6 +46,11 @@ fn the_file_holds_every_mode() {
     assert_eq!(text.lines().count(), 1 + 2 * 3 * 5);
     assert!(text.lines().nth(1).unwrap().starts_with("backprop,,0,0,"), "{text}");
     assert!(text.lines().last().unwrap().starts_with("learned,2,20,4,"), "{text}");
+    let path = folder.path().join("modes.png");
+    draw_modes(&path, &found).unwrap();
+    let picture = image::open(&path).unwrap().to_rgb8();
+    assert!(picture.pixels().filter(|pixel| pixel.0 != [255; 3]).count() > 5000, "blank");
+    assert!(draw_modes(&folder.path().join("none/modes.png"), &found).unwrap_err().to_string().contains("modes.png"));
 }
 
 #[test]

@@ -6,7 +6,7 @@ use clap::Args;
 use comfy_table::{CellAlignment, Table, presets};
 
 use super::{CliError, DeviceArg, say};
-use crate::experiment::theory::{Feedback, Problem, Setting, Trajectory, write_csv};
+use crate::experiment::theory::{Feedback, Problem, Setting, Trajectory, draw_modes, write_csv};
 use crate::files::create_folder;
 
 /// Train the linear network of the theory, and show which modes it learns through feedback of low rank.
@@ -21,7 +21,7 @@ pub(super) struct TheoryArgs {
     /// Of data, weights and fixed feedback.
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u32,
-    /// Folder for theory.csv.
+    /// Folder for theory.csv and modes.png.
     #[arg(long, value_name = "FOLDER", default_value = "runs/theory")]
     out: PathBuf,
     #[command(flatten)]
@@ -38,11 +38,13 @@ impl TheoryArgs {
         create_folder(&self.out)?;
         let path = self.out.join("theory.csv");
         write_csv(&path, &problem.modes, &found)?;
+        let picture = self.out.join("modes.png");
+        draw_modes(&picture, &found)?;
         say(table(&found))?;
         say(
             "overlap of a mode: 1 where it is learned; distance: the largest between the engine and the closed equations",
         )?;
-        say(format!("all modes over the iterations are in {}", path.display()))
+        say(format!("modes over the iterations: {}, all of them in {}", picture.display(), path.display()))
     }
 }
 

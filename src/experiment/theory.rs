@@ -5,9 +5,12 @@
 //! (U^T W2 W1 V)_ii / s_i has come to 1. The inputs are whitened Gaussians (X^T X / n = 1), which stands for a batch without
 //! end: the weights then obey closed equations, integrated here in f64 beside the engine's own steps.
 
+use std::io::Write;
 use std::path::Path;
 
 use faer::{Mat, MatRef};
+use image::RgbImage;
+use plotters::style::text_anchor::HPos;
 
 use crate::feedback::{PRule, Pathway, QRule, Way, learn};
 use crate::files::{FileError, write_atomically};
@@ -15,6 +18,7 @@ use crate::gpu::DeviceChoice;
 use crate::model::{ModelError, factorise, normal};
 use crate::ops::{Dtype, Epilogue, Gemm, Phase, Recording, ReplicaStep, Role, ShapeError, StepState, Tensor};
 use crate::optim::{GroupBuilder, OptimizerSpec, Parameter};
+use crate::picture::{Axis, Frame, INK, Legend, MARGIN, Panel, Sheet, Stroke, WIDTH, encode, paint, range_of};
 use crate::plan::{Executor, Options};
 use crate::train::TrainError;
 use crate::train::machine::{Preparation, machine};
@@ -357,6 +361,63 @@ fn row_major(matrix: &Mat<f64>) -> Vec<f64> {
 
 fn from_row_major(values: &[f64], rows: usize, cols: usize) -> Mat<f64> {
     MatRef::from_row_major_slice(values, rows, cols).to_owned()
+}
+
+/// Modes that are drawn.
+const DRAWN: [usize; 7] = [0, 1, 2, 5, 8, 12, 20];
+
+/// Draws overlaps over the iterations, a panel a trajectory: the engine's in colour, the closed equations' dashed over them.
+///
+/// # Errors
+/// If the picture cannot be drawn or written.
+pub fn draw_modes(path: &Path, trajectories: &[Trajectory]) -> Result<(), TrainError> {
+    let png = render(trajectories)
+        .and_then(|picture| encode(&picture))
+        .map_err(|message| TrainError::Experiment(format!("cannot draw {}: {message}", path.display())))?;
+    Ok(write_atomically(path, |file| file.write_all(&png))?)
+}
+
+fn render(trajectories: &[Trajectory]) -> Result<RgbImage, String> {
+    const COLUMNS: usize = 4;
+    /// Pixels from panel to panel, down, and what is above the first.
+    const DOWN: f64 = 300.0;
+    const ABOVE: f64 = 120.0;
+    let across = (f64::from(WIDTH) - MARGIN) / COLUMNS as f64;
+    let height = ABOVE + DOWN * trajectories.len().div_ceil(COLUMNS) as f64;
+    paint(height as u32, |sheet| {
+        let title = "Overlap with the modes of the data (dashed: closed equations)";
+        sheet.text(title, (MARGIN, 34.0), 22.0, INK, HPos::Left)?;
+        Legend::new(DRAWN.map(|mode| format!("mode {mode}"))).draw(sheet, 72.0)?;
+        for (index, trajectory) in trajectories.iter().enumerate() {
+            let (left, top) = (MARGIN + across * (index % COLUMNS) as f64, ABOVE + DOWN * (index / COLUMNS) as f64);
+            let frame = Frame { left, right: left + across - 50.0, top: top + 20.0, bottom: top + DOWN - 70.0 };
+            panel(sheet, frame, trajectory)?;
+        }
+        Ok(())
+    })
+}
+
+fn panel(sheet: &Sheet<'_>, frame: Frame, trajectory: &Trajectory) -> Result<(), String> {
+    let shown = |rows: &[Vec<f64>], mode: usize| -> Vec<(f64, f64)> {
+        let values =
+            trajectory.iterations.iter().zip(rows).filter_map(|(i, row)| Some((f64::from(*i), *row.get(mode)?)));
+        values.filter(|(_, overlap)| overlap.is_finite()).collect()
+    };
+    let all = || trajectory.engine.iter().chain(&trajectory.closed).flat_map(|row| DRAWN.map(|m| row.get(m).copied()));
+    let (low, high) = range_of(all().flatten()).unwrap_or((0.0, 1.0));
+    let last = trajectory.iterations.last().copied().unwrap_or(1);
+    let y = Axis::linear(low.min(0.0), high.max(1.05), 5);
+    let panel = Panel { frame, x: Axis::linear(0.0, f64::from(last), 3), y };
+    let rank = trajectory.feedback.rank().map_or(String::new(), |rank| format!(", r = {rank}"));
+    panel.draw_axes(sheet, &format!("{}{rank}", trajectory.feedback.name()), "iteration")?;
+    for (index, mode) in DRAWN.into_iter().enumerate() {
+        panel.draw_curve(sheet, shown(&trajectory.engine, mode).into_iter(), Stroke::of_curve(index))?;
+    }
+    for mode in DRAWN {
+        let closed: Vec<_> = shown(&trajectory.closed, mode).into_iter().map(|point| panel.at(point)).collect();
+        sheet.stroke(&closed, Stroke { color: INK, dashed: true })?;
+    }
+    Ok(())
 }
 
 /// Writes every overlap as a row: feedback, rank, iteration, mode, singular value, the engine's and the closed one.
