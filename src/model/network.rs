@@ -267,6 +267,7 @@ impl Parts<'_> {
         let Meters { metrics, fault } = meters;
         rec.begin(Phase::Train);
         let groups = || self.groups.iter().flatten();
+        let mut tracked = Vec::new();
         for index in 0..self.spec.accumulate {
             let (trace, Judged { delta, losses, correct }, labels) = self.record_forward(rec, Phase::Train, index)?;
             rec.push(Tally { losses, correct, metrics, fault })?;
@@ -281,16 +282,19 @@ impl Parts<'_> {
             for group in groups().filter(|_| index > 0) {
                 group.accumulate(rec)?;
             }
-            rec.role(Role::Update);
             for (layer, left) in self.layers.iter().zip(&trace.left) {
                 if let (Tensors::BatchNorm { running, .. }, Some(moments)) = (&layer.tensors, *left) {
                     let (running, rows) = (*running, self.spec.rows() * layer.extent.pixels());
-                    rec.push(TrackMoments { moments, running, fault, momentum: BATCHNORM_MOMENTUM, rows })?;
+                    tracked.push(TrackMoments { moments, running, fault, momentum: BATCHNORM_MOMENTUM, rows });
                 }
             }
         }
+        // After the last part: a fault in any leaves all as it was before the step.
         for group in groups() {
             group.record(rec, fault)?;
+        }
+        for track in tracked {
+            rec.push(track)?;
         }
         Ok(())
     }
