@@ -7,7 +7,7 @@ use ldfa_gpu::feedback::{FeedbackSpec, Init, PRule, QRule, Rank, Ranks, Rule, So
 use ldfa_gpu::gpu::{Context, DeviceChoice, Gpu, LimitPolicy};
 use ldfa_gpu::model::{DataFeed, Feed, FeedSpec, LayerSpec, Loss, Network, NetworkSpec, Precision, Sides, initialise};
 use ldfa_gpu::ops::random::{pcg4d, unit};
-use ldfa_gpu::ops::{Access, Augment, Kind, Op, Phase, StepState, Tensor};
+use ldfa_gpu::ops::{Access, Augment, Kind, Op, Phase, Role, StepState, Tensor};
 use ldfa_gpu::optim::{Algorithm, Horizon, OptimizerSpec, step_state};
 use ldfa_gpu::plan::{Executor, Options, Plan, Profile};
 use ldfa_gpu::reference::Reference;
@@ -388,6 +388,43 @@ fn fusion_makes_what_it_should() {
     let activated = nodes.iter().filter(|n| matches!(&n.entry.op, Op::Gemm(g) if g.epilogue.activation.is_some()));
     assert_eq!(activated.count(), 2);
     assert!(!nodes.iter().any(|n| matches!(n.entry.op, Op::Activate(_))));
+}
+
+/// On CPUs with eight lanes: what the factors of a layer learn is one operation, which costs and yields what its parts do.
+#[test]
+fn small_normative_factors_learn_together() {
+    let profile = Profile { subgroup_lanes: Some(8), ..Profile::reference() };
+    for (p, q, factors) in [
+        (PRule::Normative, QRule::Normative, 2),
+        (PRule::Normative, QRule::Hebbian, 1),
+        (PRule::Oja, QRule::Normative, 1),
+    ] {
+        // From a start where the gradients are no rounding.
+        let feedback = FeedbackSpec { init: Some(Init::Uniform), ..ldfa(p, q) };
+        let spec = spec(dropped(), feedback);
+        let network = Network::new(&spec).unwrap();
+        let fused = Plan::new(network.recording.clone(), &profile, FUSED).unwrap();
+        let recorded = Plan::new(network.recording.clone(), &profile, UNFUSED).unwrap();
+        let found: Vec<u32> = fused.nodes(Phase::Train).iter().filter_map(|n| fit_factors(&n.entry.op)).collect();
+        assert_eq!(found, [factors; 2], "{p:?} {q:?}");
+        assert!(!fused.nodes(Phase::Train).iter().any(|n| matches!(n.entry.op, Op::Significant(_))));
+        assert_eq!(
+            fused.cost(Phase::Train, Some(Role::Feedback)).flops,
+            recorded.cost(Phase::Train, Some(Role::Feedback)).flops
+        );
+        let expected = after_one_step(&spec, &network, &mut reference(&network, UNFUSED));
+        let together = after_one_step(&spec, &network, &mut Reference::new(fused.clone()));
+        compare(&format!("{p:?} {q:?} together, reference"), &together, &expected, 1e-12);
+        let context = open();
+        if context.profile().subgroup_lanes == Some(8) {
+            let found = after_one_step(&spec, &network, &mut Gpu::new(context, fused).unwrap());
+            compare(&format!("{p:?} {q:?} together, device"), &found, &expected, ONE_STEP);
+        }
+    }
+}
+
+fn fit_factors(op: &Op) -> Option<u32> {
+    if let Op::Fit(fit) = op { Some(fit.factors()) } else { None }
 }
 
 /// Where sums are cut decides how they round: a network alone and beside others must be cut alike.

@@ -98,6 +98,8 @@ enum CliError {
     Train(#[from] TrainError),
     #[error(transparent)]
     Bench(#[from] crate::bench::BenchError),
+    #[error(transparent)]
+    Experiment(#[from] crate::experiment::ExperimentError),
     #[error("cannot write to standard output: {0}")]
     Output(#[from] io::Error),
     #[error("{0}")]

@@ -1,3 +1,31 @@
 //! Experiments: what the theory says, and what the engine does.
 
 pub mod theory;
+
+/// An experiment that could not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum ExperimentError {
+    /// The engine, while it was made ready.
+    #[error(transparent)]
+    Train(#[from] crate::train::TrainError),
+    /// A recording or a decomposition.
+    #[error(transparent)]
+    Model(#[from] crate::model::ModelError),
+    /// What runs it.
+    #[error(transparent)]
+    Execute(#[from] crate::plan::ExecuteError),
+    /// The system refused a file.
+    #[error(transparent)]
+    File(#[from] crate::files::FileError),
+    /// Sizes or ranks that make no sense.
+    #[error("{0}")]
+    Setting(String),
+    /// The drawing library refused.
+    #[error("cannot draw {}: {message}", path.display())]
+    Draw {
+        /// The file.
+        path: std::path::PathBuf,
+        /// The library's words.
+        message: String,
+    },
+}

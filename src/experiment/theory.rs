@@ -12,6 +12,7 @@ use faer::{Mat, MatRef};
 use image::RgbImage;
 use plotters::style::text_anchor::HPos;
 
+use super::ExperimentError;
 use crate::feedback::{PRule, Pathway, QRule, Way, learn};
 use crate::files::{FileError, write_atomically};
 use crate::gpu::DeviceChoice;
@@ -20,7 +21,6 @@ use crate::ops::{Dtype, Epilogue, Gemm, Phase, Recording, ReplicaStep, Role, Sha
 use crate::optim::{GroupBuilder, OptimizerSpec, Parameter};
 use crate::picture::{Axis, Frame, INK, Legend, MARGIN, Panel, Sheet, Stroke, WIDTH, encode, paint, range_of};
 use crate::plan::{Executor, Options};
-use crate::train::TrainError;
 use crate::train::machine::{Preparation, machine};
 
 /// Sizes and rates; the default is the setting of the paper.
@@ -152,10 +152,10 @@ impl Problem {
     ///
     /// # Errors
     /// If a size makes no sense, or a decomposition does not converge.
-    pub fn new(setting: Setting) -> Result<Problem, TrainError> {
+    pub fn new(setting: Setting) -> Result<Problem, ExperimentError> {
         let Setting { inputs: n, hidden: k, outputs: m, samples, seed, .. } = setting;
         if n == 0 || k == 0 || m == 0 || samples < n || setting.every == 0 || setting.iterations == 0 {
-            return Err(TrainError::Experiment(format!(
+            return Err(ExperimentError::Setting(format!(
                 "theory: {n} inputs, {k} hidden units, {m} outputs, {samples} samples, {} iterations, one row every {}: all \
                  must be at least 1, and samples at least the inputs",
                 setting.iterations, setting.every
@@ -170,7 +170,7 @@ impl Problem {
         let targets = &x * map.transpose();
         let covariance = targets.transpose() * &x * faer::Scale(1.0 / samples as f64);
         let svd =
-            covariance.thin_svd().map_err(|_| TrainError::Experiment("theory: the SVD did not converge".into()))?;
+            covariance.thin_svd().map_err(|_| ExperimentError::Setting("theory: the SVD did not converge".into()))?;
         let (u, v) = (svd.U().to_owned(), svd.V().to_owned());
         let modes = (0..m.min(n)).map(|i| svd.S()[i]).collect();
         let (w1, w2) = (gaussian(3, k, n, 1.0 / k as f64), gaussian(4, m, k, 1.0 / m as f64));
@@ -178,12 +178,12 @@ impl Problem {
     }
 
     /// p = P^T (m x r) and q = Q^T (r x k) at first.
-    fn factors(&self, feedback: Feedback) -> Result<Option<[Mat<f64>; 2]>, TrainError> {
+    fn factors(&self, feedback: Feedback) -> Result<Option<[Mat<f64>; 2]>, ExperimentError> {
         let Setting { hidden: k, outputs: m, seed, .. } = self.setting;
         let Some(rank) = feedback.rank() else { return Ok(None) };
         if rank == 0 || rank > m.min(k) {
             let problem = format!("theory: rank {rank} must lie between 1 and {}", m.min(k));
-            return Err(TrainError::Experiment(problem));
+            return Err(ExperimentError::Setting(problem));
         }
         if let Feedback::Fixed { .. } = feedback {
             let (p, q) = (normal(seed, 5, m * rank), normal(seed, 6, k * rank));
@@ -208,7 +208,7 @@ impl Problem {
     ///
     /// # Errors
     /// If the rank does not fit or the device fails.
-    pub fn run(&self, feedback: Feedback, device: &DeviceChoice) -> Result<Trajectory, TrainError> {
+    pub fn run(&self, feedback: Feedback, device: &DeviceChoice) -> Result<Trajectory, ExperimentError> {
         let factors = self.factors(feedback)?;
         let recorded = self.record(feedback).map_err(ModelError::from)?;
         let mut executor = machine(&recorded.recording, device, Options::default(), &Preparation::default())?.executor;
@@ -314,7 +314,7 @@ impl Recorded {
         problem: &Problem,
         factors: Option<&[Mat<f64>; 2]>,
         executor: &mut dyn Executor,
-    ) -> Result<(), TrainError> {
+    ) -> Result<(), ExperimentError> {
         executor.write(self.x, &row_major(&problem.x))?;
         executor.write(self.targets, &row_major(&problem.targets))?;
         executor.write(self.w1.value, &row_major(&problem.w1))?;
@@ -370,10 +370,10 @@ const DRAWN: [usize; 7] = [0, 1, 2, 5, 8, 12, 20];
 ///
 /// # Errors
 /// If the picture cannot be drawn or written.
-pub fn draw_modes(path: &Path, trajectories: &[Trajectory]) -> Result<(), TrainError> {
+pub fn draw_modes(path: &Path, trajectories: &[Trajectory]) -> Result<(), ExperimentError> {
     let png = render(trajectories)
         .and_then(|picture| encode(&picture))
-        .map_err(|message| TrainError::Experiment(format!("cannot draw {}: {message}", path.display())))?;
+        .map_err(|message| ExperimentError::Draw { path: path.to_owned(), message })?;
     Ok(write_atomically(path, |file| file.write_all(&png))?)
 }
 

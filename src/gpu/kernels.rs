@@ -118,16 +118,8 @@ pub(super) fn lower(op: &Op, variant: Variant, profile: &Profile) -> Kernel {
         }
         Op::Gate(op) => elementwise("gate", op.out.shape.per_replica(), 0, 0.0).constant("f", code(Some(op.f))),
         Op::Dropout(op) => elementwise("dropout", op.out.shape.per_replica(), op.stream, op.drop),
-        Op::Add(op) => {
-            let count = op.out.shape.per_replica();
-            let (entry, each) = if count.is_multiple_of(4) { ("add_quads", 4) } else { ("add", 1) };
-            Kernel::elementwise("elementwise", entry, count / each).u("count", count as u32)
-        }
-        Op::Accumulate(op) => {
-            let count = op.out.shape.per_replica();
-            let (entry, each) = if count.is_multiple_of(4) { ("accumulate_quads", 4) } else { ("accumulate", 1) };
-            Kernel::elementwise("elementwise", entry, count / each).u("count", count as u32)
-        }
+        Op::Add(op) => sum("add", op.out),
+        Op::Accumulate(op) => sum("accumulate", op.out),
         Op::Significant(op) => Kernel::new("elementwise", "significant", 1)
             .u("count", op.out.shape.per_replica() as u32)
             .u("cols", op.out.cols())
@@ -199,6 +191,13 @@ fn fit(op: &Fit) -> Kernel {
         .u("at_p", op.at[0])
         .u("at_q", op.at[1])
         .f("threshold", Significant::THRESHOLD)
+}
+
+/// Of all elements, by quads where they are whole.
+fn sum(entry: &str, out: Tensor) -> Kernel {
+    let count = out.shape.per_replica();
+    let (quads, each) = if count.is_multiple_of(4) { ("_quads", 4) } else { ("", 1) };
+    Kernel::elementwise("elementwise", format!("{entry}{quads}"), count / each).u("count", count as u32)
 }
 
 fn columns(entry: &'static str, rows: u32, cols: u32, epsilon: f64) -> Kernel {

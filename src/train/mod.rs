@@ -46,9 +46,6 @@ pub enum TrainError {
         /// The tensor that is too large.
         source: Box<TrainError>,
     },
-    /// An experiment that cannot be made as asked.
-    #[error("{0}")]
-    Experiment(String),
     /// The adapter or device.
     #[error(transparent)]
     Gpu(#[from] crate::gpu::GpuError),
