@@ -42,7 +42,6 @@ const GRID: RGBColor = RGBColor(226, 226, 226);
 
 /// Draws a picture of so many pixels down, [`WIDTH`] across.
 pub(crate) fn paint(height: u32, draw: impl FnOnce(&Sheet<'_>) -> Result<(), String>) -> Result<RgbImage, String> {
-    register_font();
     let mut large = RgbImage::from_pixel(WIDTH * OVERSAMPLE, height * OVERSAMPLE, Rgb([255; 3]));
     let size = large.dimensions();
     {
@@ -295,7 +294,9 @@ impl Sheet<'_> {
     }
 }
 
+/// The font, which plotters knows from the first use on: texts are measured before anything is drawn.
 fn font(size: f64) -> FontDesc<'static> {
+    register_font();
     FontDesc::new(FontFamily::Name(FONT), size * f64::from(OVERSAMPLE), FontStyle::Normal)
 }
 
@@ -331,6 +332,19 @@ fn large_all(points: &[(f64, f64)]) -> Vec<(i32, i32)> {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    /// Nothing is drawn before: names are measured with the font all the same.
+    #[test]
+    fn names_in_a_legend_do_not_overlap() {
+        let legend = Legend::new((0..9).map(|i| format!("a rule with a long name, number {i}")));
+        assert!(legend.rows > 1 && legend.entries.len() == 9);
+        for pair in legend.entries.windows(2) {
+            let [(text, x, row), (_, next, next_row)] = pair else { unreachable!("windows of two") };
+            let width = text_width(text, TEXT);
+            assert!(width > 100.0, "{text} is {width} pixels wide");
+            assert!(next_row > row || *next >= x + SWATCH + width, "{text} runs into the next name");
+        }
+    }
 
     #[test]
     fn ticks_are_round() {
