@@ -40,6 +40,11 @@ struct Params {
 @group(1) @binding(7) var<storage, read> sum_beta_quads: array<vec4<f32>>;
 @group(1) @binding(9) var<storage, read_write> out_quads: array<vec4<f32>>;
 
+override activation: u32 = 0u;
+
+// An invocation computes four rows of a column (or of four neighbouring ones): what it needs of the column is read once.
+const ROWS = 4u;
+
 //% for quads, each in [("", 1), ("_quads", 4)]
 @compute @workgroup_size(256)
 fn forward{{ quads }}(
@@ -48,18 +53,23 @@ fn forward{{ quads }}(
     @builtin(local_invocation_index) lane: u32,
 ) {
     let i = linear_group(group, groups) * 256u + lane;
-    if i * {{ each }}u >= params.rows * params.cols {
+    let pitch = params.cols / {{ each }}u;
+    let first = i / pitch * ROWS;
+    if first >= params.rows {
         return;
     }
-    let pitch = params.cols / {{ each }}u;
     let col = i % pitch;
     let at = group.z * params.stride_moments / {{ each }}u + col;
     let mean = moments{{ quads }}[at];
-    let variance = moments{{ quads }}[at + pitch];
-    let normal = (x{{ quads }}[group.z * params.stride_x / {{ each }}u + i] - mean) / sqrt(variance + params.epsilon);
-    out{{ quads }}[group.z * params.stride_out / {{ each }}u + i] =
-        normal * gamma{{ quads }}[group.z * params.stride_gamma / {{ each }}u + col]
-        + beta{{ quads }}[group.z * params.stride_beta / {{ each }}u + col];
+    let deviation = sqrt(moments{{ quads }}[at + pitch] + params.epsilon);
+    let scale = gamma{{ quads }}[group.z * params.stride_gamma / {{ each }}u + col];
+    let shift = beta{{ quads }}[group.z * params.stride_beta / {{ each }}u + col];
+    let base = group.z * params.stride_x / {{ each }}u + col;
+    let base_out = group.z * params.stride_out / {{ each }}u + col;
+    for (var row = first; row < min(first + ROWS, params.rows); row++) {
+        let normal = (x{{ quads }}[base + row * pitch] - mean) / deviation;
+        out{{ quads }}[base_out + row * pitch] = activate{{ "_quad" if quads }}(activation, normal * scale + shift);
+    }
 }
 
 @compute @workgroup_size(256)
@@ -69,21 +79,26 @@ fn backward{{ quads }}(
     @builtin(local_invocation_index) lane: u32,
 ) {
     let i = linear_group(group, groups) * 256u + lane;
-    if i * {{ each }}u >= params.rows * params.cols {
+    let pitch = params.cols / {{ each }}u;
+    let first = i / pitch * ROWS;
+    if first >= params.rows {
         return;
     }
-    let pitch = params.cols / {{ each }}u;
     let col = i % pitch;
     let at = group.z * params.stride_moments / {{ each }}u + col;
     let mean = moments{{ quads }}[at];
-    let variance = moments{{ quads }}[at + pitch];
-    let inverse = 1.0 / sqrt(variance + params.epsilon);
-    let normal = (x{{ quads }}[group.z * params.stride_x / {{ each }}u + i] - mean) * inverse;
+    let inverse = 1.0 / sqrt(moments{{ quads }}[at + pitch] + params.epsilon);
+    let scale = gamma{{ quads }}[group.z * params.stride_gamma / {{ each }}u + col] * inverse;
     let mean_error = sum_beta{{ quads }}[group.z * params.stride_sum_beta / {{ each }}u + col] / f32(params.rows);
     let slope = sum_gamma{{ quads }}[group.z * params.stride_sum_gamma / {{ each }}u + col] / f32(params.rows);
-    out{{ quads }}[group.z * params.stride_out / {{ each }}u + i] =
-        gamma{{ quads }}[group.z * params.stride_gamma / {{ each }}u + col] * inverse
-        * (error{{ quads }}[group.z * params.stride_error / {{ each }}u + i] - mean_error - normal * slope);
+    let base = group.z * params.stride_x / {{ each }}u + col;
+    let base_error = group.z * params.stride_error / {{ each }}u + col;
+    let base_out = group.z * params.stride_out / {{ each }}u + col;
+    for (var row = first; row < min(first + ROWS, params.rows); row++) {
+        let normal = (x{{ quads }}[base + row * pitch] - mean) * inverse;
+        let e = error{{ quads }}[base_error + row * pitch];
+        out{{ quads }}[base_out + row * pitch] = scale * (e - mean_error - normal * slope);
+    }
 }
 
 //% endfor

@@ -2,7 +2,7 @@
 //% include "common.wgsl"
 
 struct Params {
-    // Outputs of a replica and channels, in units of what an invocation computes: elements or quads.
+    // Outputs of a replica (positions, where invocations go by them) and channels, in elements or quads.
     count: u32,
     channels: u32,
     image_height: u32,
@@ -19,6 +19,7 @@ struct Params {
     stride_x: u32,
     stride_error: u32,
     stride_won: u32,
+    stride_saved: u32,
     stride_out: u32,
     stride_winners: u32,
 }
@@ -29,6 +30,7 @@ struct Params {
 @group(1) @binding(3) var<storage, read> won: array<u32>;
 @group(1) @binding(4) var<storage, read_write> out: array<f32>;
 @group(1) @binding(5) var<storage, read_write> winners: array<u32>;
+@group(1) @binding(6) var<storage, read> saved: array<f32>;
 
 // The same tensors where every row is whole quads.
 @group(1) @binding(1) var<storage, read> x_quads: array<vec4<f32>>;
@@ -36,6 +38,10 @@ struct Params {
 @group(1) @binding(3) var<storage, read> won_quads: array<vec4<u32>>;
 @group(1) @binding(4) var<storage, read_write> out_quads: array<vec4<f32>>;
 @group(1) @binding(5) var<storage, read_write> winners_quads: array<vec4<u32>>;
+@group(1) @binding(6) var<storage, read> saved_quads: array<vec4<f32>>;
+
+// The activation whose derivative follows on the way back.
+override gate: u32 = 0u;
 
 // What one output is made of: a rectangle of pixels (of positions, on the way back) of one image.
 struct Sources {
@@ -85,6 +91,13 @@ fn windows_over(i: u32) -> Sources {
 // By bits: compilers may assume that comparisons never see a NaN.
 fn is_nan{{ quads }}(value: {{ float }}) -> {{ truth }} {
     return (bitcast<{{ word }}>(value) & {{ word }}(0x7fffffffu)) > {{ word }}(0x7f800000u);
+}
+
+fn gated{{ quads }}(replica: u32, i: u32, sum: {{ float }}) -> {{ float }} {
+    if gate == NONE {
+        return sum;
+    }
+    return sum * derivative{{ "_quad" if quads }}(gate, saved{{ quads }}[replica * params.stride_saved / {{ each }}u + i]);
 }
 
 @compute @workgroup_size(256)
@@ -142,7 +155,33 @@ fn max_backward{{ quads }}(
             sum += select({{ float }}(), error{{ quads }}[base_error + at], is_mine);
         }
     }
-    out{{ quads }}[group.z * params.stride_out / {{ each }}u + i] = sum;
+    out{{ quads }}[group.z * params.stride_out / {{ each }}u + i] = gated{{ quads }}(group.z, i, sum);
+}
+
+// Where windows lie side by side and cover the image, a position's pixels are its own: one invocation writes them all.
+@compute @workgroup_size(256)
+fn max_backward_apart{{ quads }}(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let i = linear_group(group, groups) * 256u + lane;
+    if i >= params.count {
+        return;
+    }
+    let seen = window_of(i);
+    let winner = won{{ quads }}[group.z * params.stride_won / {{ each }}u + i];
+    let passed = error{{ quads }}[group.z * params.stride_error / {{ each }}u + i];
+    let base_out = group.z * params.stride_out / {{ each }}u;
+    var tap = 0u;
+    for (var y = seen.begin.x; y < seen.end.x; y++) {
+        for (var col = seen.begin.y; col < seen.end.y; col++) {
+            let at = (seen.base + y * params.image_width + col) * params.channels + seen.channel;
+            let mine = select({{ float }}(), passed, winner == {{ word }}(tap));
+            out{{ quads }}[base_out + at] = gated{{ quads }}(group.z, at, mine);
+            tap++;
+        }
+    }
 }
 
 //% for entry, source, over, width in [("average_forward", "x", "window_of", "image_width"), ("average_backward", "error", "windows_over", "grid_width")]
@@ -165,7 +204,8 @@ fn {{ entry }}{{ quads }}(
         }
     }
     let taps = f32(params.kernel_height * params.kernel_width);
-    out{{ quads }}[group.z * params.stride_out / {{ each }}u + i] = sum / taps;
+    let mean = sum / taps;
+    out{{ quads }}[group.z * params.stride_out / {{ each }}u + i] = {{ "gated" ~ quads ~ "(group.z, i, mean)" if source == "error" else "mean" }};
 }
 
 //% endfor

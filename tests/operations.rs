@@ -125,7 +125,7 @@ fn normalisation_needs_moments_and_rows_of_the_columns() {
     let (x, out, turned) = (t.floats(5, 3), t.floats(5, 3), t.floats(3, 5));
     let (row, moments, fault) = (t.floats(1, 3), t.floats(2, 3), t.words(1, 1));
     let epsilon = 1e-5;
-    let forward = Normalise { x, moments, gamma: row, beta: row, out, epsilon };
+    let forward = Normalise { x, moments, gamma: row, beta: row, out, epsilon, activation: None };
     accepts(forward);
     refuses(Normalise { out: turned, ..forward }, "normalise", "x and out must have one shape");
     refuses(Normalise { moments: row, ..forward }, "normalise", "moments must be two rows");
@@ -169,16 +169,18 @@ fn pools_need_whole_images_of_the_windows_size() {
     refuses(MaxPool { window: forged, ..max }, "max-pool", "the window has 2 x 3 positions, not 4 x 3");
     refuses(MaxPool { window: Window { stride: [0, 2], ..window }, ..max }, "max-pool", "a stride of 0 x 2 is empty");
 
-    let backward = MaxPoolBackward { error: positions, winners, out: pixels, window };
+    let backward = MaxPoolBackward { error: positions, winners, out: pixels, window, gate: None };
     accepts(backward);
     refuses(MaxPoolBackward { error: pixels, ..backward }, "max-pool-backward", "(batch pixels) on one side");
     refuses(MaxPoolBackward { winners: t.words(48, 3), ..backward }, "max-pool-backward", "must have one shape");
     refuses(MaxPoolBackward { winners: positions, ..backward }, "max-pool-backward", "won must be words");
+    let gate = Some((Activation::Relu, positions));
+    refuses(MaxPoolBackward { gate, ..backward }, "max-pool-backward", "saved must have the shape of out");
 
     let average = AveragePool { x: pixels, out: positions, window };
     accepts(average);
     refuses(AveragePool { out: pixels, ..average }, "average-pool", "(batch pixels) on one side");
-    let backward = AveragePoolBackward { error: positions, out: pixels, window };
+    let backward = AveragePoolBackward { error: positions, out: pixels, window, gate: None };
     accepts(backward);
     refuses(AveragePoolBackward { out: t.floats(48, 2), ..backward }, "average-pool-backward", "the same channels");
 }

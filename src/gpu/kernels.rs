@@ -129,11 +129,12 @@ pub(super) fn lower(op: &Op, variant: Variant, profile: &Profile) -> Kernel {
         Op::Moments(op) => columns("mean_variance", op.x.rows(), op.x.cols(), 0.0),
         Op::NormaliseGradients(op) => columns("normalise_gradients", op.x.rows(), op.x.cols(), op.epsilon),
         Op::Normalise(op) => {
-            let (entry, elements) = by_quads("forward", op.x);
+            let (entry, elements) = by_rows("forward", op.x);
             normalise(entry, elements, op.x.rows(), op.x.cols(), op.epsilon, 0.0)
+                .constant("activation", code(op.activation))
         }
         Op::NormaliseBackward(op) => {
-            let (entry, elements) = by_quads("backward", op.x);
+            let (entry, elements) = by_rows("backward", op.x);
             normalise(entry, elements, op.x.rows(), op.x.cols(), op.epsilon, 0.0)
         }
         Op::Correlate(op) => correlate(op, variant),
@@ -148,9 +149,15 @@ pub(super) fn lower(op: &Op, variant: Variant, profile: &Profile) -> Kernel {
             normalise("track".into(), op.running.shape.per_replica(), op.rows, op.running.cols(), 0.0, op.momentum)
         }
         Op::MaxPool(op) => pool("max_forward", op.out, &op.window),
-        Op::MaxPoolBackward(op) => pool("max_backward", op.out, &op.window),
+        Op::MaxPoolBackward(op) => {
+            let apart = pool("max_backward_apart", op.error, &op.window);
+            let kernel = if op.window.is_tiling() { apart } else { pool("max_backward", op.out, &op.window) };
+            kernel.constant("gate", code(op.gate.map(|(f, _)| f)))
+        }
         Op::AveragePool(op) => pool("average_forward", op.out, &op.window),
-        Op::AveragePoolBackward(op) => pool("average_backward", op.out, &op.window),
+        Op::AveragePoolBackward(op) => {
+            pool("average_backward", op.out, &op.window).constant("gate", code(op.gate.map(|(f, _)| f)))
+        }
         Op::TransposeBlocks(op) => transpose(op),
         Op::SoftmaxCrossEntropy(op) => {
             loss("softmax_cross_entropy", op.logits.rows().div_ceil(64), op.logits.rows(), op.logits.cols())
@@ -209,10 +216,11 @@ fn columns(entry: &'static str, rows: u32, cols: u32, epsilon: f64) -> Kernel {
         .f("epsilon", epsilon)
 }
 
-/// The entry point for rows of whole quads or any, and how many quads or elements it has to compute.
-fn by_quads(entry: &str, x: Tensor) -> (String, usize) {
-    let elements = x.shape.per_replica();
-    if x.cols().is_multiple_of(4) { (format!("{entry}_quads"), elements / 4) } else { (entry.to_owned(), elements) }
+/// The entry point for rows of whole quads or any, and how many invocations it takes at four rows each.
+fn by_rows(entry: &str, x: Tensor) -> (String, usize) {
+    let blocks = x.rows().div_ceil(4) as usize;
+    let (quads, each) = if is_quads(&[x]) { ("_quads", 4) } else { ("", 1) };
+    (format!("{entry}{quads}"), blocks * x.cols() as usize / each)
 }
 
 fn normalise(entry: String, elements: usize, rows: u32, cols: u32, epsilon: f64, momentum: f64) -> Kernel {
@@ -223,12 +231,13 @@ fn normalise(entry: String, elements: usize, rows: u32, cols: u32, epsilon: f64,
         .f("momentum", momentum)
 }
 
-fn pool(entry: &'static str, out: Tensor, window: &Window) -> Kernel {
-    let (quads, each) = if is_quads(&[out]) { ("_quads", 4) } else { ("", 1) };
-    let count = out.shape.per_replica() / each;
+/// One invocation an element of `over`, or quad.
+fn pool(entry: &'static str, over: Tensor, window: &Window) -> Kernel {
+    let (quads, each) = if is_quads(&[over]) { ("_quads", 4) } else { ("", 1) };
+    let count = over.shape.per_replica() / each;
     let mut kernel = Kernel::elementwise("pool", format!("{entry}{quads}"), count)
         .u("count", count as u32)
-        .u("channels", out.cols() / each as u32);
+        .u("channels", over.cols() / each as u32);
     for ([height, width], values) in [
         (["image_height", "image_width"], window.image),
         (["grid_height", "grid_width"], window.grid),

@@ -165,13 +165,13 @@ fn derivative(
         Kind::MaxPool(window) => {
             let out = delta();
             if let Some(winners) = trace.left[index] {
-                rec.push(MaxPoolBackward { error, winners, out, window: *window })?;
+                rec.push(MaxPoolBackward { error, winners, out, window: *window, gate: None })?;
             }
             Ok(out)
         }
         Kind::AveragePool(window) => {
             let out = delta();
-            rec.push(AveragePoolBackward { error, out, window: *window })?;
+            rec.push(AveragePoolBackward { error, out, window: *window, gate: None })?;
             Ok(out)
         }
         Kind::Flatten => {

@@ -61,7 +61,7 @@ pub(super) fn record(
                 };
                 let out = rec.scratch("normal", rows, channels);
                 let (gamma, beta) = (scale.value, shift.value);
-                rec.push(Normalise { x: h, moments, gamma, beta, out, epsilon: BATCHNORM_EPSILON })?;
+                rec.push(Normalise { x: h, moments, gamma, beta, out, epsilon: BATCHNORM_EPSILON, activation: None })?;
                 out
             }
             (Kind::Activation(f), _) => {

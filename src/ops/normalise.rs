@@ -1,5 +1,6 @@
 //! Normalisation of columns: batch norm.
 
+use super::elementwise::Activation;
 use super::{Operand, Operation, Tensor, read, require, update, write};
 
 fn row_of(row: Tensor, x: Tensor) -> bool {
@@ -10,7 +11,7 @@ fn moments_of(moments: Tensor, x: Tensor) -> bool {
     moments.rows() == 2 && moments.cols() == x.cols()
 }
 
-/// `out = gamma (x - mean) / sqrt(variance + epsilon) + beta`, column by column.
+/// `out = f(gamma (x - mean) / sqrt(variance + epsilon) + beta)`, column by column.
 #[derive(Clone, Copy, Debug)]
 pub struct Normalise {
     /// Samples, rows x cols.
@@ -25,6 +26,8 @@ pub struct Normalise {
     pub out: Tensor,
     /// Added to the variance.
     pub epsilon: f64,
+    /// f, the identity if there is none.
+    pub activation: Option<Activation>,
 }
 
 impl Operation for Normalise {
@@ -49,7 +52,11 @@ impl Operation for Normalise {
     }
 
     fn flops(&self) -> u64 {
-        4 * self.x.shape.per_replica() as u64
+        (4 + u64::from(self.activation.is_some())) * self.x.shape.per_replica() as u64
+    }
+
+    fn details(&self) -> String {
+        self.activation.map_or(String::new(), |f| f.to_string())
     }
 }
 

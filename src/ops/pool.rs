@@ -1,5 +1,6 @@
 //! Pooling: what a window sees of each channel, in one number.
 
+use super::elementwise::Activation;
 use super::{Dtype, Operand, Operation, Tensor, Window, read, require, write};
 
 /// The rule that pixels (of batch images) and positions break, if any.
@@ -56,6 +57,18 @@ impl Operation for MaxPool {
     }
 }
 
+/// What follows a pool on its way back where its input came from an activation: `. f'`, the derivative taken from what the
+/// activation [saves](Activation::saves).
+type Gated = Option<(Activation, Tensor)>;
+
+fn check_gate(gate: Gated, out: Tensor) -> Result<(), String> {
+    require(gate.is_none_or(|(_, saved)| saved.shape == out.shape), "saved must have the shape of out")
+}
+
+fn gated(window: &Window, gate: Gated) -> String {
+    gate.map_or(window.to_string(), |(f, _)| format!("{window} gate {f}'"))
+}
+
 /// Max pooling's exact derivative: every pixel gets the errors of the windows that it won.
 #[derive(Clone, Copy, Debug)]
 pub struct MaxPoolBackward {
@@ -67,6 +80,8 @@ pub struct MaxPoolBackward {
     pub out: Tensor,
     /// That of the pool.
     pub window: Window,
+    /// `. f'`, and what it is taken from, (batch pixels) x channels.
+    pub gate: Option<(Activation, Tensor)>,
 }
 
 impl Operation for MaxPoolBackward {
@@ -77,21 +92,26 @@ impl Operation for MaxPoolBackward {
     fn operands(&self) -> Vec<Operand> {
         // A shader binds a tensor as written or as read under one name, so the winners have another one here.
         vec![read("error", self.error), read("won", self.winners), write("out", self.out)]
+            .into_iter()
+            .chain(self.gate.map(|(_, saved)| read("saved", saved)))
+            .collect()
     }
 
     fn check(&self) -> Result<(), String> {
         check_pool(self.out, self.error, &self.window)?;
+        check_gate(self.gate, self.out)?;
         let (rows, cols) = (self.error.rows(), self.error.cols());
         require((self.winners.rows(), self.winners.cols()) == (rows, cols), "error and won must have one shape")?;
         require(self.winners.dtype == Dtype::U32, "won must be words")
     }
 
     fn flops(&self) -> u64 {
-        self.error.shape.per_replica() as u64
+        let gate = if self.gate.is_some() { self.out.shape.per_replica() as u64 } else { 0 };
+        self.error.shape.per_replica() as u64 + gate
     }
 
     fn details(&self) -> String {
-        self.window.to_string()
+        gated(&self.window, self.gate)
     }
 }
 
@@ -138,6 +158,8 @@ pub struct AveragePoolBackward {
     pub out: Tensor,
     /// That of the pool.
     pub window: Window,
+    /// `. f'`, and what it is taken from, (batch pixels) x channels.
+    pub gate: Option<(Activation, Tensor)>,
 }
 
 impl Operation for AveragePoolBackward {
@@ -147,17 +169,22 @@ impl Operation for AveragePoolBackward {
 
     fn operands(&self) -> Vec<Operand> {
         vec![read("error", self.error), write("out", self.out)]
+            .into_iter()
+            .chain(self.gate.map(|(_, saved)| read("saved", saved)))
+            .collect()
     }
 
     fn check(&self) -> Result<(), String> {
-        check_pool(self.out, self.error, &self.window)
+        check_pool(self.out, self.error, &self.window)?;
+        check_gate(self.gate, self.out)
     }
 
     fn flops(&self) -> u64 {
-        u64::from(self.window.taps()) * self.error.shape.per_replica() as u64
+        let gate = if self.gate.is_some() { self.out.shape.per_replica() as u64 } else { 0 };
+        u64::from(self.window.taps()) * self.error.shape.per_replica() as u64 + gate
     }
 
     fn details(&self) -> String {
-        self.window.to_string()
+        gated(&self.window, self.gate)
     }
 }

@@ -86,6 +86,12 @@ impl Window {
         self.image[0] * self.image[1]
     }
 
+    /// Whether every pixel lies below exactly one tap of one position.
+    pub fn is_tiling(&self) -> bool {
+        let tiles = |axis: usize| self.grid[axis] * self.kernel[axis] == self.image[axis];
+        self.stride == self.kernel && self.padding == [0, 0] && tiles(0) && tiles(1)
+    }
+
     /// The pixel below a tap of the kernel at a position; `None` in the padding.
     pub fn pixel(&self, position: [u32; 2], tap: [u32; 2]) -> Option<[u32; 2]> {
         let along = |axis: usize| {
@@ -142,6 +148,16 @@ mod tests {
         assert_eq!(window.pixel([1, 4], [1, 0]), Some([2, 3]));
         assert_eq!(window.pixel([1, 4], [2, 0]), None, "below");
         assert_eq!(window.pixel([1, 4], [1, 1]), None, "to the right");
+    }
+
+    #[test]
+    fn windows_that_neither_overlap_nor_leave_pixels_out_tile_the_image() {
+        let tiles = |image, kernel, stride, padding| Window::new(image, kernel, stride, padding).unwrap().is_tiling();
+        assert!(tiles([4, 6], [2, 3], [2, 3], [0, 0]));
+        assert!(!tiles([5, 6], [2, 3], [2, 3], [0, 0]), "a row is left over");
+        assert!(!tiles([4, 6], [2, 3], [1, 3], [0, 0]), "they overlap");
+        assert!(!tiles([4, 4], [2, 2], [2, 2], [1, 1]), "they reach beyond the image");
+        assert!(!tiles([5, 2], [1, 2], [2, 2], [0, 0]), "they leave rows out");
     }
 
     #[test]

@@ -3,7 +3,8 @@
 use super::Profile;
 use super::select::{correlation_parts, fits_together, fuses, fuses_hebbian, parts};
 use crate::ops::{
-    Correlate, Entry, Epilogue, Fit, Gemm, Hebbian, Kind, Op, Phase, Recording, Role, SumParts, Tensor, Transport,
+    Activate, AveragePoolBackward, Correlate, Entry, Epilogue, Fit, Gate, Gemm, Hebbian, Kind, MaxPoolBackward,
+    Normalise, Op, Phase, Recording, Role, SumParts, Tensor, Transport,
 };
 
 /// Rewrites a phase.
@@ -24,20 +25,16 @@ fn readers(entries: &[Entry], kept: &[Tensor], tensor: Tensor) -> usize {
     by_ops + usize::from(kept.contains(&tensor))
 }
 
-/// Product, then activation or gate of its only reader: one kernel, and the product itself never reaches memory.
+/// An operation, then the activation or gate that is its only reader: one kernel, and what lies between never reaches memory.
 fn fuse_epilogues(recording: &mut Recording, phase: Phase) {
     let kept = recording.kept(phase).to_vec();
     let mut entries = recording.entries(phase).to_vec();
     let mut at = 0;
     while at < entries.len() {
-        if let Some((reader, out, epilogue)) = epilogue_after(&entries, &kept, at) {
-            if let Op::Gemm(gemm) = &mut entries[at].op {
-                gemm.out = out;
-                gemm.epilogue = epilogue;
-            }
-            // What else the reader needs may be written between the two, so the product moves down to its place.
-            let fused = entries.remove(at);
-            entries[reader - 1] = fused;
+        if let Some((reader, op)) = fused_after(&entries, &kept, at) {
+            // What else the reader needs may be written between the two, so the operation moves down to its place.
+            let first = entries.remove(at);
+            entries[reader - 1] = Entry { op, ..first };
         } else {
             at += 1;
         }
@@ -45,19 +42,45 @@ fn fuse_epilogues(recording: &mut Recording, phase: Phase) {
     recording.replace(phase, entries);
 }
 
-fn epilogue_after(entries: &[Entry], kept: &[Tensor], at: usize) -> Option<(usize, Tensor, Epilogue)> {
-    let Op::Gemm(gemm) = &entries[at].op else { return None };
-    if readers(entries, kept, gemm.out) != 1 || gemm.epilogue.activation.is_some() || gemm.epilogue.gate.is_some() {
+/// Where the only reader of what an operation writes stands, if both can be one, and that one.
+fn fused_after(entries: &[Entry], kept: &[Tensor], at: usize) -> Option<(usize, Op)> {
+    let op = &entries[at].op;
+    let written = match op {
+        Op::Gemm(op) if op.epilogue.activation.is_none() && op.epilogue.gate.is_none() => op.out,
+        Op::Normalise(op) if op.activation.is_none() => op.out,
+        Op::MaxPoolBackward(MaxPoolBackward { out, gate: None, .. })
+        | Op::AveragePoolBackward(AveragePoolBackward { out, gate: None, .. }) => *out,
+        _ => return None,
+    };
+    if readers(entries, kept, written) != 1 {
         return None;
     }
-    let reader = entries.iter().position(|e| e.op.inputs().any(|t| t == gemm.out))?;
-    match &entries[reader].op {
-        Op::Activate(next) => Some((reader, next.out, Epilogue { activation: Some(next.f), ..gemm.epilogue })),
-        Op::Gate(next) if next.x == gemm.out => {
-            Some((reader, next.out, Epilogue { gate: Some((next.f, next.saved)), ..gemm.epilogue }))
-        }
-        _ => None,
-    }
+    let reader = entries.iter().position(|e| e.op.inputs().any(|t| t == written))?;
+    let fused = match &entries[reader].op {
+        Op::Activate(next) => with_activation(op, next)?,
+        Op::Gate(next) if next.x == written => with_gate(op, next)?,
+        _ => return None,
+    };
+    Some((reader, fused))
+}
+
+fn with_activation(op: &Op, next: &Activate) -> Option<Op> {
+    let (activation, out) = (Some(next.f), next.out);
+    Some(match op {
+        Op::Gemm(op) => Gemm { out, epilogue: Epilogue { activation, ..op.epilogue }, ..*op }.into(),
+        Op::Normalise(op) => Normalise { out, activation, ..*op }.into(),
+        _ => return None,
+    })
+}
+
+fn with_gate(op: &Op, next: &Gate) -> Option<Op> {
+    let (gate, out) = (Some((next.f, next.saved)), next.out);
+    Some(match op {
+        Op::Gemm(op) => Gemm { out, epilogue: Epilogue { gate, ..op.epilogue }, ..*op }.into(),
+        Op::MaxPoolBackward(op) => MaxPoolBackward { out, gate, ..*op }.into(),
+        Op::AveragePoolBackward(op) => AveragePoolBackward { out, gate, ..*op }.into(),
+        _ => return None,
+    })
 }
 
 /// `delta^T h` and the column sums of delta: a weight's gradient and its bias's read delta once.

@@ -313,7 +313,9 @@ fn broadcast(gemm: &Gemm) -> Variant {
         (0..=16, _) => Variant::Broadcast16x64,
         (64.., 0..=16) if gemm.convolution.is_none() => Variant::Broadcast64x16,
         (64.., 0..=32) => Variant::Broadcast64x32,
-        _ if Variant::Broadcast32x64.workgroups(gemm) * gemm.out.shape.replicas >= BUSY_CPU => Variant::Broadcast32x64,
+        _ if Variant::Broadcast32x64.workgroups(gemm) * gemm.out.shape.replicas * gemm.parts >= BUSY_CPU => {
+            Variant::Broadcast32x64
+        }
         _ => Variant::Broadcast32x32,
     }
 }
@@ -389,5 +391,20 @@ fn parts_for_cpu(gemm: &Gemm) -> u32 {
     }
     let workgroups = broadcast(gemm).workgroups(gemm);
     let idle = (BUSY / workgroups.max(1)).min(gemm.inner() / SHORTEST);
-    idle.max(gemm.inner().div_ceil(LONGEST_SUM)).max(1)
+    let parts = idle.max(gemm.inner().div_ceil(LONGEST_SUM)).max(1);
+    if gemm.transpose_a { parts.max(parts_for_cache(gemm)) } else { parts }
+}
+
+/// A transposed factor and what it is multiplied by are read from their first row to their last by every tile: in parts that
+/// stay in a core's cache until all tiles have read them, unless the parts would be larger than the factors.
+fn parts_for_cache(gemm: &Gemm) -> u32 {
+    /// Floats of both factors, three quarters of what cores of servers have for themselves.
+    const CACHE: u64 = 768 << 8;
+    /// Below this the sums are stored and added too often.
+    const SHORTEST: u64 = 512;
+    let [rows, cols, inner] = [gemm.rows(), gemm.cols(), gemm.inner()].map(u64::from);
+    let read = u64::from(gemm.a.cols()) + u64::from(gemm.b.cols());
+    let wanted = (inner * read).div_ceil(CACHE);
+    let most = (inner / SHORTEST).min(inner * read / (rows * cols).max(1));
+    if wanted <= most { wanted as u32 } else { 1 }
 }

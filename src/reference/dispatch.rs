@@ -8,7 +8,7 @@ use super::{
     transport, transpose,
 };
 use crate::ops::{
-    Correlate, Epilogue, Fit, Gather, Gemm, Op, Optimize, ReplicaStep, StepState, Tally, Tensor, Transport,
+    Activation, Correlate, Epilogue, Fit, Gather, Gemm, Op, Optimize, ReplicaStep, StepState, Tally, Tensor, Transport,
 };
 
 /// What one replica's share of an operation computed.
@@ -86,7 +86,14 @@ impl<'a> Replica<'a> {
             Op::Normalise(op) => {
                 let (gamma, beta) = (self.floats(op.gamma)?, self.floats(op.beta)?);
                 let (x, moments) = (self.matrix(op.x)?, self.moments(op.moments)?);
-                one(op.out, normalise::normalise(x, moments, gamma, beta, op.epsilon))
+                let normal = normalise::normalise(x, moments, gamma, beta, op.epsilon);
+                one(
+                    op.out,
+                    match op.activation {
+                        Some(f) => elementwise::activate(&normal, f),
+                        None => normal,
+                    },
+                )
             }
             Op::NormaliseGradients(op) => {
                 let (error, x) = (self.matrix(op.error)?, self.matrix(op.x)?);
@@ -117,10 +124,14 @@ impl<'a> Replica<'a> {
                 vec![(op.out, values.into()), (op.winners, winners.into())]
             }
             Op::MaxPoolBackward(op) => {
-                one(op.out, pool::max_backward(self.matrix(op.error)?, self.words(op.winners)?, &op.window))
+                let error = pool::max_backward(self.matrix(op.error)?, self.words(op.winners)?, &op.window);
+                one(op.out, self.gated(error, op.gate)?)
             }
             Op::AveragePool(op) => one(op.out, pool::average(self.matrix(op.x)?, &op.window)),
-            Op::AveragePoolBackward(op) => one(op.out, pool::average_backward(self.matrix(op.error)?, &op.window)),
+            Op::AveragePoolBackward(op) => {
+                let error = pool::average_backward(self.matrix(op.error)?, &op.window);
+                one(op.out, self.gated(error, op.gate)?)
+            }
             Op::TransposeBlocks(op) => {
                 one(op.out, transpose::transpose_blocks(self.floats(op.x)?, op.rows as usize, op.cols as usize))
             }
@@ -200,6 +211,13 @@ impl<'a> Replica<'a> {
     fn transport(&self, op: &Transport) -> Result<Outputs, ReferenceError> {
         let (delta, p, q) = (self.matrix(op.delta)?, self.matrix(op.p)?, self.matrix(op.q)?);
         Ok(two(op.y, op.out, transport::transport(delta, p, q, &self.epilogue(&op.epilogue)?)))
+    }
+
+    fn gated(&self, x: Vec<f64>, gate: Option<(Activation, Tensor)>) -> Result<Vec<f64>, ReferenceError> {
+        Ok(match gate {
+            Some((f, saved)) => elementwise::gate(&x, self.floats(saved)?, f),
+            None => x,
+        })
     }
 
     fn epilogue(&self, epilogue: &Epilogue) -> Result<gemm::Epilogue<'a>, ReferenceError> {

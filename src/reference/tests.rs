@@ -286,7 +286,7 @@ fn network(replicas: u32, update: Update) -> Network {
         .into(),
         Gemm::nt(x, w1, a1).into(),
         Moments { x: a1, out: moments }.into(),
-        Normalise { x: a1, moments, gamma, beta, out: normed, epsilon }.into(),
+        Normalise { x: a1, moments, gamma, beta, out: normed, epsilon, activation: None }.into(),
         Activate { x: normed, out: active, f }.into(),
         Dropout { x: active, out: h, drop, stream: 1 }.into(),
         Gemm { epilogue: bias, ..Gemm::nt(h, w2, logits) }.into(),

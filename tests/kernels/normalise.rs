@@ -30,7 +30,9 @@ fn batch_norm_forward_and_backward() {
             let x = scene.own(rows, cols);
             let of_x = moments(&mut scene, cols);
             let (gamma, beta, out) = (scene.any(1, cols), scene.any(1, cols), scene.output(rows, cols));
-            scene.push(Normalise { x, moments: of_x, gamma, beta, out, epsilon }, |_| roundings(8.0));
+            let activation = [None, Some(Activation::Relu), Some(Activation::Gelu)][scene.draw(3) as usize];
+            let op = Normalise { x, moments: of_x, gamma, beta, out, epsilon, activation };
+            scene.push(op, |_| roundings(if activation == Some(Activation::Gelu) { 16.0 } else { 8.0 }));
 
             let error = scene.own(rows, cols);
             let (grad_gamma, grad_beta) = (scene.output(1, cols), scene.output(1, cols));

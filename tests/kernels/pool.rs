@@ -37,6 +37,12 @@ fn coarse(scene: &mut Scene, rows: u32, cols: u32) -> Tensor {
     scene.filled(rows, cols, |x, r, i, j| (4.0 * asymmetric(x, r, i, j)).round() / 4.0)
 }
 
+/// Of either activation.
+fn gate(scene: &mut Scene, rows: u32, cols: u32) -> Option<(Activation, Tensor)> {
+    let saved = scene.own(rows, cols);
+    Some(([Activation::Relu, Activation::Gelu][scene.draw(2) as usize], saved))
+}
+
 #[test]
 fn maxima_and_their_way_back() {
     let mut report = Report::default();
@@ -52,11 +58,11 @@ fn maxima_and_their_way_back() {
             // Sums of as many errors as windows overlap.
             let allowed = sums(window.taps()) + roundings(1.0);
             let (error, out) = (scene.any(positions, channels), scene.output(pixels, channels));
-            scene.push(MaxPoolBackward { error, winners, out, window }, |_| allowed);
+            scene.push(MaxPoolBackward { error, winners, out, window, gate: None }, |_| allowed);
             // Any tap, those over the padding included.
             let winners = scene.words(positions, channels, |bits, _, _| bits % window.taps());
-            let out = scene.output(pixels, channels);
-            scene.push(MaxPoolBackward { error, winners, out, window }, |_| allowed);
+            let (gate, out) = (gate(&mut scene, pixels, channels), scene.output(pixels, channels));
+            scene.push(MaxPoolBackward { error, winners, out, window, gate }, |_| allowed + roundings(8.0));
         }
         scene.verify(&mut report, &[step(replicas, 0, 0, 1)]);
     }
@@ -74,7 +80,8 @@ fn means_and_their_way_back() {
             let (x, out) = (scene.any(pixels, channels), scene.output(positions, channels));
             scene.push(AveragePool { x, out, window }, |_| allowed);
             let (error, out) = (scene.any(positions, channels), scene.output(pixels, channels));
-            scene.push(AveragePoolBackward { error, out, window }, |_| allowed);
+            let gate = gate(&mut scene, pixels, channels);
+            scene.push(AveragePoolBackward { error, out, window, gate }, |_| allowed + roundings(8.0));
         }
         scene.verify(&mut report, &[step(replicas, 0, 0, 1)]);
     }
@@ -121,7 +128,7 @@ fn losers_get_nothing_of_an_infinite_error() {
         let error = scene.filled(2, channels, |_, _, i, _| if i == 0 { f64::NAN } else { f64::INFINITY });
         let winners = scene.words(2, channels, |_, _, _| 1);
         let out = scene.output(4, channels);
-        scene.push(MaxPoolBackward { error, winners, out, window }, |_| 0.0);
+        scene.push(MaxPoolBackward { error, winners, out, window, gate: None }, |_| 0.0);
         let found = scene.run(None, &[step(1, 0, 0, 1)]).read(out).unwrap();
         for pixels in (0..channels as usize).map(|c| [0, 1, 2, 3].map(|pixel| found[pixel * channels as usize + c])) {
             assert!(pixels[0] == 0.0 && pixels[1].is_nan() && pixels[2] == 0.0 && pixels[3] == f64::INFINITY);

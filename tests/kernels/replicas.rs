@@ -57,11 +57,11 @@ fn scene(first: u32, count: u32) -> Scene {
         let (out, winners) = (scene.output(positions, channels), scene.words(positions, channels, |_, _, _| 7));
         scene.push(MaxPool { x, out, winners, window: pool }, |_| 0.0);
         let (error, out) = (scene.own(positions, channels), scene.output(pixels, channels));
-        scene.push(MaxPoolBackward { error, winners, out, window: pool }, |_| 0.0);
+        scene.push(MaxPoolBackward { error, winners, out, window: pool, gate: None }, |_| 0.0);
         let out = scene.output(positions, channels);
         scene.push(AveragePool { x, out, window: pool }, |_| 0.0);
         let out = scene.output(pixels, channels);
-        scene.push(AveragePoolBackward { error, out, window: pool }, |_| 0.0);
+        scene.push(AveragePoolBackward { error, out, window: pool, gate: None }, |_| 0.0);
         let weight = scene.own(6, pool.taps() * channels);
         let (out, sent) = (scene.output(positions, 6), scene.own(positions, 6));
         scene.push(Gemm::convolve(x, weight, out, pool), |_| 0.0);
