@@ -89,6 +89,8 @@ pub(crate) struct Axis {
     high: f64,
     logarithmic: bool,
     pub(crate) ticks: Vec<f64>,
+    /// What stands at the ticks, if not their numbers.
+    names: Vec<String>,
 }
 
 impl Axis {
@@ -104,7 +106,7 @@ impl Axis {
         let step = round_step((high - low) / f64::from(count));
         let (first, last) = ((low / step).ceil() as i64, (high / step).floor() as i64);
         let ticks = (first..=last).map(|index| index as f64 * step).collect();
-        Axis { low, high, logarithmic: false, ticks }
+        Axis { low, high, logarithmic: false, ticks, names: Vec::new() }
     }
 
     /// Ticks at 1, 2 and 5 of each decade, or at powers of ten where those would crowd. `low` is positive.
@@ -116,7 +118,15 @@ impl Axis {
         let ticks = (first..=last)
             .step_by(stride)
             .flat_map(|decade| mantissas.iter().map(move |mantissa| mantissa * 10f64.powi(decade)));
-        Axis { low, high, logarithmic: true, ticks: ticks.filter(|tick| (low..=high).contains(tick)).collect() }
+        let ticks = ticks.filter(|tick| (low..=high).contains(tick)).collect();
+        Axis { low, high, logarithmic: true, ticks, names: Vec::new() }
+    }
+
+    /// Names side by side, at 0, 1, 2, ...
+    pub(crate) fn categories(names: impl IntoIterator<Item = String>) -> Axis {
+        let names: Vec<String> = names.into_iter().collect();
+        let ticks: Vec<f64> = (0..names.len()).map(|index| index as f64).collect();
+        Axis { low: -0.5, high: ticks.len().max(1) as f64 - 0.5, logarithmic: false, ticks, names }
     }
 
     /// Where the value lies between the ends, 0 to 1.
@@ -129,6 +139,9 @@ impl Axis {
     }
 
     fn label(&self, tick: f64) -> String {
+        if let Some(name) = self.names.get(tick as usize) {
+            return name.clone();
+        }
         if tick != 0.0 && !(1e-3..1e5).contains(&tick.abs()) {
             return format!("{tick:.0e}");
         }
@@ -199,6 +212,17 @@ impl Panel {
         sheet.line(&[(left, bottom), (right, bottom)], FAINT_INK, 1.2)?;
         sheet.text(title, (left, top - 18.0), TEXT, INK, HPos::Left)?;
         sheet.text(along, ((left + right) / 2.0, bottom + 42.0), TEXT, INK, HPos::Center)
+    }
+
+    /// A bar from one value to the other, with feet.
+    pub(crate) fn draw_bar(&self, sheet: &Sheet<'_>, x: f64, range: [f64; 2], stroke: Stroke) -> Result<(), String> {
+        const FOOT: f64 = 5.0;
+        let [(x, low), (_, high)] = range.map(|y| self.at((x, y)));
+        sheet.line(&[(x, low), (x, high)], stroke.color, 1.4)?;
+        for y in [low, high] {
+            sheet.line(&[(x - FOOT, y), (x + FOOT, y)], stroke.color, 1.4)?;
+        }
+        Ok(())
     }
 
     /// A line with a dot at its end, which is all there is after one epoch.

@@ -79,6 +79,7 @@ pub(crate) fn dataset(config: &Config) -> Result<Dataset, BenchError> {
     let train = split((BATCHES * config.train.batch as usize).max(LEAST_IMAGES));
     let classes = (0..*classes).map(|class| class.to_string()).collect();
     let data = Dataset::new(name, shape, classes, train, split(64))?;
+    let data = data.of_classes(config.data.classes.map_or(usize::MAX, |classes| classes as usize));
     Ok(match config.data.limit {
         Some(limit) => data.limited(limit as usize),
         None => data,

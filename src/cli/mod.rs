@@ -8,6 +8,7 @@ mod explain;
 mod export;
 mod flops;
 mod report;
+mod sweep;
 mod theory;
 mod train;
 mod verify;
@@ -42,6 +43,7 @@ enum Command {
     Report(report::ReportArgs),
     Explain(explain::ExplainArgs),
     Flops(flops::FlopsArgs),
+    Sweep(sweep::SweepArgs),
     Theory(theory::TheoryArgs),
     Verify(verify::VerifyArgs),
     Bench(bench::BenchArgs),
@@ -172,6 +174,7 @@ pub fn main() -> ExitCode {
         Command::Report(args) => args.run().map(|()| ExitCode::SUCCESS),
         Command::Explain(args) => args.run().map(|()| ExitCode::SUCCESS),
         Command::Flops(args) => args.run().map(|()| ExitCode::SUCCESS),
+        Command::Sweep(args) => args.run(),
         Command::Theory(args) => args.run().map(|()| ExitCode::SUCCESS),
         Command::Verify(args) => args.run(),
         Command::Bench(args) => args.run().map(|()| ExitCode::SUCCESS),

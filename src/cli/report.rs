@@ -5,15 +5,16 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::{CliError, say};
+use crate::experiment::sweep::{Sweep, is_sweep};
 use crate::train::curves::{Curve, draw_curves};
 use crate::train::metrics::{Log, MetricsRow};
 use crate::train::run_dir::RunDir;
 use crate::train::summary::{Summary, table};
 
-/// Several finished runs in one table and one picture.
+/// Several finished runs in one table and one picture; of a sweep, what its cells have found so far.
 #[derive(Args)]
 pub(super) struct ReportArgs {
-    /// Run directories.
+    /// Run directories, or folders of sweeps.
     #[arg(required = true)]
     runs: Vec<PathBuf>,
     /// Picture to write.
@@ -27,7 +28,14 @@ pub(super) struct ReportArgs {
 impl ReportArgs {
     pub(super) fn run(self) -> Result<(), CliError> {
         let (mut summaries, mut curves) = (Vec::new(), Vec::new());
-        for path in &self.runs {
+        let (sweeps, runs): (Vec<_>, Vec<_>) = self.runs.iter().partition(|path| is_sweep(path));
+        for folder in sweeps {
+            super::sweep::merge(&Sweep::of_folder(folder)?, folder)?;
+        }
+        if runs.is_empty() {
+            return Ok(());
+        }
+        for path in runs {
             let run = RunDir::open(path)?;
             let summary = Summary::read(&run.summary())?;
             curves.extend(Curve::from_metrics(&summary.rule, &Log::<MetricsRow>::read(&run.metrics())?));

@@ -17,11 +17,11 @@ use crate::train::summary;
 use crate::train::trainer::{Outcome, Trainer};
 
 /// Exit code of a run that was interrupted and can be resumed.
-const STOPPED: u8 = 130;
+pub(super) const STOPPED: u8 = 130;
 
-static STOP: AtomicBool = AtomicBool::new(false);
+pub(super) static STOP: AtomicBool = AtomicBool::new(false);
 
-/// Train a network: a preset (digits, fashion-mnist, cifar10-mlp) or a configuration file.
+/// Train a network: a preset (digits, fashion-mnist, cifar10-mlp, lenet, vgg-small, ...) or a configuration file.
 #[derive(Args)]
 #[command(group(ArgGroup::new("run").required(true).args(["preset", "resume"])))]
 pub(super) struct TrainArgs {
@@ -82,6 +82,25 @@ pub(super) struct ConfigArgs {
     set: Vec<String>,
 }
 
+/// Key and value of a `--set`.
+pub(super) fn setting(text: &str) -> Result<(&str, &str), CliError> {
+    let Some((key, value)) = text.split_once('=') else {
+        let message = format!("--set {text}: use --set section.key=value, such as --set optimizer.lr=1e-3");
+        return Err(CliError::Message(message));
+    };
+    Ok((key.trim(), value.trim()))
+}
+
+/// The first Ctrl-C stops after the step; the second ends the process as usual.
+pub(super) fn catch_interrupts() -> Result<(), CliError> {
+    let handler = ctrlc::set_handler(|| {
+        if STOP.swap(true, Ordering::Relaxed) {
+            std::process::exit(i32::from(STOPPED));
+        }
+    });
+    handler.map_err(|e| CliError::Message(format!("cannot catch Ctrl-C: {e}")))
+}
+
 impl ConfigArgs {
     /// The configuration with all changes.
     pub(super) fn config(&self) -> Result<Config, CliError> {
@@ -111,11 +130,8 @@ impl ConfigArgs {
             draft.set(key, &value)?;
         }
         for setting in &self.set {
-            let Some((key, value)) = setting.split_once('=') else {
-                let message = format!("--set {setting}: use --set section.key=value, such as --set optimizer.lr=1e-3");
-                return Err(CliError::Message(message));
-            };
-            draft.set(key.trim(), value.trim())?;
+            let (key, value) = self::setting(setting)?;
+            draft.set(key, value)?;
         }
         let mut config = draft.finish()?;
         let stem = || Path::new(preset).file_stem().map(|stem| stem.to_string_lossy().into_owned());
@@ -132,13 +148,7 @@ impl TrainArgs {
         };
         let path = trainer.path().to_owned();
         say_if_heard(format!("run directory {}", path.display()))?;
-        // The first Ctrl-C stops after the step; the second ends the process as usual.
-        let handler = ctrlc::set_handler(|| {
-            if STOP.swap(true, Ordering::Relaxed) {
-                std::process::exit(i32::from(STOPPED));
-            }
-        });
-        handler.map_err(|e| CliError::Message(format!("cannot catch Ctrl-C: {e}")))?;
+        catch_interrupts()?;
         match trainer.run()? {
             Outcome::Finished(summary) => {
                 say(summary::table(std::slice::from_ref(&*summary)))?;

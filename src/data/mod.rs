@@ -152,6 +152,19 @@ impl Dataset {
         self
     }
 
+    /// The set with only the first `count` classes, or all where there are no more. A split may be left without images.
+    pub fn of_classes(mut self, count: usize) -> Self {
+        if count < self.classes.len() {
+            for split in [&mut self.train, &mut self.test] {
+                let chosen: Vec<bool> = split.labels.iter().map(|&label| (label as usize) < count).collect();
+                *split = split.divide(self.shape.pixels(), &chosen).1;
+            }
+            self.classes.truncate(count);
+            self.checksum = checksum(self.shape, count, [&self.train, &self.test]);
+        }
+        self
+    }
+
     /// Mean and standard deviation of the training pixels, each channel by itself.
     ///
     /// The sums are whole numbers, so that the result depends on no order of summation.

@@ -1,5 +1,6 @@
 //! Experiments: what the theory says, and what the engine does.
 
+pub mod sweep;
 pub mod theory;
 
 /// An experiment that could not be made.

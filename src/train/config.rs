@@ -43,7 +43,10 @@ pub struct DataSection {
     /// Blank a square of this side anywhere in the image.
     #[serde(default, skip_serializing_if = "is_default")]
     pub cutout: u32,
-    /// Learn only from so many images, the first ones of the training set; from all if left out.
+    /// Only the first so many classes, in training and test; all if left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub classes: Option<u32>,
+    /// Learn only from so many images, the first ones of the training set (of its chosen classes); from all if left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<u32>,
 }
@@ -286,6 +289,41 @@ impl Draft {
         self.set("feedback.rule", &format!("\"{rule}\""))
     }
 
+    /// As it stands.
+    pub(crate) fn table(&self) -> &toml::Table {
+        &self.table
+    }
+
+    /// Gives the last layer that has any so many outputs.
+    pub(crate) fn set_outputs(&mut self, outputs: u32) {
+        let layers = self.table.get_mut("model").and_then(|model| model.get_mut("layers"));
+        let layers = layers.and_then(toml::Value::as_array_mut).map_or(&mut [][..], Vec::as_mut_slice);
+        if let Some(out) = layers.iter_mut().rev().find_map(|layer| layer.get_mut("out")) {
+            *out = toml::Value::Integer(outputs.into());
+            self.changed.push("the last layer's outputs".to_owned());
+        }
+    }
+
+    /// Takes a section out that is no part of a configuration.
+    pub(crate) fn split_off(
+        origin: String,
+        text: &str,
+        section: &str,
+    ) -> Result<(Draft, Option<toml::Value>), ConfigError> {
+        let parsed = toml::from_str::<toml::Table>(text);
+        let Some((mut table, value)) = parsed.ok().and_then(|mut table| {
+            let value = table.remove(section)?;
+            Some((table, value))
+        }) else {
+            // As it stands, so that messages have lines.
+            return Ok((Draft::parse(origin, text)?, None));
+        };
+        table.retain(|_, value| value.as_table().is_none_or(|section| !section.is_empty()));
+        let rest = toml::to_string(&table)
+            .map_err(|e| ConfigError::Parse { origin: origin.clone(), message: e.to_string() })?;
+        Ok((Draft::parse(origin, &rest)?, Some(value)))
+    }
+
     /// The configuration, checked.
     ///
     /// # Errors
@@ -330,6 +368,8 @@ impl Config {
         let rule = format!("ranks x seeds may be at most {MAX_REPLICAS}; train the rest in a second run (train.seed)");
         require("ranks x train.seeds", replicas, replicas <= MAX_REPLICAS as u64, rule)?;
         require("data.limit", 0, self.data.limit != Some(0), "must be at least 1".into())?;
+        let classes = self.data.classes.unwrap_or(2);
+        require("data.classes", classes.into(), classes >= 2, "must be at least 2".into())?;
         let rotation = self.data.rotation;
         if !(0.0..=180.0).contains(&rotation) {
             let rule = "must lie between 0 and 180 degrees".into();

@@ -20,9 +20,17 @@ const SHARD_BYTES: u64 = 64 << 20;
 /// The images of a configuration, no more of them than it wants.
 ///
 /// # Errors
-/// If the set cannot be read, or has fewer images than it is limited to.
+/// If the set cannot be read, or has fewer classes or images than it is limited to.
 pub fn dataset(section: &DataSection, search: &SearchPath) -> Result<Dataset, TrainError> {
-    let data = data::open(&section.name, search)?;
+    let mut data = data::open(&section.name, search)?;
+    if let Some(classes) = section.classes {
+        let found = data.classes.len();
+        if found < classes as usize {
+            let rule = format!("{} has only {found} classes", data.name);
+            return Err(ConfigError::Range { key: "data.classes", value: classes.to_string(), rule }.into());
+        }
+        data = data.of_classes(classes as usize);
+    }
     let Some(limit) = section.limit else { return Ok(data) };
     let images = data.train.len();
     if images < limit as usize {

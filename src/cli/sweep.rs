@@ -1,0 +1,171 @@
+//! `sweep`.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::str::FromStr;
+
+use clap::Args;
+use comfy_table::{CellAlignment, Table, presets};
+
+use super::train::{STOP, STOPPED, catch_interrupts};
+use super::{CliError, DataDirArg, DeviceArg, KernelsArg, say, say_if_heard};
+use crate::experiment::sweep::{Bench, Results, Sweep, SweepRule, draw_accuracies, open};
+use crate::feedback::Rank;
+use crate::ops::MAX_REPLICAS;
+use crate::train::summary::percent;
+
+/// Train rules x ranks x seeds (x classes), and show accuracy against rank; the same command goes on with a stopped sweep.
+#[derive(Args)]
+pub(super) struct SweepArgs {
+    /// Preset name or TOML file, which may say in a [sweep] section what the options below say.
+    #[arg(value_name = "PRESET|CONFIG.toml")]
+    config: String,
+    /// backprop, feedback-alignment, direct-feedback-alignment, normative, local, fixed, or P's and Q's rule as in
+    /// oja+hebbian, with direct: before it for errors from the output.
+    #[arg(long, value_name = "RULE[,RULE...]", value_delimiter = ',')]
+    rules: Vec<SweepRule>,
+    /// Ranks of the rules that have one.
+    #[arg(long, value_name = "R[,R...]", value_delimiter = ',')]
+    ranks: Vec<Rank>,
+    /// Networks of each rule and rank.
+    #[arg(long, value_name = "N")]
+    seeds: Option<u32>,
+    /// Learn only the first so many classes, each number in turn.
+    #[arg(long, value_name = "N[,N...]", value_delimiter = ',')]
+    classes: Vec<u32>,
+    /// Passes over the training set.
+    #[arg(long, value_name = "N")]
+    epochs: Option<u32>,
+    /// Any other setting, such as optimizer.lr=1e-3 (repeatable).
+    #[arg(long, value_name = "SECTION.KEY=VALUE")]
+    set: Vec<String>,
+    /// Most networks trained side by side in one cell.
+    #[arg(long, value_name = "N", default_value_t = MAX_REPLICAS)]
+    networks: usize,
+    /// Train only every N-th cell from the K-th on, as one of N processes; `report` on the folder puts them together.
+    #[arg(long, value_name = "K/N")]
+    cell: Option<Share>,
+    /// Folder of the sweep.
+    #[arg(long, value_name = "FOLDER")]
+    out: PathBuf,
+    #[command(flatten)]
+    device: DeviceArg,
+    #[command(flatten)]
+    kernels: KernelsArg,
+    #[command(flatten)]
+    data: DataDirArg,
+}
+
+/// The K-th of N.
+#[derive(Clone, Copy, Debug)]
+struct Share {
+    number: usize,
+    of: usize,
+}
+
+impl FromStr for Share {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Share, String> {
+        let parts = text.split_once('/').and_then(|(k, n)| Some((k.parse().ok()?, n.parse().ok()?)));
+        match parts {
+            Some((number, of)) if (1..=of).contains(&number) => Ok(Share { number, of }),
+            _ => Err("use K/N with K from 1 to N, such as 2/8".to_owned()),
+        }
+    }
+}
+
+impl SweepArgs {
+    pub(super) fn run(self) -> Result<ExitCode, CliError> {
+        let (mut draft, mut axes) = open(&self.config)?;
+        for (key, value) in [("train.seeds", self.seeds), ("train.epochs", self.epochs)] {
+            if let Some(value) = value {
+                draft.set(key, &value.to_string())?;
+            }
+        }
+        for setting in &self.set {
+            let (key, value) = super::train::setting(setting)?;
+            draft.set(key, value)?;
+        }
+        if !self.rules.is_empty() {
+            axes.rules.clone_from(&self.rules);
+        }
+        if !self.ranks.is_empty() {
+            axes.ranks.clone_from(&self.ranks);
+        }
+        if !self.classes.is_empty() {
+            axes.classes.clone_from(&self.classes);
+        }
+        let sweep = Sweep::new(&draft, &axes, self.networks)?;
+        let search = self.data.search();
+        sweep.check(&search)?;
+        sweep.prepare(&self.out)?;
+        catch_interrupts()?;
+        let preparation = self.kernels.preparation();
+        let bench = Bench { device: &self.device.device, search: &search, preparation, stop: &STOP };
+        let share = self.cell.unwrap_or(Share { number: 1, of: 1 });
+        let own = sweep.cells.iter().enumerate().skip(share.number - 1).step_by(share.of);
+        for (index, cell) in own {
+            say_if_heard(format!("cell {} of {}: {}", index + 1, sweep.cells.len(), cell.name))?;
+            if !sweep.train(cell, &self.out, &bench)? {
+                say_if_heard("stopped; the same command goes on")?;
+                return Ok(ExitCode::from(STOPPED));
+            }
+        }
+        merge(&sweep, &self.out)?;
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// Puts what there is together: table, results.csv and accuracy.png.
+pub(super) fn merge(sweep: &Sweep, folder: &Path) -> Result<(), CliError> {
+    let results = Results::read(sweep, folder)?;
+    if results.rows.is_empty() {
+        let message = format!("no cell of the sweep in {} has ended; the `sweep` command goes on", folder.display());
+        return Err(CliError::Message(message));
+    }
+    let (csv, png) = (folder.join("results.csv"), folder.join("accuracy.png"));
+    results.write(&csv)?;
+    let name = sweep.cells.first().map_or("", |cell| cell.config.data.name.as_str());
+    let title = format!("{name}: accuracy against the rank of the error");
+    draw_accuracies(&png, &title, &results)?;
+    say(table(&results))?;
+    for classes in results.classes() {
+        let of = classes.map_or(String::new(), |classes| format!(" with {classes} classes"));
+        let ranks: Vec<String> = results
+            .rules()
+            .into_iter()
+            .filter(|rule| rule.has_rank())
+            .map(|rule| {
+                let rank = results.smallest_rank(classes, rule).map_or("none".to_owned(), |rank| rank.to_string());
+                format!("{rule} {rank}")
+            })
+            .collect();
+        if !ranks.is_empty() {
+            say(format!("smallest rank within one standard error of backprop{of}: {}", ranks.join(", ")))?;
+        }
+    }
+    if !results.missing.is_empty() {
+        say(format!("not ended: {} of {} cells", results.missing.len(), sweep.cells.len()))?;
+    }
+    say(format!("every network in {}, accuracy against rank in {}", csv.display(), png.display()))
+}
+
+fn table(results: &Results) -> Table {
+    let mut table = Table::new();
+    table.load_style(presets::UTF8_FULL_CONDENSED);
+    table.set_header(["classes", "rule", "rank", "seeds", "test accuracy, last epoch"]);
+    for group in results.groups() {
+        table.add_row([
+            group.classes.map_or("all".to_owned(), |classes| classes.to_string()),
+            group.rule.to_string(),
+            group.rank.map_or("-".to_owned(), |rank| rank.to_string()),
+            group.n.to_string(),
+            percent(group.accuracy.mean, group.accuracy.std),
+        ]);
+    }
+    for column in table.column_iter_mut().skip(2) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    table
+}

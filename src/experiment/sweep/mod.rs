@@ -1,0 +1,315 @@
+//! Sweeps: rules x ranks x seeds x classes, as cells that are ordinary runs.
+//!
+//! A cell trains every rank and seed of one rule on one set of classes side by side. Cells depend on nothing but the sweep's
+//! configuration, so that they can be made one after the other or by different processes, and a sweep that was stopped goes on
+//! where it was.
+
+mod picture;
+mod results;
+mod rule;
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
+
+use serde::{Deserialize, Serialize};
+
+pub use picture::draw_accuracies;
+pub use results::{Group, ResultRow, Results};
+pub use rule::{SweepRule, UnknownRule};
+
+use super::ExperimentError;
+use crate::data::SearchPath;
+use crate::feedback::{Rank, Ranks};
+use crate::files::{FileError, create_folder, write_atomically};
+use crate::gpu::DeviceChoice;
+use crate::model::Network;
+use crate::ops::MAX_REPLICAS;
+use crate::plan::Options;
+use crate::train::TrainError;
+use crate::train::config::{Config, Draft};
+use crate::train::machine::{Kernels, Preparation};
+use crate::train::run_dir::RunDir;
+use crate::train::session::Session;
+use crate::train::spec::{dataset, network_spec};
+use crate::train::trainer::{Outcome, Trainer, recorded_kernels};
+
+/// The section of a configuration file that makes it a sweep.
+const SECTION: &str = "sweep";
+
+/// What is varied besides the seeds, which are the configuration's.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Axes {
+    /// How errors travel back.
+    #[serde(default)]
+    pub rules: Vec<SweepRule>,
+    /// Ranks of the rules that have one.
+    #[serde(default)]
+    pub ranks: Vec<Rank>,
+    /// The first so many classes of the data, each in turn; if empty, the data as configured.
+    #[serde(default)]
+    pub classes: Vec<u32>,
+}
+
+/// One run of a sweep.
+#[derive(Clone, Debug)]
+pub struct Cell {
+    /// Its folder below `cells`.
+    pub name: String,
+    /// How errors travel back.
+    pub rule: SweepRule,
+    /// Classes that it learns, where they are varied.
+    pub classes: Option<u32>,
+    /// The run.
+    pub config: Config,
+}
+
+/// A configuration and what is varied of it.
+#[derive(Clone, Debug)]
+pub struct Sweep {
+    /// In a fixed order.
+    pub cells: Vec<Cell>,
+    /// What the sweep is made from, as a file that [`Sweep::open`] reads.
+    text: String,
+}
+
+/// Where and with what a cell is computed.
+#[derive(Clone, Debug)]
+pub struct Bench<'a> {
+    /// Adapter.
+    pub device: &'a DeviceChoice,
+    /// Folders of the data.
+    pub search: &'a SearchPath,
+    /// Kernels of new runs; those that go on keep theirs.
+    pub preparation: Preparation,
+    /// Set to stop after the step.
+    pub stop: &'a AtomicBool,
+}
+
+fn setting(message: impl Into<String>) -> ExperimentError {
+    ExperimentError::Setting(message.into())
+}
+
+/// A preset, a configuration, or a configuration with a `[sweep]` section: what is varied is empty without one.
+///
+/// # Errors
+/// If there is no such thing, or it is no configuration.
+pub fn open(name: &str) -> Result<(Draft, Axes), ExperimentError> {
+    let path = Path::new(name);
+    if !path.is_file() {
+        return Ok((Draft::open(name).map_err(TrainError::from)?, Axes::default()));
+    }
+    let text = std::fs::read_to_string(path).map_err(FileError::at(path, "read"))?;
+    let (draft, section) = Draft::split_off(name.to_owned(), &text, SECTION).map_err(TrainError::from)?;
+    let axes = section.map_or(Ok(Axes::default()), Axes::deserialize);
+    Ok((draft, axes.map_err(|e| setting(format!("{name}: [{SECTION}]: {}", e.message())))?))
+}
+
+impl Sweep {
+    /// The cells of every rule and number of classes, at most so many networks in each.
+    ///
+    /// # Errors
+    /// If there is nothing to vary, something twice, or a cell's configuration makes no sense.
+    pub fn new(draft: &Draft, axes: &Axes, networks: usize) -> Result<Sweep, ExperimentError> {
+        if axes.rules.is_empty() {
+            return Err(setting("a sweep needs rules, such as --rules backprop,normative,local"));
+        }
+        let ranked = axes.rules.iter().any(|rule| rule.has_rank());
+        if ranked && axes.ranks.is_empty() {
+            return Err(setting("a sweep over rules of low rank needs ranks, such as --ranks 2,4,8,16"));
+        }
+        unique("rule", &axes.rules)?;
+        unique("rank", &axes.ranks)?;
+        unique("number of classes", &axes.classes)?;
+        let networks = networks.clamp(1, MAX_REPLICAS);
+        let mut cells = Vec::new();
+        let classes: Vec<Option<u32>> =
+            if axes.classes.is_empty() { vec![None] } else { axes.classes.iter().copied().map(Some).collect() };
+        for &classes in &classes {
+            for rule in &axes.rules {
+                cells.extend(of_rule(draft, rule, &axes.ranks, classes, networks)?);
+            }
+        }
+        Ok(Sweep { cells, text: text(draft, axes, networks)? })
+    }
+
+    /// The sweep that a folder was made for.
+    ///
+    /// # Errors
+    /// If it holds none, or what it holds is damaged.
+    pub fn of_folder(folder: &Path) -> Result<Sweep, ExperimentError> {
+        let path = file_of(folder);
+        let text = match std::fs::read_to_string(&path) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                return Err(setting(format!("{} holds no sweep: there is no sweep.toml", folder.display())));
+            }
+            read => read.map_err(FileError::at(&path, "read"))?,
+        };
+        let (draft, section) =
+            Draft::split_off(path.display().to_string(), &text, SECTION).map_err(TrainError::from)?;
+        let damaged = |e: toml::de::Error| setting(format!("{}: [{SECTION}]: {}", path.display(), e.message()));
+        let mut section = section.unwrap_or_else(|| toml::Value::Table(toml::Table::new()));
+        let networks = section.as_table_mut().and_then(|table| table.remove(NETWORKS));
+        let networks = networks.and_then(|n| n.as_integer()).and_then(|n| usize::try_from(n).ok());
+        Sweep::new(&draft, &Axes::deserialize(section).map_err(damaged)?, networks.unwrap_or(MAX_REPLICAS))
+    }
+
+    /// Looks whether every cell can be trained, before the first one is.
+    ///
+    /// # Errors
+    /// The first cell whose data or network is not possible.
+    pub fn check(&self, search: &SearchPath) -> Result<(), ExperimentError> {
+        for cell in &self.cells {
+            let possible = || -> Result<(), TrainError> {
+                let data = dataset(&cell.config.data, search)?;
+                Network::new(&network_spec(&cell.config.clone().resolved(), &data)?)?;
+                Ok(())
+            };
+            possible().map_err(|error| setting(format!("cell {}: {error}", cell.name)))?;
+        }
+        Ok(())
+    }
+
+    /// Makes the folder, or finds that it was made for this sweep.
+    ///
+    /// # Errors
+    /// If it was made for another one or holds something else, or cannot be written.
+    pub fn prepare(&self, folder: &Path) -> Result<(), ExperimentError> {
+        let path = file_of(folder);
+        match std::fs::read_to_string(&path) {
+            Ok(found) if found == self.text => return Ok(()),
+            Ok(_) => {
+                return Err(setting(format!(
+                    "{} holds another sweep; choose another --out, or give the rules, ranks, seeds and settings in its sweep.toml",
+                    folder.display()
+                )));
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(error) => return Err(FileError::at(&path, "read")(error).into()),
+        }
+        create_folder(folder)?;
+        let mut entries = std::fs::read_dir(folder).map_err(FileError::at(folder, "look into"))?;
+        if let Some(entry) = entries.find_map(|entry| entry.ok().filter(|e| !crate::files::is_leftover(&e.file_name())))
+        {
+            let found = entry.file_name().to_string_lossy().into_owned();
+            return Err(setting(format!(
+                "{} is not empty (it holds {found}); choose a new or empty folder with --out",
+                folder.display()
+            )));
+        }
+        Ok(write_atomically(&path, |file| file.write_all(self.text.as_bytes()))?)
+    }
+
+    /// Trains a cell, goes on with it, or does nothing if it has ended; false if asked to stop before its end.
+    ///
+    /// # Errors
+    /// As a run's.
+    pub fn train(&self, cell: &Cell, folder: &Path, bench: &Bench<'_>) -> Result<bool, ExperimentError> {
+        let path = folder_of(folder, cell);
+        let run = if path.join("config.toml").is_file() {
+            let run = RunDir::resume(&path).map_err(TrainError::from)?;
+            if run.summary().is_file() {
+                return Ok(true);
+            }
+            let kernels = Kernels::Chosen(recorded_kernels(&run)?);
+            let preparation = Preparation { kernels, ..bench.preparation.clone() };
+            Trainer::resume(self.session(cell, bench, &preparation)?, run, bench.stop)?.run()?
+        } else {
+            let session = self.session(cell, bench, &bench.preparation)?;
+            let run = RunDir::create(&path).map_err(TrainError::from)?;
+            Trainer::start(session, run, bench.stop)?.run()?
+        };
+        Ok(matches!(run, Outcome::Finished(_)))
+    }
+
+    fn session(&self, cell: &Cell, bench: &Bench<'_>, preparation: &Preparation) -> Result<Session, TrainError> {
+        let data = dataset(&cell.config.data, bench.search)?;
+        Session::prepared(cell.config.clone(), &data, bench.device, Options::default(), preparation)
+    }
+}
+
+fn file_of(folder: &Path) -> PathBuf {
+    folder.join("sweep.toml")
+}
+
+/// Whether a folder holds a sweep.
+pub fn is_sweep(folder: &Path) -> bool {
+    file_of(folder).is_file()
+}
+
+fn folder_of(folder: &Path, cell: &Cell) -> PathBuf {
+    folder.join("cells").join(&cell.name)
+}
+
+fn unique<T: PartialEq + std::fmt::Display>(what: &str, values: &[T]) -> Result<(), ExperimentError> {
+    let twice = values.iter().enumerate().find(|(at, value)| values[..*at].contains(value));
+    twice.map_or(Ok(()), |(_, value)| Err(setting(format!("{what} {value} is listed twice"))))
+}
+
+/// A rule's cells, more than one where its networks are too many for one.
+fn of_rule(
+    draft: &Draft,
+    rule: &SweepRule,
+    ranks: &[Rank],
+    classes: Option<u32>,
+    networks: usize,
+) -> Result<Vec<Cell>, ExperimentError> {
+    let mut draft = draft.clone();
+    rule.apply(&mut draft).map_err(TrainError::from)?;
+    if let Some(classes) = classes {
+        draft.set("data.classes", &classes.to_string()).map_err(TrainError::from)?;
+        draft.set_outputs(classes);
+    }
+    // Ranks are put in afterwards: all of them with all seeds may be more than a run takes.
+    let mut whole = draft;
+    if rule.has_rank() {
+        let first = ranks.first().map_or(String::new(), |rank| format!("\"{rank}\""));
+        whole.set("feedback.rank", &first).map_err(TrainError::from)?;
+    }
+    let base = whole.finish().map_err(TrainError::from)?;
+    let ranks = if rule.has_rank() { ranks } else { &[][..] };
+    let seeds_at_once = (networks / ranks.len().max(1)).max(1) as u32;
+    let ranks_at_once = networks.min(ranks.len().max(1));
+    let prefix = classes.map_or(String::new(), |classes| format!("{classes}-classes-"));
+    let mut cells = Vec::new();
+    let rank_sets: Vec<&[Rank]> = if ranks.is_empty() { vec![&[]] } else { ranks.chunks(ranks_at_once).collect() };
+    for (part, set) in rank_sets.iter().enumerate() {
+        let mut first = base.train.seed;
+        let last = base.train.seed + base.train.seeds;
+        while first < last {
+            let seeds = seeds_at_once.min(last - first);
+            let mut config = base.clone();
+            config.train.seed = first;
+            config.train.seeds = seeds;
+            if let [rank] = set {
+                config.feedback.rank = Some(Ranks::One(*rank));
+            } else if !set.is_empty() {
+                config.feedback.rank = Some(Ranks::Several(set.to_vec()));
+            }
+            config.feedback.check().map_err(|e| setting(format!("rule {rule}: {e}")))?;
+            let mut name = format!("{prefix}{}", rule.folder());
+            if rank_sets.len() > 1 {
+                name += &format!("-ranks{part}");
+            }
+            if seeds < base.train.seeds {
+                name += &format!("-seed{first}");
+            }
+            cells.push(Cell { name, rule: *rule, classes, config });
+            first += seeds;
+        }
+    }
+    Ok(cells)
+}
+
+/// Key of [`SECTION`] that says how many networks a cell may hold.
+const NETWORKS: &str = "networks";
+
+fn text(draft: &Draft, axes: &Axes, networks: usize) -> Result<String, ExperimentError> {
+    let in_words = |e: toml::ser::Error| setting(format!("the sweep cannot be written as TOML: {e}"));
+    let mut section = toml::Table::try_from(axes).map_err(in_words)?;
+    section.insert(NETWORKS.to_owned(), toml::Value::Integer(networks as i64));
+    let mut table = draft.table().clone();
+    table.insert(SECTION.to_owned(), toml::Value::Table(section));
+    toml::to_string(&table).map_err(in_words)
+}

@@ -1,0 +1,249 @@
+//! What a sweep has found so far.
+
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Cell, ExperimentError, Sweep, SweepRule, folder_of, setting};
+use crate::feedback::{Rank, Rule};
+use crate::files::write_atomically;
+use crate::train::TrainError;
+use crate::train::config::Config;
+use crate::train::metrics::Spread;
+use crate::train::run_dir::RunDir;
+use crate::train::summary::Summary;
+
+/// One network at its end. Accuracies are shares, 0 to 1.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ResultRow {
+    /// Classes, where they are varied.
+    pub classes: Option<u32>,
+    /// How errors travelled back.
+    pub rule: SweepRule,
+    /// Rank, where the rule has one.
+    pub rank: Option<Rank>,
+    /// Seed.
+    pub seed: u32,
+    /// Epochs trained.
+    pub epochs: u32,
+    /// Training loss of the last epoch.
+    pub train_loss: f64,
+    /// Test loss after it.
+    pub test_loss: f64,
+    /// Test accuracy after it.
+    pub test_accuracy: f64,
+    /// Greatest test accuracy of any epoch; chosen on the test set, so it flatters.
+    pub best_test_accuracy: f64,
+    /// Folder below `cells`.
+    pub cell: String,
+}
+
+/// The networks of one rule and rank, which differ in their seeds.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Group {
+    /// Classes, where they are varied.
+    pub classes: Option<u32>,
+    /// How errors travelled back.
+    pub rule: SweepRule,
+    /// Rank, where the rule has one.
+    pub rank: Option<Rank>,
+    /// How many.
+    pub n: usize,
+    /// Mean test accuracy after the last epoch, and its standard deviation.
+    pub accuracy: Spread,
+}
+
+impl Group {
+    /// Standard error of the mean; none for one seed.
+    pub fn standard_error(&self) -> Option<f64> {
+        self.accuracy.std.map(|std| std / (self.n as f64).sqrt())
+    }
+}
+
+/// All networks that have been trained to their end.
+#[derive(Clone, Debug, Default)]
+pub struct Results {
+    /// In the order of the cells.
+    pub rows: Vec<ResultRow>,
+    /// Folders of cells that have not ended.
+    pub missing: Vec<String>,
+}
+
+impl Results {
+    /// Reads every cell that has ended.
+    ///
+    /// # Errors
+    /// If a cell is damaged, or was made by another configuration than the sweep's.
+    pub fn read(sweep: &Sweep, folder: &Path) -> Result<Results, ExperimentError> {
+        let mut found = Results::default();
+        for cell in &sweep.cells {
+            let path = folder_of(folder, cell);
+            if !path.join("summary.json").is_file() {
+                found.missing.push(cell.name.clone());
+                continue;
+            }
+            found.rows.extend(rows(cell, &path)?);
+        }
+        Ok(found)
+    }
+
+    /// Means over the seeds, in the order of the rows.
+    pub fn groups(&self) -> Vec<Group> {
+        let mut groups: Vec<(Group, Vec<f64>)> = Vec::new();
+        for row in &self.rows {
+            let alike = |g: &Group| (g.classes, g.rule, g.rank) == (row.classes, row.rule, row.rank);
+            match groups.iter_mut().find(|(group, _)| alike(group)) {
+                Some((_, values)) => values.push(row.test_accuracy),
+                None => {
+                    let accuracy = Spread { mean: f64::NAN, std: None };
+                    let (classes, rule, rank) = (row.classes, row.rule, row.rank);
+                    groups.push((Group { classes, rule, rank, n: 0, accuracy }, vec![row.test_accuracy]));
+                }
+            }
+        }
+        let finish =
+            |(group, values): (Group, Vec<f64>)| Group { n: values.len(), accuracy: Spread::of(&values), ..group };
+        groups.into_iter().map(finish).collect()
+    }
+
+    /// The smallest rank from which on a rule is within one standard error of backprop: that of the difference of both means.
+    /// None without backprop, with a single seed, or where no rank is.
+    pub fn smallest_rank(&self, classes: Option<u32>, rule: SweepRule) -> Option<Rank> {
+        let groups = self.groups();
+        let of = |wanted: SweepRule| groups.iter().filter(move |g| g.classes == classes && g.rule == wanted);
+        let exact = of(SweepRule::Whole(Rule::Backprop)).next()?;
+        let own = exact.standard_error()?;
+        let mut ranked: Vec<&Group> = of(rule).filter(|group| group.rank.is_some()).collect();
+        ranked.sort_by_key(|group| order(group.rank));
+        let meets = |group: &&&Group| {
+            group
+                .standard_error()
+                .is_some_and(|error| group.accuracy.mean >= exact.accuracy.mean - (error * error + own * own).sqrt())
+        };
+        ranked.iter().find(meets)?.rank
+    }
+
+    /// Numbers of classes, in their order; one `None` where they are not varied.
+    pub fn classes(&self) -> Vec<Option<u32>> {
+        let mut all: Vec<Option<u32>> = self.rows.iter().map(|row| row.classes).collect();
+        all.sort_unstable();
+        all.dedup();
+        all
+    }
+
+    /// Rules, in the order of the cells.
+    pub fn rules(&self) -> Vec<SweepRule> {
+        let mut all: Vec<SweepRule> = Vec::new();
+        for row in &self.rows {
+            if !all.contains(&row.rule) {
+                all.push(row.rule);
+            }
+        }
+        all
+    }
+
+    /// Writes `results.csv`, a row a network.
+    ///
+    /// # Errors
+    /// If the file cannot be written.
+    pub fn write(&self, path: &Path) -> Result<(), ExperimentError> {
+        Ok(write_atomically(path, |file| {
+            let mut csv = csv::Writer::from_writer(file);
+            for row in &self.rows {
+                csv.serialize(row)?;
+            }
+            csv.flush()
+        })?)
+    }
+}
+
+/// Ranks from the smallest on; parts of a width by the part, after all numbers.
+pub(super) fn order(rank: Option<Rank>) -> (bool, i64) {
+    match rank {
+        None => (false, 0),
+        Some(Rank::Of(rank)) => (false, i64::from(rank)),
+        Some(Rank::WidthOver(divisor)) => (true, -i64::from(divisor)),
+    }
+}
+
+fn rows(cell: &Cell, path: &Path) -> Result<Vec<ResultRow>, ExperimentError> {
+    let run = RunDir::open(path).map_err(TrainError::from)?;
+    let found = Config::load(&run.config()).map_err(TrainError::from)?;
+    if found.clone().resolved() != cell.config.clone().resolved() {
+        return Err(setting(format!(
+            "{}: this run was made by another configuration than the sweep's; remove its folder to train it again",
+            path.display()
+        )));
+    }
+    let summary = Summary::read(&run.summary()).map_err(TrainError::from)?;
+    let row = |replica: &crate::train::summary::ReplicaSummary| ResultRow {
+        classes: cell.classes,
+        rule: cell.rule,
+        rank: replica.rank,
+        seed: replica.seed,
+        epochs: replica.last_epoch,
+        train_loss: replica.last_train_loss,
+        test_loss: replica.last_test_loss,
+        test_accuracy: replica.last_test_accuracy,
+        best_test_accuracy: replica.best_test_accuracy,
+        cell: cell.name.clone(),
+    };
+    Ok(summary.replicas.iter().map(row).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(rule: &str, rank: Option<u32>, seed: u32, test_accuracy: f64) -> ResultRow {
+        ResultRow {
+            classes: None,
+            rule: rule.parse().unwrap(),
+            rank: rank.map(Rank::Of),
+            seed,
+            epochs: 1,
+            train_loss: 1.0,
+            test_loss: 1.0,
+            test_accuracy,
+            best_test_accuracy: test_accuracy,
+            cell: rule.to_owned(),
+        }
+    }
+
+    /// Backprop 0.9 and 0.8: mean 0.85, standard error 0.05. Rank 8 lies 0.06 below with an error of 0.05: within 0.0707.
+    #[test]
+    fn the_smallest_rank_is_judged_by_the_error_of_the_difference() {
+        let rows = vec![
+            row("backprop", None, 0, 0.9),
+            row("backprop", None, 1, 0.8),
+            row("local", Some(16), 0, 0.85),
+            row("local", Some(16), 1, 0.85),
+            row("local", Some(8), 0, 0.84),
+            row("local", Some(8), 1, 0.74),
+            row("local", Some(2), 0, 0.4),
+            row("local", Some(2), 1, 0.5),
+            row("fixed", Some(2), 0, 0.4),
+            row("fixed", Some(2), 1, 0.4),
+        ];
+        let results = Results { rows, missing: Vec::new() };
+        let local: SweepRule = "local".parse().unwrap();
+        assert_eq!(results.smallest_rank(None, local), Some(Rank::Of(8)));
+        assert_eq!(results.smallest_rank(None, "fixed".parse().unwrap()), None);
+        assert_eq!(results.smallest_rank(Some(3), local), None, "no such classes");
+        let groups = results.groups();
+        let eight = groups.iter().find(|g| g.rank == Some(Rank::Of(8))).unwrap();
+        assert_eq!(eight.n, 2);
+        assert!((eight.accuracy.mean - 0.79).abs() < 1e-12 && (eight.standard_error().unwrap() - 0.05).abs() < 1e-12);
+        assert_eq!(results.rules().len(), 3);
+        assert_eq!(results.classes(), [None]);
+        let alone = Results { rows: vec![row("backprop", None, 0, 0.9), row("local", Some(2), 0, 0.9)], ..results };
+        assert_eq!(alone.smallest_rank(None, local), None, "one seed has no error");
+    }
+
+    #[test]
+    fn ranks_are_in_order() {
+        let mut ranks = [Rank::WidthOver(1), Rank::Of(10), Rank::WidthOver(8), Rank::Of(2)].map(Some);
+        ranks.sort_by_key(|rank| order(*rank));
+        assert_eq!(ranks, [Rank::Of(2), Rank::Of(10), Rank::WidthOver(8), Rank::WidthOver(1)].map(Some));
+    }
+}
