@@ -1,11 +1,12 @@
 # The commands of this repository. `make demo` and `make test` are all that a newcomer needs.
 
 DEMO := target/demo
+PAPER := target/paper
 LDFA := target/release/ldfa-gpu
 # Mesa complains on standard error where no session has set one.
 export XDG_RUNTIME_DIR ?= /tmp
 
-.PHONY: demo test test-webgpu bench bench-peers lint driver build
+.PHONY: demo paper-small test test-webgpu bench bench-peers lint driver build
 
 ## Train digits by backpropagation and by two rules of rank 10, three seeds each, and draw them side by side.
 demo: driver build
@@ -14,6 +15,14 @@ demo: driver build
 	$(LDFA) train digits --p normative --q normative --rank 10 --out $(DEMO)/normative
 	$(LDFA) train digits --p oja --q hebbian --rank 10 --out $(DEMO)/local
 	$(LDFA) report $(DEMO)/backprop $(DEMO)/normative $(DEMO)/local -o $(DEMO)/demo.png --title "Digits, 64-128-128-128-10, three seeds"
+
+## The figures that there are commands for, at a scale for two cores: the modes of the linear network; accuracy and computation
+## against rank, over rules, classes and seeds.
+paper-small: driver build
+	$(LDFA) theory --out $(PAPER)/theory
+	$(LDFA) sweep digits --rules backprop,normative,local,fixed,direct:local,feedback-alignment --ranks 1,2,3,5 \
+		--classes 5,10 --epochs 12 --out $(PAPER)/classes
+	$(LDFA) sweep digits --rules backprop,normative,local,fixed --ranks 1,2,4,8,16,32 --epochs 12 --out $(PAPER)/ranks
 
 ## All tests, then those that touch a device again under the limits that WebGPU guarantees everywhere. Tests of the full
 ## data sets need LDFA_DATA to name the folder that holds them.

@@ -45,11 +45,13 @@ fn convolved() -> Vec<LayerSpec> {
         LayerSpec::BatchNorm {},
         LayerSpec::Gelu {},
         LayerSpec::Residual { layers: vec![three(4), LayerSpec::BatchNorm {}], shortcut: vec![] },
+        LayerSpec::Relu {},
         LayerSpec::MaxPool { size: Sides::One(2), stride: None, padding: Sides::One(0) },
         LayerSpec::Residual {
             layers: vec![three(6), LayerSpec::Relu {}],
             shortcut: vec![conv(6, Sides::One(1), Sides::One(0))],
         },
+        LayerSpec::Relu {},
         LayerSpec::AvgPool { size: Sides::One(2), stride: Some(Sides::One(1)), padding: Sides::Two([0, 1]) },
         LayerSpec::Flatten {},
         dense(CLASSES),
@@ -269,7 +271,7 @@ fn cases() -> Vec<NetworkSpec> {
         ldfa(PRule::Normative, QRule::Normative),
         ldfa(PRule::Oja, QRule::Hebbian),
         ldfa(PRule::KolenPollack, QRule::Hebbian),
-        FeedbackSpec { exact: vec!["layers.5.main.0".into()], ..ldfa(PRule::Fixed, QRule::Hebbian) },
+        FeedbackSpec { exact: vec!["layers.6.main.0".into()], ..ldfa(PRule::Fixed, QRule::Hebbian) },
         other(Rule::FeedbackAlignment),
         other(Rule::Backprop),
     ];
@@ -388,6 +390,22 @@ fn fusion_makes_what_it_should() {
     let activated = nodes.iter().filter(|n| matches!(&n.entry.op, Op::Gemm(g) if g.epilogue.activation.is_some()));
     assert_eq!(activated.count(), 2);
     assert!(!nodes.iter().any(|n| matches!(n.entry.op, Op::Activate(_))));
+}
+
+/// Activations join a batch norm, gates the way back of a pool.
+#[test]
+fn activations_and_gates_join_what_stands_before_them() {
+    let count = |layers: Vec<LayerSpec>, wanted: fn(&Op) -> bool| {
+        let network = Network::new(&spec(layers, FeedbackSpec::backprop())).unwrap();
+        let plan = Plan::new(network.recording.clone(), &Profile::reference(), FUSED).unwrap();
+        plan.nodes(Phase::Train).iter().filter(|n| wanted(&n.entry.op)).count()
+    };
+    assert_eq!(count(normalised(), |op| matches!(op, Op::Normalise(n) if n.activation.is_some())), 1);
+    assert_eq!(count(normalised(), |op| matches!(op, Op::Normalise(n) if n.activation.is_none())), 1);
+    assert_eq!(count(convolved(), |op| matches!(op, Op::MaxPoolBackward(p) if p.gate.is_some())), 1);
+    assert_eq!(count(convolved(), |op| matches!(op, Op::AveragePoolBackward(p) if p.gate.is_some())), 1);
+    // A gelu's gate needs what came in, so that the activation and what it saves are both kept.
+    assert_eq!(count(convolved(), |op| matches!(op, Op::Activate(_))), 3, "one gelu, and two sums of a shortcut");
 }
 
 /// On CPUs with eight lanes: what the factors of a layer learn is one operation, which costs and yields what its parts do.

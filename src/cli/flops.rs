@@ -6,7 +6,7 @@ use comfy_table::{CellAlignment, Table, presets};
 use super::train::ConfigArgs;
 use super::{CliError, DataDirArg, say};
 use crate::bench::{self, BenchError};
-use crate::feedback::FeedbackSpec;
+use crate::feedback::{FeedbackSpec, Rank};
 use crate::model::{LayerCost, Network, NetworkSpec, break_even, layer_costs};
 use crate::train::spec::{dataset, network_spec};
 
@@ -30,7 +30,11 @@ impl FlopsArgs {
             Err(error) => return Err(error.into()),
         };
         let spec = network_spec(&config, &data)?;
-        side_by_side(&spec, &config.feedback.label())
+        side_by_side(&spec, &config.feedback.label())?;
+        match config.feedback.rank_list() {
+            ranks if ranks.len() > 1 => by_rank(&spec, &ranks),
+            _ => Ok(()),
+        }
     }
 }
 
@@ -44,6 +48,40 @@ pub(super) fn side_by_side(spec: &NetworkSpec, label: &str) -> Result<(), CliErr
     say(format!("MFLOP of a step of {} samples, one network; {label} beside backprop", spec.batch))?;
     say(table(&own, &exact, &break_even))?;
     say("break-even: the largest rank at which sending the error and learning P and Q costs less than the exact way")
+}
+
+/// Prints what all layers with weights cost together at each rank.
+fn by_rank(spec: &NetworkSpec, ranks: &[Rank]) -> Result<(), CliError> {
+    let exact = NetworkSpec { feedback: FeedbackSpec::backprop(), ranks: vec![None], ..spec.clone() };
+    let exact = layer_costs(&Network::new(&exact)?);
+    let mut table = Table::new();
+    table.load_style(presets::UTF8_FULL_CONDENSED);
+    table.set_header(["rank", "transport", "P and Q", "all", "all / backprop", "backward / backprop"]);
+    for &rank in ranks {
+        let own = layer_costs(&Network::new(&NetworkSpec { ranks: vec![Some(rank)], ..spec.clone() })?);
+        let over = |of: fn(&LayerCost) -> u64| format!("{:.3}", sum(&own, of) as f64 / sum(&exact, of) as f64);
+        table.add_row([
+            rank.to_string(),
+            megas(sum(&own, |l| l.transport)),
+            megas(sum(&own, |l| l.learning)),
+            megas(sum(&own, LayerCost::total)),
+            over(LayerCost::total),
+            over(|l| l.total() - l.forward),
+        ]);
+    }
+    for column in table.column_iter_mut() {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    say("MFLOP of all these layers by rank")?;
+    say(table)
+}
+
+fn megas(flops: u64) -> String {
+    format!("{:.2}", flops as f64 / 1e6)
+}
+
+fn sum(layers: &[LayerCost], of: fn(&LayerCost) -> u64) -> u64 {
+    layers.iter().map(of).sum()
 }
 
 fn table(own: &[LayerCost], exact: &[LayerCost], break_even: &[Option<u32>]) -> Table {
@@ -61,7 +99,6 @@ fn table(own: &[LayerCost], exact: &[LayerCost], break_even: &[Option<u32>]) -> 
         "sum / backprop",
         "break-even",
     ]);
-    let megas = |flops: u64| format!("{:.2}", flops as f64 / 1e6);
     let optional = |number: Option<u32>| number.map_or("-".to_owned(), |n| n.to_string());
     let ratio =
         |own: u64, exact: u64| if exact == 0 { "-".into() } else { format!("{:.3}", own as f64 / exact as f64) };
@@ -79,7 +116,6 @@ fn table(own: &[LayerCost], exact: &[LayerCost], break_even: &[Option<u32>]) -> 
             optional(*break_even),
         ]);
     }
-    let sum = |layers: &[LayerCost], of: fn(&LayerCost) -> u64| layers.iter().map(of).sum::<u64>();
     table.add_row([
         "all".into(),
         String::new(),

@@ -20,7 +20,10 @@ pub(super) struct ReportArgs {
     /// Picture to write.
     #[arg(short, long, value_name = "FILE.png")]
     output: Option<PathBuf>,
-    /// Its title.
+    /// Of sweeps: the test accuracy in percent to which computation is counted; by default 95 % of backprop's.
+    #[arg(long, value_name = "PERCENT")]
+    target: Option<f64>,
+    /// The picture's title.
     #[arg(long, default_value = "")]
     title: String,
 }
@@ -30,7 +33,7 @@ impl ReportArgs {
         let (mut summaries, mut curves) = (Vec::new(), Vec::new());
         let (sweeps, runs): (Vec<_>, Vec<_>) = self.runs.iter().partition(|path| is_sweep(path));
         for folder in sweeps {
-            super::sweep::merge(&Sweep::of_folder(folder)?, folder)?;
+            super::sweep::merge(&Sweep::of_folder(folder)?, folder, self.target)?;
         }
         if runs.is_empty() {
             return Ok(());

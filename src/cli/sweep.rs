@@ -9,9 +9,10 @@ use comfy_table::{CellAlignment, Table, presets};
 
 use super::train::{STOP, STOPPED, catch_interrupts};
 use super::{CliError, DataDirArg, DeviceArg, KernelsArg, say, say_if_heard};
-use crate::experiment::sweep::{Bench, Results, Sweep, SweepRule, draw_accuracies, open};
+use crate::experiment::sweep::{
+    Bench, Results, Sweep, SweepRule, draw_accuracies, draw_compute, open, reaches, write_reaches,
+};
 use crate::feedback::Rank;
-use crate::ops::MAX_REPLICAS;
 use crate::train::summary::percent;
 
 /// Train rules x ranks x seeds (x classes), and show accuracy against rank; the same command goes on with a stopped sweep.
@@ -40,11 +41,14 @@ pub(super) struct SweepArgs {
     #[arg(long, value_name = "SECTION.KEY=VALUE")]
     set: Vec<String>,
     /// Most networks trained side by side in one cell.
-    #[arg(long, value_name = "N", default_value_t = MAX_REPLICAS)]
-    networks: usize,
+    #[arg(long, value_name = "N")]
+    networks: Option<u32>,
     /// Train only every N-th cell from the K-th on, as one of N processes; `report` on the folder puts them together.
     #[arg(long, value_name = "K/N")]
     cell: Option<Share>,
+    /// Test accuracy in percent to which computation is counted; by default 95 % of backprop's.
+    #[arg(long, value_name = "PERCENT")]
+    target: Option<f64>,
     /// Folder of the sweep.
     #[arg(long, value_name = "FOLDER")]
     out: PathBuf,
@@ -96,10 +100,11 @@ impl SweepArgs {
         if !self.classes.is_empty() {
             axes.classes.clone_from(&self.classes);
         }
-        let sweep = Sweep::new(&draft, &axes, self.networks)?;
+        axes.networks = self.networks.or(axes.networks);
+        let sweep = Sweep::new(&draft, &axes)?;
         let search = self.data.search();
-        sweep.check(&search)?;
-        sweep.prepare(&self.out)?;
+        let costs = sweep.check(&search)?;
+        sweep.prepare(&self.out, &costs)?;
         catch_interrupts()?;
         let preparation = self.kernels.preparation();
         let bench = Bench { device: &self.device.device, search: &search, preparation, stop: &STOP };
@@ -112,13 +117,13 @@ impl SweepArgs {
                 return Ok(ExitCode::from(STOPPED));
             }
         }
-        merge(&sweep, &self.out)?;
+        merge(&sweep, &self.out, self.target)?;
         Ok(ExitCode::SUCCESS)
     }
 }
 
-/// Puts what there is together: table, results.csv and accuracy.png.
-pub(super) fn merge(sweep: &Sweep, folder: &Path) -> Result<(), CliError> {
+/// Puts what there is together: table, results.csv, accuracy.png; compute.csv and compute.png if a target is known.
+pub(super) fn merge(sweep: &Sweep, folder: &Path, target: Option<f64>) -> Result<(), CliError> {
     let results = Results::read(sweep, folder)?;
     if results.rows.is_empty() {
         let message = format!("no cell of the sweep in {} has ended; the `sweep` command goes on", folder.display());
@@ -145,10 +150,31 @@ pub(super) fn merge(sweep: &Sweep, folder: &Path) -> Result<(), CliError> {
             say(format!("smallest rank within one standard error of backprop{of}: {}", ranks.join(", ")))?;
         }
     }
+    if let Some(target) = target.map(|percent| percent / 100.0).or_else(|| results.usual_target()) {
+        compute(folder, name, target, &results)?;
+    }
     if !results.missing.is_empty() {
         say(format!("not ended: {} of {} cells", results.missing.len(), sweep.cells.len()))?;
     }
     say(format!("every network in {}, accuracy against rank in {}", csv.display(), png.display()))
+}
+
+fn compute(folder: &Path, name: &str, target: f64, results: &Results) -> Result<(), CliError> {
+    let found = reaches(results, target);
+    let (csv, png) = (folder.join("compute.csv"), folder.join("compute.png"));
+    write_reaches(&csv, target, &found)?;
+    draw_compute(&png, &format!("{name}: computation to {:.1} % test accuracy", 100.0 * target), results, &found)?;
+    for classes in results.classes() {
+        let least = found.iter().filter(|reach| reach.classes == classes && reach.reached == reach.seeds);
+        if let Some(least) = least.min_by(|a, b| a.flops.mean.total_cmp(&b.flops.mean)) {
+            let of = classes.map_or(String::new(), |classes| format!(" with {classes} classes"));
+            let rank = least.rank.map_or(String::new(), |rank| format!(" at rank {rank}"));
+            let giga = least.flops.mean / 1e9;
+            let target = 100.0 * target;
+            say(format!("least computation to {target:.1} %{of}: {}{rank}, {giga:.2} GFLOP", least.rule))?;
+        }
+    }
+    say(format!("computation against rank in {} and {}", csv.display(), png.display()))
 }
 
 fn table(results: &Results) -> Table {

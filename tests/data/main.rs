@@ -42,6 +42,22 @@ fn digits_are_embedded_and_divided_for_good() {
 }
 
 #[test]
+fn a_set_of_fewer_classes_keeps_the_first_of_them_in_both_splits() {
+    let whole = open("digits", &nowhere()).unwrap();
+    let few = whole.clone().of_classes(3);
+    assert_eq!(few.classes, ["0", "1", "2"]);
+    let (of_whole, of_few) = (whole.class_histogram(&whole.test), few.class_histogram(&few.test));
+    assert_eq!(of_few, of_whole[..3]);
+    assert_eq!(few.class_histogram(&few.train), whole.class_histogram(&whole.train)[..3]);
+    let kept = whole.train.labels.iter().zip(whole.train.images.chunks(64)).filter(|(label, _)| **label < 3);
+    assert!(kept.map(|(_, image)| image).eq(few.train.images.chunks(64)), "in their order");
+    let put_together = Dataset::new("digits", few.shape, few.classes.clone(), few.train.clone(), few.test.clone());
+    assert_eq!(put_together.unwrap(), few, "the checksum is that of what is left");
+    assert_eq!(whole.clone().of_classes(10), whole);
+    assert_eq!(few.clone().of_classes(4), few);
+}
+
+#[test]
 fn a_limited_set_keeps_its_first_training_images() {
     let whole = open("digits", &nowhere()).unwrap();
     let few = whole.clone().limited(10);

@@ -4,6 +4,7 @@
 //! configuration, so that they can be made one after the other or by different processes, and a sweep that was stopped goes on
 //! where it was.
 
+mod compute;
 mod picture;
 mod results;
 mod rule;
@@ -14,6 +15,7 @@ use std::sync::atomic::AtomicBool;
 
 use serde::{Deserialize, Serialize};
 
+pub use compute::{Cost, Reach, draw_compute, reaches, write_reaches};
 pub use picture::draw_accuracies;
 pub use results::{Group, ResultRow, Results};
 pub use rule::{SweepRule, UnknownRule};
@@ -21,9 +23,8 @@ pub use rule::{SweepRule, UnknownRule};
 use super::ExperimentError;
 use crate::data::SearchPath;
 use crate::feedback::{Rank, Ranks};
-use crate::files::{FileError, create_folder, write_atomically};
+use crate::files::{FileError, create_folder, is_leftover, write_atomically};
 use crate::gpu::DeviceChoice;
-use crate::model::Network;
 use crate::ops::MAX_REPLICAS;
 use crate::plan::Options;
 use crate::train::TrainError;
@@ -31,7 +32,7 @@ use crate::train::config::{Config, Draft};
 use crate::train::machine::{Kernels, Preparation};
 use crate::train::run_dir::RunDir;
 use crate::train::session::Session;
-use crate::train::spec::{dataset, network_spec};
+use crate::train::spec::dataset;
 use crate::train::trainer::{Outcome, Trainer, recorded_kernels};
 
 /// The section of a configuration file that makes it a sweep.
@@ -50,6 +51,9 @@ pub struct Axes {
     /// The first so many classes of the data, each in turn; if empty, the data as configured.
     #[serde(default)]
     pub classes: Vec<u32>,
+    /// Most networks in a cell; as many as a run takes if left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub networks: Option<u32>,
 }
 
 /// One run of a sweep.
@@ -107,11 +111,11 @@ pub fn open(name: &str) -> Result<(Draft, Axes), ExperimentError> {
 }
 
 impl Sweep {
-    /// The cells of every rule and number of classes, at most so many networks in each.
+    /// The cells of every rule and number of classes.
     ///
     /// # Errors
     /// If there is nothing to vary, something twice, or a cell's configuration makes no sense.
-    pub fn new(draft: &Draft, axes: &Axes, networks: usize) -> Result<Sweep, ExperimentError> {
+    pub fn new(draft: &Draft, axes: &Axes) -> Result<Sweep, ExperimentError> {
         if axes.rules.is_empty() {
             return Err(setting("a sweep needs rules, such as --rules backprop,normative,local"));
         }
@@ -122,7 +126,7 @@ impl Sweep {
         unique("rule", &axes.rules)?;
         unique("rank", &axes.ranks)?;
         unique("number of classes", &axes.classes)?;
-        let networks = networks.clamp(1, MAX_REPLICAS);
+        let networks = axes.networks.map_or(MAX_REPLICAS, |n| n as usize).clamp(1, MAX_REPLICAS);
         let mut cells = Vec::new();
         let classes: Vec<Option<u32>> =
             if axes.classes.is_empty() { vec![None] } else { axes.classes.iter().copied().map(Some).collect() };
@@ -131,7 +135,7 @@ impl Sweep {
                 cells.extend(of_rule(draft, rule, &axes.ranks, classes, networks)?);
             }
         }
-        Ok(Sweep { cells, text: text(draft, axes, networks)? })
+        Ok(Sweep { cells, text: text(draft, axes)? })
     }
 
     /// The sweep that a folder was made for.
@@ -140,42 +144,31 @@ impl Sweep {
     /// If it holds none, or what it holds is damaged.
     pub fn of_folder(folder: &Path) -> Result<Sweep, ExperimentError> {
         let path = file_of(folder);
-        let text = match std::fs::read_to_string(&path) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                return Err(setting(format!("{} holds no sweep: there is no sweep.toml", folder.display())));
-            }
-            read => read.map_err(FileError::at(&path, "read"))?,
-        };
-        let (draft, section) =
-            Draft::split_off(path.display().to_string(), &text, SECTION).map_err(TrainError::from)?;
-        let damaged = |e: toml::de::Error| setting(format!("{}: [{SECTION}]: {}", path.display(), e.message()));
-        let mut section = section.unwrap_or_else(|| toml::Value::Table(toml::Table::new()));
-        let networks = section.as_table_mut().and_then(|table| table.remove(NETWORKS));
-        let networks = networks.and_then(|n| n.as_integer()).and_then(|n| usize::try_from(n).ok());
-        Sweep::new(&draft, &Axes::deserialize(section).map_err(damaged)?, networks.unwrap_or(MAX_REPLICAS))
+        if !path.is_file() {
+            return Err(setting(format!("{} holds no sweep: there is no sweep.toml", folder.display())));
+        }
+        let (draft, axes) = open(&path.to_string_lossy())?;
+        Sweep::new(&draft, &axes)
     }
 
-    /// Looks whether every cell can be trained, before the first one is.
+    /// Looks whether every cell can be trained, before the first one is: what its networks cost.
     ///
     /// # Errors
     /// The first cell whose data or network is not possible.
-    pub fn check(&self, search: &SearchPath) -> Result<(), ExperimentError> {
+    pub fn check(&self, search: &SearchPath) -> Result<Vec<Cost>, ExperimentError> {
+        let mut costs = Vec::new();
         for cell in &self.cells {
-            let possible = || -> Result<(), TrainError> {
-                let data = dataset(&cell.config.data, search)?;
-                Network::new(&network_spec(&cell.config.clone().resolved(), &data)?)?;
-                Ok(())
-            };
-            possible().map_err(|error| setting(format!("cell {}: {error}", cell.name)))?;
+            let own = Cost::of_cell(cell, search);
+            costs.extend(own.map_err(|error| setting(format!("cell {}: {error}", cell.name)))?);
         }
-        Ok(())
+        Ok(costs)
     }
 
-    /// Makes the folder, or finds that it was made for this sweep.
+    /// Makes the folder with what the networks cost, or finds that it was made for this sweep.
     ///
     /// # Errors
     /// If it was made for another one or holds something else, or cannot be written.
-    pub fn prepare(&self, folder: &Path) -> Result<(), ExperimentError> {
+    pub fn prepare(&self, folder: &Path, costs: &[Cost]) -> Result<(), ExperimentError> {
         let path = file_of(folder);
         match std::fs::read_to_string(&path) {
             Ok(found) if found == self.text => return Ok(()),
@@ -190,7 +183,8 @@ impl Sweep {
         }
         create_folder(folder)?;
         let mut entries = std::fs::read_dir(folder).map_err(FileError::at(folder, "look into"))?;
-        if let Some(entry) = entries.find_map(|entry| entry.ok().filter(|e| !crate::files::is_leftover(&e.file_name())))
+        if let Some(entry) = entries
+            .find_map(|entry| entry.ok().filter(|e| !is_leftover(&e.file_name()) && e.path() != costs_of(folder)))
         {
             let found = entry.file_name().to_string_lossy().into_owned();
             return Err(setting(format!(
@@ -198,6 +192,7 @@ impl Sweep {
                 folder.display()
             )));
         }
+        Cost::write(&costs_of(folder), costs)?;
         Ok(write_atomically(&path, |file| file.write_all(self.text.as_bytes()))?)
     }
 
@@ -231,6 +226,10 @@ impl Sweep {
 
 fn file_of(folder: &Path) -> PathBuf {
     folder.join("sweep.toml")
+}
+
+fn costs_of(folder: &Path) -> PathBuf {
+    folder.join("cost.csv")
 }
 
 /// Whether a folder holds a sweep.
@@ -302,13 +301,9 @@ fn of_rule(
     Ok(cells)
 }
 
-/// Key of [`SECTION`] that says how many networks a cell may hold.
-const NETWORKS: &str = "networks";
-
-fn text(draft: &Draft, axes: &Axes, networks: usize) -> Result<String, ExperimentError> {
+fn text(draft: &Draft, axes: &Axes) -> Result<String, ExperimentError> {
     let in_words = |e: toml::ser::Error| setting(format!("the sweep cannot be written as TOML: {e}"));
-    let mut section = toml::Table::try_from(axes).map_err(in_words)?;
-    section.insert(NETWORKS.to_owned(), toml::Value::Integer(networks as i64));
+    let section = toml::Table::try_from(axes).map_err(in_words)?;
     let mut table = draft.table().clone();
     table.insert(SECTION.to_owned(), toml::Value::Table(section));
     toml::to_string(&table).map_err(in_words)

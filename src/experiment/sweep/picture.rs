@@ -28,11 +28,24 @@ pub fn draw_accuracies(path: &Path, title: &str, results: &Results) -> Result<()
 }
 
 fn render(title: &str, results: &Results) -> Result<RgbImage, String> {
+    let (rules, groups) = (results.rules(), results.groups());
+    by_classes(title, &rules, &results.classes(), |sheet, frame, classes| {
+        let own: Vec<&Group> = groups.iter().filter(|group| group.classes == classes).collect();
+        panel(sheet, frame, classes, &rules, &own)
+    })
+}
+
+/// A legend of the rules above a panel a number of classes.
+pub(super) fn by_classes(
+    title: &str,
+    rules: &[SweepRule],
+    classes: &[Option<u32>],
+    panel: impl Fn(&Sheet<'_>, Frame, Option<u32>) -> Result<(), String>,
+) -> Result<RgbImage, String> {
     /// Panels side by side, and pixels of one down.
     const COLUMNS: usize = 2;
     const DOWN: f64 = 400.0;
-    let (rules, classes, groups) = (results.rules(), results.classes(), results.groups());
-    let legend = Legend::new(rules.iter().map(|rule| rule.to_string()));
+    let legend = Legend::new(rules.iter().map(SweepRule::to_string));
     let above = 72.0 + LEGEND_ROW * legend.rows as f64;
     let columns = classes.len().clamp(1, COLUMNS);
     let height = above + DOWN * classes.len().div_ceil(columns) as f64;
@@ -40,14 +53,18 @@ fn render(title: &str, results: &Results) -> Result<RgbImage, String> {
         sheet.text(&fit(title, 22.0, f64::from(WIDTH) - 2.0 * MARGIN), (MARGIN, 34.0), 22.0, INK, HPos::Left)?;
         legend.draw(sheet, 72.0)?;
         let across = (f64::from(WIDTH) - MARGIN) / columns as f64;
-        for (index, &count) in classes.iter().enumerate() {
+        for (index, &classes) in classes.iter().enumerate() {
             let (left, top) = (MARGIN + across * (index % columns) as f64, above + DOWN * (index / columns) as f64);
             let frame = Frame { left, right: left + across - 50.0, top: top + 40.0, bottom: top + DOWN - 62.0 };
-            let own: Vec<&Group> = groups.iter().filter(|group| group.classes == count).collect();
-            panel(sheet, frame, count, &rules, &own)?;
+            panel(sheet, frame, classes)?;
         }
         Ok(())
     })
+}
+
+/// `, 5 classes`, where they are varied.
+pub(super) fn of_classes(classes: Option<u32>) -> String {
+    classes.map_or(String::new(), |classes| format!(", {classes} classes"))
 }
 
 fn panel(
@@ -68,8 +85,8 @@ fn panel(
     let room = (0.05 * (high - low)).max(1.0);
     let y = Axis::linear((low - room).max(0.0), (high + room).min(100.0).max(low + room), 6);
     let panel = Panel { frame, x: Axis::categories(ranks.iter().map(Rank::to_string)), y };
-    let of = classes.map_or(String::new(), |classes| format!(", {classes} classes"));
-    panel.draw_axes(sheet, &format!("test accuracy (%){of}; bars: one standard error"), "rank")?;
+    let title = format!("test accuracy (%){}; bars: one standard error", of_classes(classes));
+    panel.draw_axes(sheet, &title, "rank")?;
     for (index, rule) in rules.iter().enumerate() {
         let stroke = Stroke::of_curve(index);
         let mut own: Vec<&&Group> = groups.iter().filter(|group| group.rule == *rule).collect();

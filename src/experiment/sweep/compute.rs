@@ -1,0 +1,286 @@
+//! Computation to an accuracy against rank: a low rank makes a step cheap, and more of them necessary.
+
+use std::io::{ErrorKind, Write};
+use std::path::Path;
+
+use image::RgbImage;
+use serde::{Deserialize, Serialize};
+
+use super::picture::{by_classes, of_classes};
+use super::results::order;
+use super::{Cell, ExperimentError, Results, SweepRule, setting};
+use crate::data::SearchPath;
+use crate::feedback::Rank;
+use crate::files::{FileError, write_atomically};
+use crate::model::{Network, NetworkSpec};
+use crate::ops::Phase;
+use crate::picture::{Axis, Frame, Panel, Sheet, Stroke, encode, range_of};
+use crate::train::TrainError;
+use crate::train::metrics::Spread;
+use crate::train::spec::{dataset, network_spec};
+
+/// FLOPs of a training step of one network.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Cost {
+    /// Classes, where they are varied.
+    pub classes: Option<u32>,
+    /// How errors travel back.
+    pub rule: SweepRule,
+    /// Rank, where the rule has one.
+    pub rank: Option<Rank>,
+    /// Everything that a step computes, from the gather of the batch to the update.
+    pub flops_per_step: u64,
+}
+
+impl Cost {
+    /// Of every rank of a cell.
+    pub(super) fn of_cell(cell: &Cell, search: &SearchPath) -> Result<Vec<Cost>, TrainError> {
+        let data = dataset(&cell.config.data, search)?;
+        let spec = network_spec(&cell.config.clone().resolved(), &data)?;
+        let mut ranks = spec.ranks.clone();
+        ranks.sort_unstable();
+        ranks.dedup();
+        let cost = |rank: Option<Rank>| -> Result<Cost, TrainError> {
+            let network = Network::new(&NetworkSpec { ranks: vec![rank], ..spec.clone() })?;
+            let entries = network.recording.entries(Phase::Train);
+            let flops_per_step = entries.iter().map(|entry| entry.op.cost().flops).sum();
+            Ok(Cost { classes: cell.classes, rule: cell.rule, rank, flops_per_step })
+        };
+        ranks.into_iter().map(cost).collect()
+    }
+
+    pub(super) fn write(path: &Path, costs: &[Cost]) -> Result<(), FileError> {
+        write_atomically(path, |file| {
+            let mut csv = csv::Writer::from_writer(file);
+            for cost in costs {
+                csv.serialize(cost)?;
+            }
+            csv.flush()
+        })
+    }
+
+    /// Nothing where there is no such file.
+    pub(super) fn read(path: &Path) -> Result<Vec<Cost>, ExperimentError> {
+        let text = match std::fs::read(path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+            read => read.map_err(FileError::at(path, "read"))?,
+        };
+        let wrong = |what: String| setting(format!("{}: {what}; remove it to go on without costs", path.display()));
+        let mut reader = csv::Reader::from_reader(&text[..]);
+        // Without rows nobody would miss the columns.
+        if reader.headers().is_ok_and(|names| !names.iter().any(|name| name == "flops_per_step")) {
+            return Err(wrong("there is no column flops_per_step".to_owned()));
+        }
+        let rows = reader.into_deserialize().collect::<Result<_, csv::Error>>();
+        rows.map_err(|e| wrong(e.to_string()))
+    }
+}
+
+/// What the networks of one rule and rank computed until their test accuracy was first as wanted.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Reach {
+    /// Classes, where they are varied.
+    pub classes: Option<u32>,
+    /// How errors travelled back.
+    pub rule: SweepRule,
+    /// Rank, where the rule has one.
+    pub rank: Option<Rank>,
+    /// Networks.
+    pub seeds: usize,
+    /// Those of them that came so far.
+    pub reached: usize,
+    /// FLOPs of those.
+    pub flops: Spread,
+}
+
+/// Of all groups whose cost is known. Accuracy is measured after epochs, so that steps are counted in whole epochs.
+pub fn reaches(results: &Results, target: f64) -> Vec<Reach> {
+    let mut found: Vec<(Reach, Vec<f64>)> = Vec::new();
+    for ((row, curve), cost) in results.rows.iter().zip(&results.curves).zip(&results.costs) {
+        let Some(cost) = cost else { continue };
+        let alike = |r: &Reach| (r.classes, r.rule, r.rank) == (row.classes, row.rule, row.rank);
+        let at = found.iter().position(|(reach, _)| alike(reach)).unwrap_or_else(|| {
+            let flops = Spread { mean: f64::NAN, std: None };
+            let (classes, rule, rank) = (row.classes, row.rule, row.rank);
+            found.push((Reach { classes, rule, rank, seeds: 0, reached: 0, flops }, Vec::new()));
+            found.len() - 1
+        });
+        let (reach, values) = &mut found[at];
+        reach.seeds += 1;
+        let first = curve.iter().filter(|(_, accuracy)| *accuracy >= target).map(|(step, _)| *step).min();
+        values.extend(first.map(|step| f64::from(step) * *cost as f64));
+    }
+    let finish =
+        |(reach, values): (Reach, Vec<f64>)| Reach { reached: values.len(), flops: Spread::of(&values), ..reach };
+    found.into_iter().map(finish).collect()
+}
+
+/// Writes them, a row a group.
+///
+/// # Errors
+/// If the file cannot be written.
+pub fn write_reaches(path: &Path, target: f64, found: &[Reach]) -> Result<(), ExperimentError> {
+    Ok(write_atomically(path, |file| {
+        let mut csv = csv::Writer::from_writer(file);
+        csv.write_record([
+            "classes",
+            "rule",
+            "rank",
+            "target_accuracy",
+            "seeds",
+            "reached",
+            "mean_flops",
+            "std_flops",
+        ])?;
+        let number = |value: Option<f64>| value.filter(|v| v.is_finite()).map_or(String::new(), |v| format!("{v:.6e}"));
+        for reach in found {
+            csv.write_record([
+                reach.classes.map_or(String::new(), |classes| classes.to_string()),
+                reach.rule.to_string(),
+                reach.rank.map_or(String::new(), |rank| rank.to_string()),
+                format!("{target:.4}"),
+                reach.seeds.to_string(),
+                reach.reached.to_string(),
+                number(Some(reach.flops.mean)),
+                number(reach.flops.std),
+            ])?;
+        }
+        csv.flush()
+    })?)
+}
+
+/// Draws FLOPs to the accuracy against rank, with bars of one standard deviation, for ranks that all seeds came so far with.
+///
+/// # Errors
+/// If the picture cannot be drawn or written.
+pub fn draw_compute(path: &Path, title: &str, results: &Results, found: &[Reach]) -> Result<(), ExperimentError> {
+    let png = render(title, results, found)
+        .and_then(|picture| encode(&picture))
+        .map_err(|message| ExperimentError::Draw { path: path.to_owned(), message })?;
+    Ok(write_atomically(path, |file| file.write_all(&png))?)
+}
+
+fn render(title: &str, results: &Results, found: &[Reach]) -> Result<RgbImage, String> {
+    let rules = results.rules();
+    by_classes(title, &rules, &results.classes(), |sheet, frame, classes| {
+        let own: Vec<&Reach> = found.iter().filter(|reach| reach.classes == classes).collect();
+        panel(sheet, frame, classes, &rules, &own)
+    })
+}
+
+fn panel(
+    sheet: &Sheet<'_>,
+    frame: Frame,
+    classes: Option<u32>,
+    rules: &[SweepRule],
+    found: &[&Reach],
+) -> Result<(), String> {
+    let mut ranks: Vec<Rank> = found.iter().filter_map(|reach| reach.rank).collect();
+    ranks.sort_by_key(|rank| order(Some(*rank)));
+    ranks.dedup();
+    let shown = || found.iter().filter(|reach| reach.reached == reach.seeds);
+    let edges = |reach: &Reach| {
+        let std = reach.flops.std.unwrap_or(0.0);
+        // A bar that would end below nothing ends at a tenth of the mean: the axis is logarithmic.
+        [(reach.flops.mean - std).max(0.1 * reach.flops.mean) / 1e9, (reach.flops.mean + std) / 1e9]
+    };
+    let (low, high) = range_of(shown().flat_map(|reach| edges(reach))).unwrap_or((1.0, 10.0));
+    let y = Axis::logarithmic(low / 1.15, high * 1.15);
+    let panel = Panel { frame, x: Axis::categories(ranks.iter().map(Rank::to_string)), y };
+    let title = format!("GFLOP (logarithmic){}; bars: one standard deviation", of_classes(classes));
+    panel.draw_axes(sheet, &title, "rank")?;
+    for (index, rule) in rules.iter().enumerate() {
+        let stroke = Stroke::of_curve(index);
+        let mut own: Vec<&&Reach> = shown().filter(|reach| reach.rule == *rule).collect();
+        own.sort_by_key(|reach| order(reach.rank));
+        if let Some(level) = own.iter().find(|reach| reach.rank.is_none()) {
+            let (_, middle) = panel.at((0.0, level.flops.mean / 1e9));
+            sheet.stroke(&[(frame.left, middle), (frame.right, middle)], stroke)?;
+            continue;
+        }
+        let place = |reach: &Reach| ranks.iter().position(|rank| Some(*rank) == reach.rank).unwrap_or(0) as f64;
+        for reach in &own {
+            panel.draw_bar(sheet, place(reach), edges(reach), stroke)?;
+        }
+        panel.draw_curve(sheet, own.iter().map(|reach| (place(reach), reach.flops.mean / 1e9)), stroke)?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::ResultRow;
+    use super::*;
+
+    fn results() -> Results {
+        let row = |rule: &str, rank: Option<u32>, seed: u32| ResultRow {
+            classes: None,
+            rule: rule.parse().unwrap(),
+            rank: rank.map(Rank::Of),
+            seed,
+            epochs: 2,
+            train_loss: 1.0,
+            test_loss: 1.0,
+            test_accuracy: 0.9,
+            best_test_accuracy: 0.9,
+            cell: rule.to_owned(),
+        };
+        Results {
+            rows: vec![
+                row("backprop", None, 0),
+                row("local", Some(2), 0),
+                row("local", Some(2), 1),
+                row("local", Some(4), 0),
+            ],
+            curves: vec![
+                vec![(10, 0.7), (20, 0.9)],
+                vec![(10, 0.8), (20, 0.9)],
+                vec![(10, 0.5), (20, 0.8)],
+                vec![(10, 0.1), (20, 0.2)],
+            ],
+            costs: vec![Some(1000), Some(100), Some(100), Some(200)],
+            missing: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn computation_is_counted_to_the_first_epoch_that_is_good_enough() {
+        let found = reaches(&results(), 0.8);
+        let facts: Vec<_> = found.iter().map(|r| (r.rank, r.seeds, r.reached, r.flops.mean)).collect();
+        assert_eq!(facts[0], (None, 1, 1, 20_000.0));
+        assert_eq!(facts[1], (Some(Rank::Of(2)), 2, 2, 1500.0));
+        assert!(facts[2].2 == 0 && facts[2].3.is_nan());
+        assert_eq!(found[1].flops.std, Some((2.0 * 500.0f64.powi(2)).sqrt()));
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("compute.csv");
+        write_reaches(&path, 0.8, &found).unwrap();
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert!(
+            text.contains(",local,2,0.8000,2,2,1.500000e3,7.071068e2\n") && text.contains(",local,4,0.8000,1,0,,\n"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn pictures_can_be_drawn_of_whatever_was_reached() {
+        let results = results();
+        for target in [0.0, 0.8, 2.0] {
+            assert!(render("title", &results, &reaches(&results, target)).is_ok());
+        }
+        let unknown = Results { costs: vec![None; 4], ..results };
+        assert!(reaches(&unknown, 0.5).is_empty());
+    }
+
+    #[test]
+    fn costs_read_back_and_damage_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("cost.csv");
+        assert!(Cost::read(&path).unwrap().is_empty());
+        let rule = "direct:local".parse().unwrap();
+        let costs = vec![Cost { classes: Some(3), rule, rank: Some(Rank::WidthOver(8)), flops_per_step: 7 }];
+        Cost::write(&path, &costs).unwrap();
+        assert_eq!(Cost::read(&path).unwrap(), costs);
+        std::fs::write(&path, "classes,rule,rank,flops_per_step\n3,nonsense,2,7\n").unwrap();
+        assert!(Cost::read(&path).unwrap_err().to_string().contains("cost.csv"));
+    }
+}
