@@ -7,8 +7,9 @@ use clap::Args;
 use super::{CliError, say};
 use crate::experiment::sweep::{Sweep, is_sweep};
 use crate::train::curves::{Curve, draw_curves};
-use crate::train::metrics::{Log, MetricsRow};
+use crate::train::metrics::{AlignmentRow, Log, MetricsRow, SpectrumRow};
 use crate::train::run_dir::RunDir;
+use crate::train::spectra::{Spectra, draw_spectra};
 use crate::train::summary::{Summary, table};
 
 /// Several finished runs in one table and one picture; of a sweep, what its cells have found so far.
@@ -20,6 +21,9 @@ pub(super) struct ReportArgs {
     /// Picture to write.
     #[arg(short, long, value_name = "FILE.png")]
     output: Option<PathBuf>,
+    /// Picture of the dimension of errors along training, and of what P takes in.
+    #[arg(long, value_name = "FILE.png")]
+    spectra: Option<PathBuf>,
     /// Of sweeps: the test accuracy in percent to which computation is counted; by default 95 % of backprop's.
     #[arg(long, value_name = "PERCENT")]
     target: Option<f64>,
@@ -30,7 +34,7 @@ pub(super) struct ReportArgs {
 
 impl ReportArgs {
     pub(super) fn run(self) -> Result<(), CliError> {
-        let (mut summaries, mut curves) = (Vec::new(), Vec::new());
+        let (mut summaries, mut curves, mut spectra) = (Vec::new(), Vec::new(), Vec::new());
         let (sweeps, runs): (Vec<_>, Vec<_>) = self.runs.iter().partition(|path| is_sweep(path));
         for folder in sweeps {
             super::sweep::merge(&Sweep::of_folder(folder)?, folder, self.target)?;
@@ -42,12 +46,20 @@ impl ReportArgs {
             let run = RunDir::open(path)?;
             let summary = Summary::read(&run.summary())?;
             curves.extend(Curve::from_metrics(&summary.rule, &Log::<MetricsRow>::read(&run.metrics())?));
+            if self.spectra.is_some() {
+                let rows = Log::<SpectrumRow>::read(&run.spectrum())?;
+                spectra.extend(Spectra::from_logs(&summary.rule, &rows, &Log::<AlignmentRow>::read(&run.alignment())?));
+            }
             summaries.push(summary);
         }
         say(table(&summaries))?;
         if let Some(output) = &self.output {
             draw_curves(output, &self.title, &curves)?;
             say(format!("curves drawn to {}", output.display()))?;
+        }
+        if let Some(output) = &self.spectra {
+            draw_spectra(output, &self.title, &spectra)?;
+            say(format!("dimension of errors drawn to {}", output.display()))?;
         }
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! What a training measures: rows of `metrics.csv` and `alignment.csv`, and the log that they are appended to.
+//! What a training measures: rows of `metrics.csv`, `alignment.csv` and `spectrum.csv`, and the log that they are appended to.
 
 use std::fs::{self, File};
 use std::io::{ErrorKind, Write};
@@ -61,6 +61,29 @@ pub struct AlignmentRow {
     pub orthonormality_error: Option<f64>,
 }
 
+/// The error at one layer's output of one replica at the end of one epoch; a line of `spectrum.csv`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SpectrumRow {
+    /// Epochs completed.
+    pub epoch: u32,
+    /// Training steps completed.
+    pub step: u32,
+    /// Index of the network among those trained side by side.
+    pub replica: u32,
+    /// Its seed.
+    pub seed: u32,
+    /// Rank of its feedback; none for rules without one.
+    pub rank: Option<Rank>,
+    /// Name of the layer.
+    pub layer: String,
+    /// Of the error over a batch, all columns together.
+    pub variance: f64,
+    /// Participation ratio of its covariance's eigenvalues.
+    pub effective_dimension: f64,
+    /// The largest eigenvalues as shares of the variance, in descending order, with spaces between.
+    pub shares: String,
+}
+
 /// A row of a [`Log`].
 pub trait Row: Serialize + DeserializeOwned {
     /// The columns, in the order of the fields.
@@ -81,6 +104,14 @@ impl Row for MetricsRow {
 impl Row for AlignmentRow {
     const HEADER: &'static str =
         "epoch,step,replica,seed,rank,layer,angle_degrees,norm_ratio,captured_energy,orthonormality_error";
+
+    fn step(&self) -> u32 {
+        self.step
+    }
+}
+
+impl Row for SpectrumRow {
+    const HEADER: &'static str = "epoch,step,replica,seed,rank,layer,variance,effective_dimension,shares";
 
     fn step(&self) -> u32 {
         self.step

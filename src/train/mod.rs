@@ -9,6 +9,7 @@ pub mod progress;
 pub mod run_dir;
 pub mod session;
 pub mod spec;
+pub mod spectra;
 pub mod summary;
 pub mod trainer;
 pub mod verify;

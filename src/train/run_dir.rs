@@ -146,6 +146,11 @@ impl RunDir {
         self.path.join("alignment.csv")
     }
 
+    /// How many dimensions errors have, by epoch, replica and layer.
+    pub fn spectrum(&self) -> PathBuf {
+        self.path.join("spectrum.csv")
+    }
+
     /// The run in one file.
     pub fn summary(&self) -> PathBuf {
         self.path.join("summary.json")

@@ -9,7 +9,7 @@ use super::config::Config;
 use super::machine::{Machine, Preparation, machine};
 use super::spec::{network_spec, with_largest_batch};
 use super::weights::{self, NamedTensor};
-use crate::analysis::{Alignment, Matrices, alignment};
+use crate::analysis::{Alignment, Matrices, Spectrum, alignment, spectrum};
 use crate::data::Dataset;
 use crate::feedback::{Init, Pathway, Rank};
 use crate::gpu::DeviceChoice;
@@ -298,12 +298,30 @@ impl Session {
         Ok(())
     }
 
-    /// Every feedback pathway of every replica against its weight, with the errors of the batch that `step` takes.
+    /// What the batch that `step` takes shows, of every replica and layer.
     ///
     /// # Errors
     /// If the device fails.
-    pub fn alignment(&mut self, step: u32) -> Result<Vec<(usize, String, Alignment)>, TrainError> {
+    pub fn diagnosis(&mut self, step: u32) -> Result<Diagnosis, TrainError> {
         self.executor.run(Phase::Diagnose, &[self.step_state(step)])?;
+        Ok(Diagnosis { alignments: self.alignments()?, spectra: self.spectra()? })
+    }
+
+    /// The errors at the layers' outputs.
+    fn spectra(&mut self) -> Result<Vec<(usize, String, Spectrum)>, TrainError> {
+        let mut found = Vec::new();
+        for (linear, delta) in self.network.linear.iter().zip(&self.network.deltas) {
+            let errors = self.executor.read(*delta)?;
+            for replica in 0..self.seeds.len() {
+                let own = spectrum(part(&errors, replica, self.seeds.len()), delta.cols() as usize);
+                found.extend(own.map(|own| (replica, linear.name.clone(), own)));
+            }
+        }
+        Ok(found)
+    }
+
+    /// Every feedback pathway against its weight.
+    fn alignments(&mut self) -> Result<Vec<(usize, String, Alignment)>, TrainError> {
         let mut found = Vec::new();
         for linear in self.network.linear.clone() {
             let (p, q, random) = match linear.pathway {
@@ -427,6 +445,15 @@ impl Session {
         }
         Ok(())
     }
+}
+
+/// Measures after a step, each with its replica and layer.
+#[derive(Clone, Debug, Default)]
+pub struct Diagnosis {
+    /// Feedback against weights; none for exact feedback.
+    pub alignments: Vec<(usize, String, Alignment)>,
+    /// Errors at the layers' outputs; none where there is no error.
+    pub spectra: Vec<(usize, String, Spectrum)>,
 }
 
 /// Fewer ranks than classes: some classes' errors must share a direction.

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use super::TrainError;
 use super::checkpoint::{Best, Checkpoint, CheckpointMeta};
 use super::curves::{Curve, draw_curves};
-use super::metrics::{AlignmentRow, Log, MetricsRow};
+use super::metrics::{AlignmentRow, Log, MetricsRow, SpectrumRow};
 use super::progress::{EpochReport, Progress};
 use super::run_dir::RunDir;
 use super::session::Session;
@@ -45,6 +45,7 @@ pub struct Trainer<'a> {
     progress: Progress,
     metrics: Log<MetricsRow>,
     alignments: Log<AlignmentRow>,
+    spectra: Log<SpectrumRow>,
     rows: Vec<MetricsRow>,
     step: u32,
     /// Time spent before this process took over.
@@ -68,7 +69,8 @@ impl<'a> Trainer<'a> {
         super::files::write_atomically(&run.kernels(), |file| std::io::Write::write_all(file, kernels.as_bytes()))?;
         let metrics = Log::create(&run.metrics())?;
         let alignments = Log::create(&run.alignment())?;
-        Ok(Trainer::assemble(session, run, stop, metrics, alignments))
+        let spectra = Log::create(&run.spectrum())?;
+        Ok(Trainer::assemble(session, run, stop, (metrics, alignments, spectra)))
     }
 
     /// A run from its last checkpoint, from its best one if that is gone, or from its beginning if it was stopped before
@@ -97,7 +99,8 @@ impl<'a> Trainer<'a> {
         let metrics = Log::resume(&run.metrics(), step)?;
         let alignments = Log::resume(&run.alignment(), step)?;
         let rows = Log::<MetricsRow>::read(&run.metrics())?;
-        let mut trainer = Trainer::assemble(session, run, stop, metrics, alignments);
+        let spectra = Log::resume(&run.spectrum(), step)?;
+        let mut trainer = Trainer::assemble(session, run, stop, (metrics, alignments, spectra));
         trainer.progress = trainer.progress.resumed_at(u64::from(step));
         trainer.step = step;
         trainer.seconds_before = seconds;
@@ -109,8 +112,7 @@ impl<'a> Trainer<'a> {
         session: Session,
         run: RunDir,
         stop: &'a AtomicBool,
-        metrics: Log<MetricsRow>,
-        alignments: Log<AlignmentRow>,
+        (metrics, alignments, spectra): (Log<MetricsRow>, Log<AlignmentRow>, Log<SpectrumRow>),
     ) -> Trainer<'a> {
         let train = &session.config.train;
         let images = u64::from(train.batch) * session.replicas.len() as u64;
@@ -126,6 +128,7 @@ impl<'a> Trainer<'a> {
             stop,
             metrics,
             alignments,
+            spectra,
             rows: Vec::new(),
             step: 0,
             seconds_before: 0.0,
@@ -263,7 +266,7 @@ impl<'a> Trainer<'a> {
         self.metrics.append(&rows)?;
         let is_best = mean_accuracy(&rows) > self.best_mean();
         self.rows.extend(rows.iter().cloned());
-        self.log_alignment(epoch)?;
+        self.log_diagnosis(epoch)?;
         self.save(is_best)?;
         let rate = self.session.step_state(self.step.saturating_sub(1)).replicas[0].rate[0];
         self.progress.epoch_done(&EpochReport::of(&rows, self.session.config.train.epochs, images_per_second, rate));
@@ -276,9 +279,10 @@ impl<'a> Trainer<'a> {
         steps.map(mean_accuracy).fold(f64::NEG_INFINITY, f64::max)
     }
 
-    fn log_alignment(&mut self, epoch: u32) -> Result<(), TrainError> {
-        let found = self.session.alignment(self.step.saturating_sub(1))?;
+    fn log_diagnosis(&mut self, epoch: u32) -> Result<(), TrainError> {
+        let found = self.session.diagnosis(self.step.saturating_sub(1))?;
         let rows: Vec<AlignmentRow> = found
+            .alignments
             .into_iter()
             .map(|(replica, layer, alignment)| {
                 let (rank, seed) = self.session.replicas[replica];
@@ -297,6 +301,26 @@ impl<'a> Trainer<'a> {
             })
             .collect();
         self.alignments.append(&rows)?;
+        let spectra: Vec<SpectrumRow> = found
+            .spectra
+            .into_iter()
+            .map(|(replica, layer, spectrum)| {
+                let (rank, seed) = self.session.replicas[replica];
+                let shares: Vec<String> = spectrum.shares.iter().map(|share| format!("{share:.3e}")).collect();
+                SpectrumRow {
+                    epoch,
+                    step: self.step,
+                    replica: replica as u32,
+                    seed,
+                    rank,
+                    layer,
+                    variance: spectrum.variance,
+                    effective_dimension: spectrum.effective_dimension,
+                    shares: shares.join(" "),
+                }
+            })
+            .collect();
+        self.spectra.append(&spectra)?;
         self.warn_of_drift(&rows);
         Ok(())
     }
