@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::{CliError, say};
+use crate::experiment::page::write_page;
 use crate::experiment::sweep::{Sweep, is_sweep};
 use crate::train::curves::{Curve, draw_curves};
 use crate::train::metrics::{AlignmentRow, Log, MetricsRow, SpectrumRow};
@@ -12,7 +13,7 @@ use crate::train::run_dir::RunDir;
 use crate::train::spectra::{Spectra, draw_spectra};
 use crate::train::summary::{Summary, table};
 
-/// Several finished runs in one table and one picture; of a sweep, what its cells have found so far.
+/// Several finished runs in one table, one picture and one page; of a sweep, what its cells have found so far.
 #[derive(Args)]
 pub(super) struct ReportArgs {
     /// Run directories, or folders of sweeps.
@@ -24,24 +25,38 @@ pub(super) struct ReportArgs {
     /// Picture of the dimension of errors along training, and of what P takes in.
     #[arg(long, value_name = "FILE.png")]
     spectra: Option<PathBuf>,
+    /// Page to write, with all numbers and pictures in it.
+    #[arg(long, value_name = "FILE.html")]
+    html: Option<PathBuf>,
     /// Of sweeps: the test accuracy in percent to which computation is counted; by default 95 % of backprop's.
     #[arg(long, value_name = "PERCENT")]
     target: Option<f64>,
-    /// The picture's title.
+    /// Title of picture and page.
     #[arg(long, default_value = "")]
     title: String,
 }
 
 impl ReportArgs {
     pub(super) fn run(self) -> Result<(), CliError> {
-        let (mut summaries, mut curves, mut spectra) = (Vec::new(), Vec::new(), Vec::new());
-        let (sweeps, runs): (Vec<_>, Vec<_>) = self.runs.iter().partition(|path| is_sweep(path));
-        for folder in sweeps {
+        let (sweeps, runs): (Vec<PathBuf>, Vec<PathBuf>) = self.runs.iter().cloned().partition(|path| is_sweep(path));
+        for folder in &sweeps {
             super::sweep::merge(&Sweep::of_folder(folder)?, folder, self.target)?;
         }
+        self.runs_together(&runs)?;
+        if let Some(path) = &self.html {
+            let target = self.target.map(|percent| percent / 100.0);
+            write_page(path, &self.title, &runs, &sweeps, target)?;
+            say(format!("page written to {}", path.display()))?;
+        }
+        Ok(())
+    }
+
+    /// Table and pictures of the runs, if there are any.
+    fn runs_together(&self, runs: &[PathBuf]) -> Result<(), CliError> {
         if runs.is_empty() {
             return Ok(());
         }
+        let (mut summaries, mut curves, mut spectra) = (Vec::new(), Vec::new(), Vec::new());
         for path in runs {
             let run = RunDir::open(path)?;
             let summary = Summary::read(&run.summary())?;

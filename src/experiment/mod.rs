@@ -1,5 +1,7 @@
 //! Experiments: what the theory says, and what the engine does.
 
+pub mod page;
+mod published;
 pub mod sweep;
 pub mod theory;
 
@@ -29,4 +31,8 @@ pub enum ExperimentError {
         /// The library's words.
         message: String,
     },
+}
+
+fn setting(message: impl Into<String>) -> ExperimentError {
+    ExperimentError::Setting(message.into())
 }

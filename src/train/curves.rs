@@ -95,10 +95,13 @@ impl CurvePoint {
 /// # Errors
 /// [`CurvesError`] when the file cannot be written; what was there before is untouched.
 pub fn draw_curves(path: &Path, title: &str, curves: &[Curve]) -> Result<(), CurvesError> {
-    let png = render(title, curves)
-        .and_then(|picture| encode(&picture))
-        .map_err(|message| CurvesError::Draw { path: path.to_owned(), message })?;
+    let png = curves_png(title, curves).map_err(|message| CurvesError::Draw { path: path.to_owned(), message })?;
     Ok(write_atomically(path, |file| file.write_all(&png))?)
+}
+
+/// The same as the content of a PNG file.
+pub(crate) fn curves_png(title: &str, curves: &[Curve]) -> Result<Vec<u8>, String> {
+    encode(&render(title, curves)?)
 }
 
 fn render(title: &str, curves: &[Curve]) -> Result<RgbImage, String> {

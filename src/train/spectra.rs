@@ -15,15 +15,18 @@ use crate::picture::{
     Axis, Frame, INK, LEGEND_ROW, Legend, MARGIN, Panel, Sheet, Stroke, WIDTH, encode, fit, paint, range_of,
 };
 
-/// Measures of one rule at one rank, means over its seeds: by layer, epoch and value.
+/// By layer, epoch and value.
+type Measure = BTreeMap<String, Vec<(u32, f64)>>;
+
+/// Measures of one rule at one rank, means over its seeds.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Spectra {
     /// Name in the legend.
     pub label: String,
     /// Effective dimension of the error at the layer's output.
-    pub dimension: BTreeMap<String, Vec<(u32, f64)>>,
+    pub dimension: Measure,
     /// Share of its variance that P takes in; empty without P.
-    pub captured: BTreeMap<String, Vec<(u32, f64)>>,
+    pub captured: Measure,
 }
 
 impl Spectra {
@@ -64,10 +67,13 @@ impl Spectra {
 /// # Errors
 /// [`CurvesError`] when the file cannot be written; what was there before is untouched.
 pub fn draw_spectra(path: &Path, title: &str, spectra: &[Spectra]) -> Result<(), CurvesError> {
-    let png = render(title, spectra)
-        .and_then(|picture| encode(&picture))
-        .map_err(|message| CurvesError::Draw { path: path.to_owned(), message })?;
+    let png = spectra_png(title, spectra).map_err(|message| CurvesError::Draw { path: path.to_owned(), message })?;
     Ok(write_atomically(path, |file| file.write_all(&png))?)
+}
+
+/// The same as the content of a PNG file.
+pub(crate) fn spectra_png(title: &str, spectra: &[Spectra]) -> Result<Vec<u8>, String> {
+    encode(&render(title, spectra)?)
 }
 
 /// `layers.2` before `layers.10`.
@@ -86,8 +92,9 @@ fn render(title: &str, spectra: &[Spectra]) -> Result<RgbImage, String> {
     /// Panels side by side, and pixels of one down.
     const COLUMNS: usize = 3;
     const DOWN: f64 = 290.0;
-    let measures: [(&str, fn(&Spectra) -> &BTreeMap<String, Vec<(u32, f64)>>); 2] =
-        [("effective dimension", |s| &s.dimension), ("variance that P takes in", |s| &s.captured)];
+    let dimension: fn(&Spectra) -> &Measure = |s| &s.dimension;
+    let captured: fn(&Spectra) -> &Measure = |s| &s.captured;
+    let measures = [("effective dimension", dimension), ("variance that P takes in", captured)];
     let mut panels: Vec<(String, Lines)> = Vec::new();
     for (what, measure) in measures {
         for layer in in_order(spectra.iter().flat_map(|s| measure(s).keys().cloned()).collect()) {

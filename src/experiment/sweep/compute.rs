@@ -8,8 +8,9 @@ use serde::{Deserialize, Serialize};
 
 use super::picture::{by_classes, of_classes};
 use super::results::order;
-use super::{Cell, ExperimentError, Results, SweepRule, setting};
+use super::{Cell, Results, SweepRule};
 use crate::data::SearchPath;
+use crate::experiment::{ExperimentError, setting};
 use crate::feedback::Rank;
 use crate::files::{FileError, write_atomically};
 use crate::model::{Network, NetworkSpec};
@@ -154,10 +155,14 @@ pub fn write_reaches(path: &Path, target: f64, found: &[Reach]) -> Result<(), Ex
 /// # Errors
 /// If the picture cannot be drawn or written.
 pub fn draw_compute(path: &Path, title: &str, results: &Results, found: &[Reach]) -> Result<(), ExperimentError> {
-    let png = render(title, results, found)
-        .and_then(|picture| encode(&picture))
+    let png = compute_png(title, results, found)
         .map_err(|message| ExperimentError::Draw { path: path.to_owned(), message })?;
     Ok(write_atomically(path, |file| file.write_all(&png))?)
+}
+
+/// The same as the content of a PNG file.
+pub(in crate::experiment) fn compute_png(title: &str, results: &Results, found: &[Reach]) -> Result<Vec<u8>, String> {
+    encode(&render(title, results, found)?)
 }
 
 fn render(title: &str, results: &Results, found: &[Reach]) -> Result<RgbImage, String> {

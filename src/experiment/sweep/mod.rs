@@ -15,12 +15,14 @@ use std::sync::atomic::AtomicBool;
 
 use serde::{Deserialize, Serialize};
 
+pub(super) use compute::compute_png;
 pub use compute::{Cost, Reach, draw_compute, reaches, write_reaches};
+pub(super) use picture::accuracies_png;
 pub use picture::draw_accuracies;
 pub use results::{Group, ResultRow, Results};
 pub use rule::{SweepRule, UnknownRule};
 
-use super::ExperimentError;
+use super::{ExperimentError, setting};
 use crate::data::SearchPath;
 use crate::feedback::{Rank, Ranks};
 use crate::files::{FileError, create_folder, is_leftover, write_atomically};
@@ -89,10 +91,6 @@ pub struct Bench<'a> {
     pub preparation: Preparation,
     /// Set to stop after the step.
     pub stop: &'a AtomicBool,
-}
-
-fn setting(message: impl Into<String>) -> ExperimentError {
-    ExperimentError::Setting(message.into())
 }
 
 /// A preset, a configuration, or a configuration with a `[sweep]` section: what is varied is empty without one.

@@ -8,7 +8,8 @@ use plotters::style::Color;
 use plotters::style::text_anchor::HPos;
 
 use super::results::order;
-use super::{ExperimentError, Group, Results, SweepRule};
+use super::{Group, Results, SweepRule};
+use crate::experiment::ExperimentError;
 use crate::feedback::Rank;
 use crate::files::write_atomically;
 use crate::picture::{
@@ -21,10 +22,14 @@ use crate::picture::{
 /// # Errors
 /// If the picture cannot be drawn or written.
 pub fn draw_accuracies(path: &Path, title: &str, results: &Results) -> Result<(), ExperimentError> {
-    let png = render(title, results)
-        .and_then(|picture| encode(&picture))
-        .map_err(|message| ExperimentError::Draw { path: path.to_owned(), message })?;
+    let png =
+        accuracies_png(title, results).map_err(|message| ExperimentError::Draw { path: path.to_owned(), message })?;
     Ok(write_atomically(path, |file| file.write_all(&png))?)
+}
+
+/// The same as the content of a PNG file.
+pub(in crate::experiment) fn accuracies_png(title: &str, results: &Results) -> Result<Vec<u8>, String> {
+    encode(&render(title, results)?)
 }
 
 fn render(title: &str, results: &Results) -> Result<RgbImage, String> {

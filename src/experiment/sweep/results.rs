@@ -4,7 +4,8 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Cell, Cost, ExperimentError, Sweep, SweepRule, costs_of, folder_of, setting};
+use super::{Cell, Cost, Sweep, SweepRule, costs_of, folder_of};
+use crate::experiment::{ExperimentError, setting};
 use crate::feedback::{Rank, Rule};
 use crate::files::write_atomically;
 use crate::train::TrainError;

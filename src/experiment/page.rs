@@ -1,0 +1,309 @@
+//! Runs and sweeps as one HTML page that needs nothing beside it.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use minijinja::Environment;
+use minijinja::value::Serde;
+use serde::Serialize;
+
+use super::published::published;
+use super::sweep::{Results, Sweep, accuracies_png, compute_png, reaches};
+use super::{ExperimentError, setting};
+use crate::feedback::Rank;
+use crate::files::write_atomically;
+use crate::train::TrainError;
+use crate::train::config::Config;
+use crate::train::curves::{Curve, curves_png};
+use crate::train::metrics::{AlignmentRow, Log, MetricsRow, SpectrumRow, Spread};
+use crate::train::run_dir::RunDir;
+use crate::train::spectra::{Spectra, spectra_png};
+use crate::train::summary::{Summary, percent};
+
+const TEMPLATE: &str = include_str!("page.html");
+
+#[derive(Serialize)]
+struct Page {
+    title: String,
+    version: &'static str,
+    runs: Vec<Run>,
+    pictures: Vec<Picture>,
+    alignments: Vec<Aligned>,
+    purposes: Vec<String>,
+    published: Vec<Beside>,
+    sweeps: Vec<Swept>,
+}
+
+#[derive(Serialize)]
+struct Run {
+    rule: String,
+    preset: String,
+    adapter: String,
+    steps: u64,
+    seconds: String,
+    groups: Vec<Group>,
+    costs: Vec<String>,
+    folder: String,
+    config: String,
+}
+
+#[derive(Serialize)]
+struct Group {
+    rule: String,
+    classes: String,
+    rank: String,
+    seeds: usize,
+    last: String,
+    best: String,
+}
+
+#[derive(Serialize)]
+struct Picture {
+    /// Unique within the page.
+    id: String,
+    caption: &'static str,
+    png: String,
+}
+
+#[derive(Serialize)]
+struct Aligned {
+    rule: String,
+    rank: String,
+    layer: String,
+    angle: String,
+    norm: String,
+    captured: String,
+}
+
+/// A published number and ours.
+#[derive(Serialize)]
+struct Beside {
+    what: &'static str,
+    rank: String,
+    accuracy: String,
+    last: String,
+    best: String,
+    epochs: String,
+}
+
+#[derive(Serialize)]
+struct Swept {
+    folder: String,
+    missing: usize,
+    pictures: Vec<Picture>,
+    groups: Vec<Group>,
+}
+
+/// Writes a page about finished runs and about sweeps as far as they have come.
+///
+/// `target` is the test accuracy, 0 to 1, to which the computation of sweeps is counted.
+///
+/// # Errors
+/// If a run is unfinished or damaged, no cell of a sweep has ended, or the page cannot be written.
+pub fn write_page(
+    path: &Path,
+    title: &str,
+    runs: &[PathBuf],
+    sweeps: &[PathBuf],
+    target: Option<f64>,
+) -> Result<(), ExperimentError> {
+    let runs = runs.iter().map(|folder| Found::read(folder)).collect::<Result<Vec<_>, _>>()?;
+    let purposes: Vec<String> =
+        runs.first().map_or(Vec::new(), |run| run.summary.flops_per_step.keys().cloned().collect());
+    let page = Page {
+        title: if title.is_empty() {
+            "Networks trained through low-dimensional errors".to_owned()
+        } else {
+            title.to_owned()
+        },
+        version: env!("CARGO_PKG_VERSION"),
+        pictures: pictures_of_runs(&runs).map_err(|message| draw_error(path, message))?,
+        alignments: runs.iter().flat_map(aligned).collect(),
+        published: beside(&runs),
+        runs: runs.iter().map(|run| view(run, &purposes)).collect(),
+        purposes: purposes.iter().map(|purpose| purpose.replace('_', " ")).collect(),
+        sweeps: (1..)
+            .zip(sweeps)
+            .map(|(number, folder)| swept(path, number, folder, target))
+            .collect::<Result<_, _>>()?,
+    };
+    let mut environment = Environment::new();
+    let rendered = environment
+        .add_template("page.html", TEMPLATE)
+        .and_then(|()| environment.get_template("page.html"))
+        .and_then(|template| template.render(Serde(&page)));
+    let text = rendered.map_err(|e| setting(format!("cannot make {}: {e:#}", path.display())))?;
+    Ok(write_atomically(path, |file| file.write_all(text.as_bytes()))?)
+}
+
+fn draw_error(path: &Path, message: String) -> ExperimentError {
+    ExperimentError::Draw { path: path.to_owned(), message }
+}
+
+/// What a run's folder holds.
+struct Found {
+    folder: PathBuf,
+    config: Config,
+    summary: Summary,
+    metrics: Vec<MetricsRow>,
+    alignments: Vec<AlignmentRow>,
+    /// Empty in runs from before there were any.
+    spectra: Vec<SpectrumRow>,
+}
+
+impl Found {
+    fn read(folder: &Path) -> Result<Found, TrainError> {
+        let run = RunDir::open(folder)?;
+        let spectra = if run.spectrum().is_file() { Log::read(&run.spectrum())? } else { Vec::new() };
+        Ok(Found {
+            folder: folder.to_owned(),
+            config: Config::load(&run.config())?,
+            summary: Summary::read(&run.summary())?,
+            metrics: Log::read(&run.metrics())?,
+            alignments: Log::read(&run.alignment())?,
+            spectra,
+        })
+    }
+}
+
+fn rank_name(rank: Option<Rank>) -> String {
+    rank.map_or("-".to_owned(), |rank| rank.to_string())
+}
+
+fn view(run: &Found, purposes: &[String]) -> Run {
+    let summary = &run.summary;
+    let megas = |flops: u64| format!("{:.2}", flops as f64 / 1e6);
+    let group = |group: &crate::train::summary::RankSummary| Group {
+        rule: summary.rule.clone(),
+        classes: String::new(),
+        rank: rank_name(group.rank),
+        seeds: group.n as usize,
+        last: percent(group.mean_last, group.std_last),
+        best: percent(group.mean_best, group.std_best),
+    };
+    let costs = purposes.iter().map(|purpose| summary.flops_per_step.get(purpose).copied().unwrap_or(0));
+    Run {
+        rule: summary.rule.clone(),
+        preset: summary.preset.clone(),
+        adapter: summary.adapter.clone(),
+        steps: summary.steps,
+        seconds: format!("{:.1}", summary.seconds),
+        groups: summary.by_rank.iter().map(group).collect(),
+        costs: costs.chain([summary.flops_per_step.values().sum()]).map(megas).collect(),
+        folder: run.folder.display().to_string(),
+        config: run.config.to_toml().unwrap_or_default(),
+    }
+}
+
+fn pictures_of_runs(runs: &[Found]) -> Result<Vec<Picture>, String> {
+    let curves: Vec<Curve> = runs.iter().flat_map(|run| Curve::from_metrics(&run.summary.rule, &run.metrics)).collect();
+    let spectra: Vec<Spectra> =
+        runs.iter().flat_map(|run| Spectra::from_logs(&run.summary.rule, &run.spectra, &run.alignments)).collect();
+    let mut pictures = Vec::new();
+    if !curves.is_empty() {
+        let caption = "Test accuracy with a band of one standard deviation over seeds, and training loss";
+        pictures.push(Picture {
+            id: "curves".into(),
+            caption,
+            png: STANDARD.encode(curves_png("Learning curves", &curves)?),
+        });
+    }
+    if !spectra.is_empty() {
+        let caption = "Participation ratio of each layer's error, and the share of its variance that P takes in; means over seeds";
+        pictures.push(Picture {
+            id: "spectra".into(),
+            caption,
+            png: STANDARD.encode(spectra_png("Errors", &spectra)?),
+        });
+    }
+    Ok(pictures)
+}
+
+fn aligned(run: &Found) -> Vec<Aligned> {
+    let last = run.alignments.iter().map(|row| row.epoch).max();
+    let mut groups: BTreeMap<Option<Rank>, Vec<(String, Vec<&AlignmentRow>)>> = BTreeMap::new();
+    for row in run.alignments.iter().filter(|row| Some(row.epoch) == last) {
+        let layers = groups.entry(row.rank).or_default();
+        match layers.iter_mut().find(|(layer, _)| *layer == row.layer) {
+            Some((_, rows)) => rows.push(row),
+            None => layers.push((row.layer.clone(), vec![row])),
+        }
+    }
+    let mean = |rows: &[&AlignmentRow], of: fn(&AlignmentRow) -> Option<f64>, digits: usize| {
+        let values: Vec<f64> = rows.iter().filter_map(|row| of(row)).collect();
+        if values.is_empty() { "-".to_owned() } else { format!("{:.digits$}", Spread::of(&values).mean) }
+    };
+    let one = |rank: Option<Rank>, layer: String, rows: Vec<&AlignmentRow>| Aligned {
+        rule: run.summary.rule.clone(),
+        rank: rank_name(rank),
+        layer,
+        angle: mean(&rows, |row| row.angle_degrees, 1),
+        norm: mean(&rows, |row| row.norm_ratio, 2),
+        captured: mean(&rows, |row| row.captured_energy, 3),
+    };
+    let of_rank = |(rank, layers): (Option<Rank>, Vec<(String, Vec<_>)>)| {
+        layers.into_iter().map(move |(layer, rows)| (rank, layer, rows))
+    };
+    groups.into_iter().flat_map(of_rank).map(|(rank, layer, rows)| one(rank, layer, rows)).collect()
+}
+
+/// Every published number of the runs' presets, each once, with ours where there is one.
+fn beside(runs: &[Found]) -> Vec<Beside> {
+    let mut rows: Vec<Beside> = Vec::new();
+    for number in runs.iter().flat_map(|run| published(&run.config)) {
+        let rank = number.rank.map(Rank::Of);
+        let accuracy = format!("{:.2}", number.accuracy);
+        if rows.iter().any(|row| row.what == number.what && row.rank == rank_name(rank) && row.accuracy == accuracy) {
+            continue;
+        }
+        let own = runs.iter().find_map(|run| {
+            let fits = run.summary.rule == number.rule && published(&run.config).any(|n| n.what == number.what);
+            let group = run.summary.by_rank.iter().find(|group| group.rank == rank)?;
+            fits.then_some((run, group))
+        });
+        let ours = |text: String| own.map_or("-".to_owned(), |_| text);
+        let (last, best) = own.map_or((String::new(), String::new()), |(_, group)| {
+            (percent(group.mean_last, group.std_last), percent(group.mean_best, group.std_best))
+        });
+        let epochs = own.map_or(String::new(), |(run, _)| run.summary.epochs.to_string());
+        let (last, best, epochs) = (ours(last), ours(best), ours(epochs));
+        rows.push(Beside { what: number.what, rank: rank_name(rank), accuracy, last, best, epochs });
+    }
+    rows
+}
+
+fn swept(path: &Path, number: usize, folder: &Path, target: Option<f64>) -> Result<Swept, ExperimentError> {
+    let sweep = Sweep::of_folder(folder)?;
+    let results = Results::read(&sweep, folder)?;
+    if results.rows.is_empty() {
+        return Err(setting(format!("no cell of the sweep in {} has ended", folder.display())));
+    }
+    let mut pictures = Vec::new();
+    let caption = "Test accuracy after the last epoch against the rank of the error; bars: one standard error";
+    let png = accuracies_png("Accuracy against rank", &results).map_err(|message| draw_error(path, message))?;
+    pictures.push(Picture { id: format!("accuracy-{number}"), caption, png: STANDARD.encode(png) });
+    if let Some(target) = target.or_else(|| results.usual_target()) {
+        let title = format!("Computation to {:.1} % test accuracy", 100.0 * target);
+        let png = compute_png(&title, &results, &reaches(&results, target));
+        let caption = "FLOPs of a network until its test accuracy is first as wanted; bars: one standard deviation";
+        let png = STANDARD.encode(png.map_err(|message| draw_error(path, message))?);
+        pictures.push(Picture { id: format!("compute-{number}"), caption, png });
+    }
+    let group = |group: super::sweep::Group| Group {
+        rule: group.rule.to_string(),
+        classes: group.classes.map_or("all".to_owned(), |classes| classes.to_string()),
+        rank: rank_name(group.rank),
+        seeds: group.n,
+        last: percent(group.accuracy.mean, group.accuracy.std),
+        best: String::new(),
+    };
+    Ok(Swept {
+        folder: folder.display().to_string(),
+        missing: results.missing.len(),
+        pictures,
+        groups: results.groups().into_iter().map(group).collect(),
+    })
+}
