@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use ldfa_gpu::data::SearchPath;
-use ldfa_gpu::experiment::sweep::{Axes, Bench, Results, Sweep, SweepRule, draw_accuracies, is_sweep, open, reaches};
+use ldfa_gpu::experiment::sweep::{Axes, Results, Setup, Sweep, SweepRule, draw_accuracies, is_sweep, open, reaches};
 use ldfa_gpu::feedback::Rank;
 use ldfa_gpu::gpu::DeviceChoice;
 use ldfa_gpu::train::machine::Preparation;
@@ -38,10 +38,10 @@ fn sweep(axes: &Axes, changes: &[(&str, &str)]) -> Sweep {
 /// Trains every cell that is left; false if asked to stop.
 fn train(sweep: &Sweep, folder: &Path, stop: &AtomicBool) -> bool {
     let search = SearchPath::new(Vec::new());
-    let bench = Bench { device: &DeviceChoice::Best, search: &search, preparation: Preparation::default(), stop };
+    let setup = Setup { device: &DeviceChoice::Best, search: &search, preparation: Preparation::default(), stop };
     let costs = sweep.check(&search).unwrap();
     sweep.prepare(folder, &costs).unwrap();
-    sweep.cells.iter().all(|cell| sweep.train(cell, folder, &bench).unwrap())
+    sweep.cells.iter().all(|cell| sweep.train(cell, folder, &setup).unwrap())
 }
 
 fn ldfa(arguments: &[&str], folder: &Path) -> Output {
@@ -176,6 +176,8 @@ fn a_killed_sweep_goes_on_and_shares_are_put_together() {
     let first = share("1/2");
     assert!(first.status.success() && said(&first).contains("not ended: 1 of 2 cells"), "{}", said(&first));
     assert!(said(&first).contains("smallest rank") == said(&first).contains("fixed"), "{}", said(&first));
+    let none = share("3/3");
+    assert!(none.status.success() && said(&none).contains("nothing to do"), "{}", said(&none));
     assert!(share("2/2").status.success());
     let report = ldfa(&["report", "shared"], folder.path());
     assert!(report.status.success() && !said(&report).contains("not ended"), "{}", said(&report));

@@ -10,7 +10,7 @@ use comfy_table::{CellAlignment, Table, presets};
 use super::train::{STOP, STOPPED, catch_interrupts};
 use super::{CliError, DataDirArg, DeviceArg, KernelsArg, say, say_if_heard};
 use crate::experiment::sweep::{
-    Bench, Results, Sweep, SweepRule, draw_accuracies, draw_compute, open, reaches, write_reaches,
+    Results, Setup, Sweep, SweepRule, draw_accuracies, draw_compute, open, reaches, write_reaches,
 };
 use crate::feedback::Rank;
 use crate::train::summary::percent;
@@ -82,6 +82,7 @@ impl FromStr for Share {
 impl SweepArgs {
     pub(super) fn run(self) -> Result<ExitCode, CliError> {
         let (mut draft, mut axes) = open(&self.config)?;
+        draft.name_after(&self.config);
         for (key, value) in [("train.seeds", self.seeds), ("train.epochs", self.epochs)] {
             if let Some(value) = value {
                 draft.set(key, &value.to_string())?;
@@ -107,12 +108,16 @@ impl SweepArgs {
         sweep.prepare(&self.out, &costs)?;
         catch_interrupts()?;
         let preparation = self.kernels.preparation();
-        let bench = Bench { device: &self.device.device, search: &search, preparation, stop: &STOP };
+        let setup = Setup { device: &self.device.device, search: &search, preparation, stop: &STOP };
         let share = self.cell.unwrap_or(Share { number: 1, of: 1 });
         let own = sweep.cells.iter().enumerate().skip(share.number - 1).step_by(share.of);
+        if own.len() == 0 {
+            say(format!("nothing to do: the sweep has only {} cells", sweep.cells.len()))?;
+            return Ok(ExitCode::SUCCESS);
+        }
         for (index, cell) in own {
             say_if_heard(format!("cell {} of {}: {}", index + 1, sweep.cells.len(), cell.name))?;
-            if !sweep.train(cell, &self.out, &bench)? {
+            if !sweep.train(cell, &self.out, &setup)? {
                 say_if_heard("stopped; the same command goes on")?;
                 return Ok(ExitCode::from(STOPPED));
             }

@@ -133,10 +133,8 @@ impl ConfigArgs {
             let (key, value) = self::setting(setting)?;
             draft.set(key, value)?;
         }
-        let mut config = draft.finish()?;
-        let stem = || Path::new(preset).file_stem().map(|stem| stem.to_string_lossy().into_owned());
-        config.name = config.name.or_else(stem);
-        Ok(config)
+        draft.name_after(preset);
+        Ok(draft.finish()?)
     }
 }
 

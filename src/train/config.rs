@@ -304,6 +304,14 @@ impl Draft {
         }
     }
 
+    /// Names the configuration after its preset or file, unless it has a name.
+    pub(crate) fn name_after(&mut self, origin: &str) {
+        let stem = Path::new(origin).file_stem().map(|stem| stem.to_string_lossy().into_owned());
+        if let Some(stem) = stem.filter(|_| !self.table.contains_key("name")) {
+            self.table.insert("name".to_owned(), toml::Value::String(stem));
+        }
+    }
+
     /// Takes a section out that is no part of a configuration.
     pub(crate) fn split_off(
         origin: String,
@@ -311,14 +319,13 @@ impl Draft {
         section: &str,
     ) -> Result<(Draft, Option<toml::Value>), ConfigError> {
         let parsed = toml::from_str::<toml::Table>(text);
-        let Some((mut table, value)) = parsed.ok().and_then(|mut table| {
+        let Some((table, value)) = parsed.ok().and_then(|mut table| {
             let value = table.remove(section)?;
             Some((table, value))
         }) else {
             // As it stands, so that messages have lines.
             return Ok((Draft::parse(origin, text)?, None));
         };
-        table.retain(|_, value| value.as_table().is_none_or(|section| !section.is_empty()));
         let rest = toml::to_string(&table)
             .map_err(|e| ConfigError::Parse { origin: origin.clone(), message: e.to_string() })?;
         Ok((Draft::parse(origin, &rest)?, Some(value)))

@@ -9,6 +9,7 @@ mod picture;
 mod results;
 mod rule;
 
+use std::fs::DirEntry;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
@@ -76,13 +77,13 @@ pub struct Cell {
 pub struct Sweep {
     /// In a fixed order.
     pub cells: Vec<Cell>,
-    /// What the sweep is made from, as a file that [`Sweep::open`] reads.
+    /// What the sweep is made from, as a file that [`open`] reads.
     text: String,
 }
 
 /// Where and with what a cell is computed.
 #[derive(Clone, Debug)]
-pub struct Bench<'a> {
+pub struct Setup<'a> {
     /// Adapter.
     pub device: &'a DeviceChoice,
     /// Folders of the data.
@@ -169,7 +170,9 @@ impl Sweep {
     pub fn prepare(&self, folder: &Path, costs: &[Cost]) -> Result<(), ExperimentError> {
         let path = file_of(folder);
         match std::fs::read_to_string(&path) {
-            Ok(found) if found == self.text => return Ok(()),
+            Ok(found) if found == self.text => {
+                return if costs_of(folder).is_file() { Ok(()) } else { Ok(Cost::write(&costs_of(folder), costs)?) };
+            }
             Ok(_) => {
                 return Err(setting(format!(
                     "{} holds another sweep; choose another --out, or give the rules, ranks, seeds and settings in its sweep.toml",
@@ -180,10 +183,15 @@ impl Sweep {
             Err(error) => return Err(FileError::at(&path, "read")(error).into()),
         }
         create_folder(folder)?;
+        let own = |entry: &DirEntry| {
+            is_leftover(&entry.file_name()) || entry.path() == costs_of(folder) || entry.path() == path
+        };
         let mut entries = std::fs::read_dir(folder).map_err(FileError::at(folder, "look into"))?;
-        if let Some(entry) = entries
-            .find_map(|entry| entry.ok().filter(|e| !is_leftover(&e.file_name()) && e.path() != costs_of(folder)))
-        {
+        if let Some(entry) = entries.find_map(|entry| entry.ok().filter(|entry| !own(entry))) {
+            if path.is_file() {
+                // Another process of the same sweep was faster.
+                return self.prepare(folder, costs);
+            }
             let found = entry.file_name().to_string_lossy().into_owned();
             return Err(setting(format!(
                 "{} is not empty (it holds {found}); choose a new or empty folder with --out",
@@ -198,7 +206,7 @@ impl Sweep {
     ///
     /// # Errors
     /// As a run's.
-    pub fn train(&self, cell: &Cell, folder: &Path, bench: &Bench<'_>) -> Result<bool, ExperimentError> {
+    pub fn train(&self, cell: &Cell, folder: &Path, setup: &Setup<'_>) -> Result<bool, ExperimentError> {
         let path = folder_of(folder, cell);
         let run = if path.join("config.toml").is_file() {
             let run = RunDir::resume(&path).map_err(TrainError::from)?;
@@ -206,20 +214,20 @@ impl Sweep {
                 return Ok(true);
             }
             let kernels = Kernels::Chosen(recorded_kernels(&run)?);
-            let preparation = Preparation { kernels, ..bench.preparation.clone() };
-            Trainer::resume(self.session(cell, bench, &preparation)?, run, bench.stop)?.run()?
+            let preparation = Preparation { kernels, ..setup.preparation.clone() };
+            Trainer::resume(session(cell, setup, &preparation)?, run, setup.stop)?.run()?
         } else {
-            let session = self.session(cell, bench, &bench.preparation)?;
+            let session = session(cell, setup, &setup.preparation)?;
             let run = RunDir::create(&path).map_err(TrainError::from)?;
-            Trainer::start(session, run, bench.stop)?.run()?
+            Trainer::start(session, run, setup.stop)?.run()?
         };
         Ok(matches!(run, Outcome::Finished(_)))
     }
+}
 
-    fn session(&self, cell: &Cell, bench: &Bench<'_>, preparation: &Preparation) -> Result<Session, TrainError> {
-        let data = dataset(&cell.config.data, bench.search)?;
-        Session::prepared(cell.config.clone(), &data, bench.device, Options::default(), preparation)
-    }
+fn session(cell: &Cell, setup: &Setup<'_>, preparation: &Preparation) -> Result<Session, TrainError> {
+    let data = dataset(&cell.config.data, setup.search)?;
+    Session::prepared(cell.config.clone(), &data, setup.device, Options::default(), preparation)
 }
 
 fn file_of(folder: &Path) -> PathBuf {
@@ -252,14 +260,13 @@ fn of_rule(
     classes: Option<u32>,
     networks: usize,
 ) -> Result<Vec<Cell>, ExperimentError> {
-    let mut draft = draft.clone();
-    rule.apply(&mut draft).map_err(TrainError::from)?;
+    let mut whole = draft.clone();
+    rule.apply(&mut whole).map_err(TrainError::from)?;
     if let Some(classes) = classes {
-        draft.set("data.classes", &classes.to_string()).map_err(TrainError::from)?;
-        draft.set_outputs(classes);
+        whole.set("data.classes", &classes.to_string()).map_err(TrainError::from)?;
+        whole.set_outputs(classes);
     }
     // Ranks are put in afterwards: all of them with all seeds may be more than a run takes.
-    let mut whole = draft;
     if rule.has_rank() {
         let first = ranks.first().map_or(String::new(), |rank| format!("\"{rank}\""));
         whole.set("feedback.rank", &first).map_err(TrainError::from)?;
