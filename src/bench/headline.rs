@@ -51,8 +51,8 @@ impl fmt::Display for Headline {
 
 /// Measures everything, in about two minutes on two cores.
 ///
-/// Ratios of times are medians over interleaved rounds (seven for kernels, five for whole steps); ratios of operations
-/// come from [`Plan::cost`]. README.md lists the names.
+/// Ratios of times are medians over nine interleaved rounds; ratios of operations come from [`Plan::cost`]. README.md lists
+/// the names.
 ///
 /// # Errors
 /// If the device fails.
@@ -231,7 +231,7 @@ fn compare(
     for (what, build) in measures {
         let subjects = ways.map(|(_, way)| build(context, way.of(draft.clone())?, &data, effort));
         let mut subjects = subjects.into_iter().collect::<Result<Vec<_>, BenchError>>()?;
-        let samples = interleave(&mut subjects, effort.pick(5, 2), Subject::sample)?;
+        let samples = interleave(&mut subjects, effort.pick(9, 2), Subject::sample)?;
         for (at, (name, _)) in ways.iter().enumerate() {
             found.put(format!("{prefix}{what}_{name}_ms"), 1e3 * samples[at].median());
             if at > 0 {
