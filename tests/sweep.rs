@@ -208,7 +208,7 @@ fn impossible_sweeps_are_refused_before_anything_is_trained() {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("thing.txt"), "mine").unwrap();
     fs::write(folder.path().join("typo.toml"), "[sweep]\nrules = [\"backprob\"]\n[data]\nname = \"digits\"\n").unwrap();
-    let cases: [(&[&str], &str); 14] = [
+    let cases: [(&[&str], &str); 15] = [
         (&["digits", "--out", "x"], "needs rules"),
         (&["digits", "--rules", "local", "--out", "x"], "needs ranks"),
         (&["digits", "--rules", "local,oja+hebbian", "--ranks", "2", "--out", "x"], "rule local is listed twice"),
@@ -223,6 +223,7 @@ fn impossible_sweeps_are_refused_before_anything_is_trained() {
         (&["digits", "--rules", "backprop", "--classes", "11", "--out", "x"], "digits has only 10 classes"),
         (&["digits", "--rules", "backprop", "--classes", "1", "--out", "x"], "data.classes = 1: must be at least 2"),
         (&["digits", "--rules", "backprop", "--cell", "3/2", "--out", "x"], "K from 1 to N"),
+        (&["digits", "--rules", "backprop", "--target", "101", "--out", "x"], "a number from 0 to 100"),
         (&["digits", "--rules", "backprop", "--set", "lr", "--out", "x"], "--set section.key=value"),
         (&["digits", "--rules", "backprop", "--out", "."], "is not empty"),
         (&["typo.toml", "--out", "x"], "missing field"),

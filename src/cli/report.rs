@@ -29,7 +29,7 @@ pub(super) struct ReportArgs {
     #[arg(long, value_name = "FILE.html")]
     html: Option<PathBuf>,
     /// Of sweeps: the test accuracy in percent to which computation is counted; by default 95 % of backprop's.
-    #[arg(long, value_name = "PERCENT")]
+    #[arg(long, value_name = "PERCENT", value_parser = super::sweep::share)]
     target: Option<f64>,
     /// Title of picture and page.
     #[arg(long, default_value = "")]
@@ -44,8 +44,7 @@ impl ReportArgs {
         }
         self.runs_together(&runs)?;
         if let Some(path) = &self.html {
-            let target = self.target.map(|percent| percent / 100.0);
-            write_page(path, &self.title, &runs, &sweeps, target)?;
+            write_page(path, &self.title, &runs, &sweeps, self.target)?;
             say(format!("page written to {}", path.display()))?;
         }
         Ok(())

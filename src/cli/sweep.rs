@@ -47,7 +47,7 @@ pub(super) struct SweepArgs {
     #[arg(long, value_name = "K/N")]
     cell: Option<Share>,
     /// Test accuracy in percent to which computation is counted; by default 95 % of backprop's.
-    #[arg(long, value_name = "PERCENT")]
+    #[arg(long, value_name = "PERCENT", value_parser = share)]
     target: Option<f64>,
     /// Folder of the sweep.
     #[arg(long, value_name = "FOLDER")]
@@ -58,6 +58,12 @@ pub(super) struct SweepArgs {
     kernels: KernelsArg,
     #[command(flatten)]
     data: DataDirArg,
+}
+
+/// A percentage as a share, 0 to 1.
+pub(super) fn share(percent: &str) -> Result<f64, String> {
+    let number = percent.parse::<f64>().ok().filter(|number| (0.0..=100.0).contains(number));
+    number.map(|number| number / 100.0).ok_or_else(|| "use a number from 0 to 100".to_owned())
 }
 
 /// The K-th of N.
@@ -155,7 +161,7 @@ pub(super) fn merge(sweep: &Sweep, folder: &Path, target: Option<f64>) -> Result
             say(format!("smallest rank within one standard error of backprop{of}: {}", ranks.join(", ")))?;
         }
     }
-    if let Some(target) = target.map(|percent| percent / 100.0).or_else(|| results.usual_target()) {
+    if let Some(target) = target.or_else(|| results.usual_target()) {
         compute(folder, name, target, &results)?;
     }
     if !results.missing.is_empty() {
