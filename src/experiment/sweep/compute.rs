@@ -6,16 +6,15 @@ use std::path::Path;
 use image::RgbImage;
 use serde::{Deserialize, Serialize};
 
-use super::picture::{by_classes, of_classes};
-use super::results::order;
-use super::{Cell, Results, SweepRule};
+use super::picture::{Point, against_rank, by_classes, of_classes};
+use super::{Cell, ResultRow, Results, SweepRule};
 use crate::data::SearchPath;
 use crate::experiment::{ExperimentError, setting};
 use crate::feedback::Rank;
 use crate::files::{FileError, write_atomically};
 use crate::model::{Network, NetworkSpec};
 use crate::ops::Phase;
-use crate::picture::{Axis, Frame, Panel, Sheet, Stroke, encode, range_of};
+use crate::picture::{Axis, Frame, Sheet, encode};
 use crate::train::TrainError;
 use crate::train::metrics::Spread;
 use crate::train::spec::{dataset, network_spec};
@@ -96,24 +95,17 @@ pub struct Reach {
 
 /// Of all groups whose cost is known. Accuracy is measured after epochs, so that steps are counted in whole epochs.
 pub fn reaches(results: &Results, target: f64) -> Vec<Reach> {
-    let mut found: Vec<(Reach, Vec<f64>)> = Vec::new();
-    for ((row, curve), cost) in results.rows.iter().zip(&results.curves).zip(&results.costs) {
-        let Some(cost) = cost else { continue };
-        let alike = |r: &Reach| (r.classes, r.rule, r.rank) == (row.classes, row.rule, row.rank);
-        let at = found.iter().position(|(reach, _)| alike(reach)).unwrap_or_else(|| {
-            let flops = Spread { mean: f64::NAN, std: None };
-            let (classes, rule, rank) = (row.classes, row.rule, row.rank);
-            found.push((Reach { classes, rule, rank, seeds: 0, reached: 0, flops }, Vec::new()));
-            found.len() - 1
-        });
-        let (reach, values) = &mut found[at];
-        reach.seeds += 1;
-        let first = curve.iter().filter(|(_, accuracy)| *accuracy >= target).map(|(step, _)| *step).min();
-        values.extend(first.map(|step| f64::from(step) * *cost as f64));
-    }
-    let finish =
-        |(reach, values): (Reach, Vec<f64>)| Reach { reached: values.len(), flops: Spread::of(&values), ..reach };
-    found.into_iter().map(finish).collect()
+    let reach = |rows: Vec<usize>| {
+        let &ResultRow { classes, rule, rank, .. } = &results.rows[rows[0]];
+        let cost = results.costs[rows[0]]? as f64;
+        let first = |row: &usize| {
+            let steps = results.curves[*row].iter().filter(|(_, accuracy)| *accuracy >= target).map(|(step, _)| *step);
+            steps.min()
+        };
+        let flops: Vec<f64> = rows.iter().filter_map(first).map(|step| f64::from(step) * cost).collect();
+        Some(Reach { classes, rule, rank, seeds: rows.len(), reached: flops.len(), flops: Spread::of(&flops) })
+    };
+    results.alike().into_iter().filter_map(reach).collect()
 }
 
 /// Writes them, a row a group.
@@ -180,41 +172,21 @@ fn panel(
     rules: &[SweepRule],
     found: &[&Reach],
 ) -> Result<(), String> {
-    let mut ranks: Vec<Rank> = found.iter().filter_map(|reach| reach.rank).collect();
-    ranks.sort_by_key(|rank| order(Some(*rank)));
-    ranks.dedup();
-    let shown = || found.iter().filter(|reach| reach.reached == reach.seeds);
-    let edges = |reach: &Reach| {
-        let std = reach.flops.std.unwrap_or(0.0);
-        // A bar that would end below nothing ends at a tenth of the mean: the axis is logarithmic.
-        [(reach.flops.mean - std).max(0.1 * reach.flops.mean) / 1e9, (reach.flops.mean + std) / 1e9]
+    let point = |reach: &&Reach| {
+        let (mean, std) = (reach.flops.mean / 1e9, reach.flops.std.unwrap_or(0.0) / 1e9);
+        // Where some seeds did not come so far there is nothing to be seen; and a bar that would end below nothing ends at a
+        // tenth of the mean, as the axis is logarithmic.
+        let middle = if reach.reached == reach.seeds { mean } else { f64::NAN };
+        Point { rule: reach.rule, rank: reach.rank, middle, ends: [(mean - std).max(0.1 * mean), mean + std] }
     };
-    let (low, high) = range_of(shown().flat_map(|reach| edges(reach))).unwrap_or((1.0, 10.0));
-    let y = Axis::logarithmic(low / 1.15, high * 1.15);
-    let panel = Panel { frame, x: Axis::categories(ranks.iter().map(Rank::to_string)), y };
+    let points: Vec<Point> = found.iter().map(point).collect();
+    let (low, high) = Point::range(&points).unwrap_or((1.0, 10.0));
     let title = format!("GFLOP (logarithmic){}; bars: one standard deviation", of_classes(classes));
-    panel.draw_axes(sheet, &title, "rank")?;
-    for (index, rule) in rules.iter().enumerate() {
-        let stroke = Stroke::of_curve(index);
-        let mut own: Vec<&&Reach> = shown().filter(|reach| reach.rule == *rule).collect();
-        own.sort_by_key(|reach| order(reach.rank));
-        if let Some(level) = own.iter().find(|reach| reach.rank.is_none()) {
-            let (_, middle) = panel.at((0.0, level.flops.mean / 1e9));
-            sheet.stroke(&[(frame.left, middle), (frame.right, middle)], stroke)?;
-            continue;
-        }
-        let place = |reach: &Reach| ranks.iter().position(|rank| Some(*rank) == reach.rank).unwrap_or(0) as f64;
-        for reach in &own {
-            panel.draw_bar(sheet, place(reach), edges(reach), stroke)?;
-        }
-        panel.draw_curve(sheet, own.iter().map(|reach| (place(reach), reach.flops.mean / 1e9)), stroke)?;
-    }
-    Ok(())
+    against_rank(sheet, frame, &title, Axis::logarithmic(low / 1.15, high * 1.15), rules, &points)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::ResultRow;
     use super::*;
 
     fn results() -> Results {

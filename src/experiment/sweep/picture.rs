@@ -79,40 +79,66 @@ fn panel(
     rules: &[SweepRule],
     groups: &[&Group],
 ) -> Result<(), String> {
-    let mut ranks: Vec<Rank> = groups.iter().filter_map(|group| group.rank).collect();
-    ranks.sort_by_key(|rank| order(Some(*rank)));
-    ranks.dedup();
-    let edges = |group: &&Group| {
-        let error = group.standard_error().unwrap_or(0.0);
-        [100.0 * (group.accuracy.mean - error), 100.0 * (group.accuracy.mean + error)]
+    let point = |group: &&Group| {
+        let (mean, error) = (100.0 * group.accuracy.mean, 100.0 * group.standard_error().unwrap_or(0.0));
+        Point { rule: group.rule, rank: group.rank, middle: mean, ends: [mean - error, mean + error] }
     };
-    let (low, high) = range_of(groups.iter().flat_map(edges)).unwrap_or((0.0, 100.0));
+    let points: Vec<Point> = groups.iter().map(point).collect();
+    let (low, high) = Point::range(&points).unwrap_or((0.0, 100.0));
     let room = (0.05 * (high - low)).max(1.0);
     let y = Axis::linear((low - room).max(0.0), (high + room).min(100.0).max(low + room), 6);
-    let panel = Panel { frame, x: Axis::categories(ranks.iter().map(Rank::to_string)), y };
     let title = format!("test accuracy (%){}; bars: one standard error", of_classes(classes));
-    panel.draw_axes(sheet, &title, "rank")?;
+    against_rank(sheet, frame, &title, y, rules, &points)
+}
+
+/// What a rule has at a rank, and the ends of its bar. A middle that is not finite only keeps its rank a place.
+pub(super) struct Point {
+    pub(super) rule: SweepRule,
+    pub(super) rank: Option<Rank>,
+    pub(super) middle: f64,
+    pub(super) ends: [f64; 2],
+}
+
+impl Point {
+    /// Ends of the lowest and the highest bar that are to be seen.
+    pub(super) fn range(points: &[Point]) -> Option<(f64, f64)> {
+        range_of(points.iter().filter(|point| point.middle.is_finite()).flat_map(|point| point.ends))
+    }
+}
+
+/// Draws a curve with bars for every rule, a level line with a band for those without a rank.
+pub(super) fn against_rank(
+    sheet: &Sheet<'_>,
+    frame: Frame,
+    title: &str,
+    y: Axis,
+    rules: &[SweepRule],
+    points: &[Point],
+) -> Result<(), String> {
+    let mut ranks: Vec<Rank> = points.iter().filter_map(|point| point.rank).collect();
+    ranks.sort_by_key(|rank| order(Some(*rank)));
+    ranks.dedup();
+    let panel = Panel { frame, x: Axis::categories(ranks.iter().map(Rank::to_string)), y };
+    panel.draw_axes(sheet, title, "rank")?;
     for (index, rule) in rules.iter().enumerate() {
         let stroke = Stroke::of_curve(index);
-        let mut own: Vec<&&Group> = groups.iter().filter(|group| group.rule == *rule).collect();
-        own.retain(|group| group.accuracy.mean.is_finite());
-        own.sort_by_key(|group| order(group.rank));
-        if let Some(level) = own.iter().find(|group| group.rank.is_none()) {
+        let own = points.iter().filter(|point| point.rule == *rule && point.middle.is_finite());
+        let (mut ranked, level): (Vec<&Point>, Vec<&Point>) = own.partition(|point| point.rank.is_some());
+        for point in level {
+            let [low, high, middle] =
+                [point.ends[0], point.ends[1], point.middle].map(|value| panel.at((0.0, value)).1);
             let (left, right) = (frame.left, frame.right);
-            let across = |value: f64| panel.at((0.0, value)).1;
-            let [low, high] = edges(level).map(across);
             sheet.polygon(&[(left, low), (right, low), (right, high), (left, high)], stroke.color.mix(0.16))?;
-            let middle = across(100.0 * level.accuracy.mean);
             sheet.stroke(&[(left, middle), (right, middle)], stroke)?;
-            continue;
         }
-        let place = |group: &Group| ranks.iter().position(|rank| Some(*rank) == group.rank).unwrap_or(0) as f64;
-        for group in &own {
-            let [low, high] = edges(group);
-            panel.draw_bar(sheet, place(group), [low, high], stroke)?;
+        ranked.sort_by_key(|point| order(point.rank));
+        let place = |point: &Point| ranks.iter().position(|rank| Some(*rank) == point.rank).unwrap_or(0) as f64;
+        for point in &ranked {
+            panel.draw_bar(sheet, place(point), point.ends, stroke)?;
         }
-        let points = own.iter().map(|group| (place(group), 100.0 * group.accuracy.mean));
-        panel.draw_curve(sheet, points, stroke)?;
+        if !ranked.is_empty() {
+            panel.draw_curve(sheet, ranked.iter().map(|point| (place(point), point.middle)), stroke)?;
+        }
     }
     Ok(())
 }

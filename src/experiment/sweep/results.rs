@@ -100,23 +100,27 @@ impl Results {
         Ok(found)
     }
 
-    /// Means over the seeds, in the order of the rows.
-    pub fn groups(&self) -> Vec<Group> {
-        let mut groups: Vec<(Group, Vec<f64>)> = Vec::new();
-        for row in &self.rows {
-            let alike = |g: &Group| (g.classes, g.rule, g.rank) == (row.classes, row.rule, row.rank);
-            match groups.iter_mut().find(|(group, _)| alike(group)) {
-                Some((_, values)) => values.push(row.test_accuracy),
-                None => {
-                    let accuracy = Spread { mean: f64::NAN, std: None };
-                    let (classes, rule, rank) = (row.classes, row.rule, row.rank);
-                    groups.push((Group { classes, rule, rank, n: 0, accuracy }, vec![row.test_accuracy]));
-                }
+    /// Indices of rows of the same classes, rule and rank, which differ in their seeds; in the order of the rows.
+    pub(super) fn alike(&self) -> Vec<Vec<usize>> {
+        let mut found: Vec<Vec<usize>> = Vec::new();
+        let key = |row: &ResultRow| (row.classes, row.rule, row.rank);
+        for (index, row) in self.rows.iter().enumerate() {
+            match found.iter_mut().find(|known| key(&self.rows[known[0]]) == key(row)) {
+                Some(known) => known.push(index),
+                None => found.push(vec![index]),
             }
         }
-        let finish =
-            |(group, values): (Group, Vec<f64>)| Group { n: values.len(), accuracy: Spread::of(&values), ..group };
-        groups.into_iter().map(finish).collect()
+        found
+    }
+
+    /// Means over the seeds, in the order of the rows.
+    pub fn groups(&self) -> Vec<Group> {
+        let group = |rows: Vec<usize>| {
+            let &ResultRow { classes, rule, rank, .. } = &self.rows[rows[0]];
+            let accuracies: Vec<f64> = rows.iter().map(|&row| self.rows[row].test_accuracy).collect();
+            Group { classes, rule, rank, n: rows.len(), accuracy: Spread::of(&accuracies) }
+        };
+        self.alike().into_iter().map(group).collect()
     }
 
     /// The smallest rank from which on a rule is within one standard error of backprop: that of the difference of both means.
