@@ -165,6 +165,24 @@ impl Dataset {
         self
     }
 
+    /// The set in grey, by the luma of ITU-R BT.601: 0.299 red + 0.587 green + 0.114 blue, rounded. A set that is grey stays as
+    /// it is, and so does one of neither one nor three channels, which has no such colours.
+    pub fn grey(mut self) -> Self {
+        if self.shape.channels == 3 {
+            let luma = |pixel: &[u8]| {
+                let sum: u32 =
+                    pixel.iter().zip([299, 587, 114]).map(|(&value, weight)| u32::from(value) * weight).sum();
+                ((sum + 500) / 1000) as u8
+            };
+            for split in [&mut self.train, &mut self.test] {
+                split.images = split.images.chunks_exact(3).map(luma).collect();
+            }
+            self.shape.channels = 1;
+            self.checksum = checksum(self.shape, self.classes.len(), [&self.train, &self.test]);
+        }
+        self
+    }
+
     /// Mean and standard deviation of the training pixels, each channel by itself.
     ///
     /// The sums are whole numbers, so that the result depends on no order of summation.

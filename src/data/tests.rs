@@ -300,3 +300,22 @@ fn statistics_are_per_channel_and_exact() {
     assert_eq!(statistics.std, [1.0, 0.0, 127.5]);
     assert_eq!(set.class_histogram(&set.train), [1, 0, 1]);
 }
+
+mod colours {
+    use crate::data::{Dataset, ImageShape, Split};
+
+    #[test]
+    fn grey_is_the_luma_and_another_set() {
+        let shape = ImageShape { height: 1, width: 2, channels: 3 };
+        let split = || Split { images: vec![255, 0, 0, 0, 255, 0, 0, 0, 255, 200, 100, 50], labels: vec![0, 1] };
+        let classes = vec!["a".to_owned(), "b".to_owned()];
+        let colour = Dataset::new("set", shape, classes.clone(), split(), split()).unwrap();
+        let grey = colour.clone().grey();
+        assert_eq!(grey.shape, ImageShape { channels: 1, ..shape });
+        // 76.2, 149.7, 29.1, and 59.8 + 58.7 + 5.7.
+        assert_eq!((&grey.train.images, &grey.test.images), (&vec![76, 150, 29, 124], &vec![76, 150, 29, 124]));
+        assert_ne!(grey.checksum, colour.checksum);
+        let made = Dataset::new("set", grey.shape, classes, grey.train.clone(), grey.test.clone()).unwrap();
+        assert_eq!((&made.checksum, &grey.clone().grey()), (&grey.checksum, &grey), "grey again changes nothing");
+    }
+}

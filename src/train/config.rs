@@ -31,6 +31,9 @@ const PRESETS: [(&str, &str); 7] = [
 pub struct DataSection {
     /// A known set or a folder of images.
     pub name: String,
+    /// Take the luma of images in colour.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub grey: bool,
     /// Mirror half of the images.
     #[serde(default)]
     pub flip: bool,
