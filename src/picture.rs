@@ -37,6 +37,7 @@ pub(crate) const PALETTE: [RGBColor; 7] = [
     RGBColor(60, 60, 60),
 ];
 pub(crate) const INK: RGBColor = RGBColor(34, 34, 34);
+pub(crate) const PAPER: RGBColor = RGBColor(255, 255, 255);
 const FAINT_INK: RGBColor = RGBColor(80, 80, 80);
 const GRID: RGBColor = RGBColor(226, 226, 226);
 
@@ -204,13 +205,19 @@ impl Panel {
             sheet.line(&[(left, y), (right, y)], GRID, 1.0)?;
             sheet.text(&self.y.label(tick), (left - 10.0, y), SMALL_TEXT, FAINT_INK, HPos::Right)?;
         }
+        self.draw_scale(sheet, along)?;
+        sheet.line(&[(left, bottom), (right, bottom)], FAINT_INK, 1.2)?;
+        sheet.text(title, (left, top - 18.0), TEXT, INK, HPos::Left)
+    }
+
+    /// Ticks of x below the frame, and what they count.
+    pub(crate) fn draw_scale(&self, sheet: &Sheet<'_>, along: &str) -> Result<(), String> {
+        let Frame { left, right, bottom, .. } = self.frame;
         for &tick in &self.x.ticks {
             let (x, _) = self.at((tick, self.y.low));
             sheet.line(&[(x, bottom), (x, bottom + 5.0)], FAINT_INK, 1.0)?;
             sheet.text(&self.x.label(tick), (x, bottom + 17.0), SMALL_TEXT, FAINT_INK, HPos::Center)?;
         }
-        sheet.line(&[(left, bottom), (right, bottom)], FAINT_INK, 1.2)?;
-        sheet.text(title, (left, top - 18.0), TEXT, INK, HPos::Left)?;
         sheet.text(along, ((left + right) / 2.0, bottom + 42.0), TEXT, INK, HPos::Center)
     }
 
@@ -296,6 +303,30 @@ impl Sheet<'_> {
 
     pub(crate) fn polygon(&self, points: &[(f64, f64)], color: RGBAColor) -> Result<(), String> {
         self.area.draw(&Polygon::new(large_all(points), color)).map_err(in_words)
+    }
+
+    /// Coloured rectangles, row by row, that fill a frame.
+    pub(crate) fn tiles(
+        &self,
+        frame: Frame,
+        [rows, columns]: [usize; 2],
+        color: impl Fn(usize, usize) -> RGBColor,
+    ) -> Result<(), String> {
+        let between = |from: f64, to: f64, at: usize, of: usize| large(from + (to - from) * at as f64 / of as f64);
+        let x = |column| between(frame.left, frame.right, column, columns);
+        let y = |row| between(frame.top, frame.bottom, row, rows);
+        for row in 0..rows {
+            for column in 0..columns {
+                let corners = [(x(column), y(row)), (x(column + 1), y(row + 1))];
+                self.area.draw(&Rectangle::new(corners, color(row, column).filled())).map_err(in_words)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// One of many dots, which may lie upon each other.
+    pub(crate) fn speck(&self, (x, y): (f64, f64), color: RGBAColor) -> Result<(), String> {
+        self.area.draw(&Circle::new((large(x), large(y)), large(2.6), color.filled())).map_err(in_words)
     }
 
     fn dot(&self, (x, y): (f64, f64), color: RGBColor) -> Result<(), String> {

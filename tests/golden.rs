@@ -118,7 +118,7 @@ fn image(input: &[u32]) -> [u32; 3] {
 fn train(problem: &Problem, executor: &mut dyn Executor, start: &[NamedTensor]) -> Outcome {
     let Problem { case, spec, network, arrays } = problem;
     let Feed::Host { x, labels } = network.feed else { unreachable!("asked for a host feed") };
-    weights::write(network, executor, start).unwrap();
+    weights::write(&network.exchange, executor, start).unwrap();
     let batch = |name: &str, step: usize| {
         let values = &arrays[name].1;
         let size = values.len() / case.steps;
@@ -136,7 +136,7 @@ fn train(problem: &Problem, executor: &mut dyn Executor, start: &[NamedTensor]) 
         let loss = executor.read(network.train_metrics).unwrap()[0] / f64::from(case.batch);
         outcome.push((format!("loss of step {step}"), vec![loss]));
     }
-    outcome.extend(weights::read(network, executor, 0).unwrap().into_iter().map(|t| (t.name, t.values)));
+    outcome.extend(weights::read(&network.exchange, executor, 0).unwrap().into_iter().map(|t| (t.name, t.values)));
     executor.write(x, &batch("x", 0)).unwrap();
     executor.write(labels, &batch("y", 0)).unwrap();
     executor.run(Phase::Evaluate, &[state(0)]).unwrap();

@@ -342,7 +342,7 @@ fn rules_differ_from_each_other() {
         start(&spec, &network, &mut executor, &[8], 0);
         // The first step of some rules moves only P and Q.
         train(&spec, &mut executor, &[8], 3);
-        let weights = weights::read(&network, &mut executor, 0).unwrap();
+        let weights = weights::read(&network.exchange, &mut executor, 0).unwrap();
         let values: Vec<f64> =
             weights.into_iter().filter(|t| !t.name.contains(".feedback.")).flat_map(|t| t.values).collect();
         let title = format!("{:?}", spec.feedback);
@@ -634,9 +634,10 @@ fn ranks_and_seeds_trained_together_equal_each_alone_bitwise() {
             let network = Network::new(&spec).unwrap();
             let mut gpu = gpu(&network, FUSED);
             start(&spec, &network, &mut gpu, seeds, first);
-            let before = weights::read(&network, &mut gpu, 0).unwrap();
+            let before = weights::read(&network.exchange, &mut gpu, 0).unwrap();
             train(&spec, &mut gpu, seeds, 5);
-            let all: Vec<_> = (0..seeds.len()).map(|r| weights::read(&network, &mut gpu, r).unwrap()).collect();
+            let all: Vec<_> =
+                (0..seeds.len()).map(|r| weights::read(&network.exchange, &mut gpu, r).unwrap()).collect();
             assert_ne!(before, all[0], "nothing was learned");
             all
         };
@@ -667,7 +668,7 @@ fn training_twice_is_bitwise_the_same() {
         let mut gpu = gpu(&network, FUSED);
         start(&spec, &network, &mut gpu, &[5], 0);
         train(&spec, &mut gpu, &[5], 6);
-        weights::read(&network, &mut gpu, 0).unwrap()
+        weights::read(&network.exchange, &mut gpu, 0).unwrap()
     };
     assert_eq!(run(), run());
 }
@@ -682,7 +683,7 @@ fn a_replica_that_fails_keeps_its_weights_and_disturbs_no_other() {
     let run = |poisoned: bool| {
         let mut gpu = gpu(&network, FUSED);
         start(&spec, &network, &mut gpu, &seeds, 0);
-        let before = weights::read(&network, &mut gpu, 1).unwrap();
+        let before = weights::read(&network.exchange, &mut gpu, 1).unwrap();
         if poisoned {
             let Feed::Host { x, .. } = network.feed else { panic!("asked for a host feed") };
             let mut values = gpu.read(x).unwrap();
@@ -691,7 +692,7 @@ fn a_replica_that_fails_keeps_its_weights_and_disturbs_no_other() {
             gpu.write(x, &values).unwrap();
         }
         train(&spec, &mut gpu, &seeds, 3);
-        let after = [0, 1].map(|r| weights::read(&network, &mut gpu, r).unwrap());
+        let after = [0, 1].map(|r| weights::read(&network.exchange, &mut gpu, r).unwrap());
         (before, after, gpu.read(network.fault).unwrap(), gpu.read(network.train_metrics).unwrap())
     };
     let (_, healthy, fault, _) = run(false);

@@ -1,7 +1,14 @@
-//! What a trained network shows: how well feedback stands in for the weights, and how many dimensions errors have.
+//! What a trained network shows: how well feedback stands in for the weights, how many dimensions errors have, what a receptive field
+//! prefers, how alike two networks represent the same inputs.
 
 mod alignment;
+mod center_surround;
+mod orientedness;
+mod similarity;
 mod spectrum;
 
 pub use alignment::{Alignment, Matrices, alignment};
+pub use center_surround::{Shape, shape};
+pub use orientedness::orientedness;
+pub use similarity::Representation;
 pub use spectrum::{Spectrum, spectrum};

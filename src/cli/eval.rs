@@ -5,16 +5,12 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use comfy_table::{CellAlignment, Table, presets};
 
-use super::{CliError, DataDirArg, DeviceArg, preparation_of, say};
+use super::{CliError, DataDirArg, DeviceArg, say};
 use crate::data::SearchPath;
 use crate::gpu::DeviceChoice;
-use crate::plan::Options;
-use crate::train::checkpoint::{Checkpoint, CheckpointError};
-use crate::train::config::Config;
+use crate::train::opened::{Opened, Which};
 use crate::train::progress;
-use crate::train::run_dir::RunDir;
 use crate::train::session::Session;
-use crate::train::spec::dataset;
 
 /// Which checkpoint of a run.
 #[derive(Args, Clone, Copy)]
@@ -37,29 +33,22 @@ pub(super) struct EvalArgs {
     data: DataDirArg,
 }
 
+impl CheckpointArg {
+    pub(super) fn which(self) -> Which {
+        if self.best { Which::Best } else { Which::Last }
+    }
+}
+
 /// A session that holds a run's checkpoint.
 pub(super) fn open_run(
     path: &Path,
-    which: CheckpointArg,
+    checkpoint: CheckpointArg,
     device: &DeviceChoice,
     search: &SearchPath,
 ) -> Result<Session, CliError> {
-    let run = RunDir::open(path)?;
-    let config = Config::load(&run.config())?;
-    let data = dataset(&config.data, search)?;
-    let path = if which.best { run.best_checkpoint() } else { run.last_checkpoint() };
-    let checkpoint = Checkpoint::load(&path).map_err(|error| match error {
-        CheckpointError::NotFound(_) => CliError::Message(format!(
-            "{} does not exist: the run has no checkpoint yet; go on with `ldfa-gpu train --resume {}`",
-            path.display(),
-            run.path().display()
-        )),
-        error => error.into(),
-    })?;
-    let mut session = Session::prepared(config, &data, device, Options::default(), &preparation_of(&run)?)?;
-    checkpoint.check_config(&path, &session.hash)?;
-    session.restore(&checkpoint, &path)?;
-    Ok(session)
+    let mut run = Opened::new(path, checkpoint.which(), device, search)?;
+    run.restore()?;
+    Ok(run.session)
 }
 
 impl EvalArgs {

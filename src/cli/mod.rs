@@ -1,11 +1,13 @@
 //! The command line: one file a subcommand.
 
 mod bench;
+mod compare;
 mod data;
 mod devices;
 mod eval;
 mod explain;
 mod export;
+mod fields;
 mod flops;
 mod report;
 mod sweep;
@@ -24,8 +26,6 @@ use crate::data::SearchPath;
 use crate::gpu::{Cache, DeviceChoice};
 use crate::train::TrainError;
 use crate::train::machine::{Kernels, Preparation};
-use crate::train::run_dir::RunDir;
-use crate::train::trainer::recorded_kernels;
 
 /// Trains networks through low-dimensional errors, on any GPU.
 #[derive(Parser)]
@@ -45,6 +45,8 @@ enum Command {
     Flops(flops::FlopsArgs),
     Sweep(sweep::SweepArgs),
     Theory(theory::TheoryArgs),
+    Fields(fields::FieldsArgs),
+    Compare(compare::CompareArgs),
     Verify(verify::VerifyArgs),
     Bench(bench::BenchArgs),
     Devices(devices::DevicesArgs),
@@ -72,11 +74,6 @@ impl KernelsArg {
         let kernels = if self.no_tune { Kernels::Defaults } else { Kernels::Measured };
         Preparation { kernels, cache: Cache::from_env() }
     }
-}
-
-/// What a run that has begun goes on with.
-fn preparation_of(run: &RunDir) -> Result<Preparation, CliError> {
-    Ok(Preparation { kernels: Kernels::Chosen(recorded_kernels(run)?), cache: Cache::from_env() })
 }
 
 /// Where data sets are.
@@ -176,6 +173,8 @@ pub fn main() -> ExitCode {
         Command::Flops(args) => args.run().map(|()| ExitCode::SUCCESS),
         Command::Sweep(args) => args.run(),
         Command::Theory(args) => args.run().map(|()| ExitCode::SUCCESS),
+        Command::Fields(args) => args.run().map(|()| ExitCode::SUCCESS),
+        Command::Compare(args) => args.run().map(|()| ExitCode::SUCCESS),
         Command::Verify(args) => args.run(),
         Command::Bench(args) => args.run().map(|()| ExitCode::SUCCESS),
         Command::Devices(args) => args.run().map(|()| ExitCode::SUCCESS),

@@ -5,18 +5,19 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::{CliError, say};
-use crate::experiment::page::write_page;
-use crate::experiment::sweep::{Sweep, is_sweep};
+use crate::experiment::page::{Subjects, write_page};
+use crate::experiment::sweep::Sweep;
 use crate::train::curves::{Curve, draw_curves};
 use crate::train::metrics::{AlignmentRow, Log, MetricsRow, SpectrumRow};
 use crate::train::run_dir::RunDir;
 use crate::train::spectra::{Spectra, draw_spectra};
 use crate::train::summary::{Summary, table};
 
-/// Several finished runs in one table, one picture and one page; of a sweep, what its cells have found so far.
+/// Several finished runs in one table, one picture and one page; of a sweep, what its cells have found so far; other experiments on
+/// the page.
 #[derive(Args)]
 pub(super) struct ReportArgs {
-    /// Run directories, or folders of sweeps.
+    /// Run directories, folders of sweeps, or what theory, fields and compare have written.
     #[arg(required = true)]
     runs: Vec<PathBuf>,
     /// Picture to write.
@@ -38,14 +39,16 @@ pub(super) struct ReportArgs {
 
 impl ReportArgs {
     pub(super) fn run(self) -> Result<(), CliError> {
-        let (sweeps, runs): (Vec<PathBuf>, Vec<PathBuf>) = self.runs.iter().cloned().partition(|path| is_sweep(path));
-        for folder in &sweeps {
+        let subjects = Subjects::of_folders(&self.runs);
+        for folder in &subjects.sweeps {
             super::sweep::merge(&Sweep::of_folder(folder)?, folder, self.target)?;
         }
-        self.runs_together(&runs)?;
+        self.runs_together(&subjects.runs)?;
         if let Some(path) = &self.html {
-            write_page(path, &self.title, &runs, &sweeps, self.target)?;
+            write_page(path, &self.title, &subjects, self.target)?;
             say(format!("page written to {}", path.display()))?;
+        } else if !subjects.others.is_empty() {
+            say("what theory, fields and compare have written is shown on a page only: add --html FILE.html")?;
         }
         Ok(())
     }

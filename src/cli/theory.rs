@@ -6,7 +6,7 @@ use clap::Args;
 use comfy_table::{CellAlignment, Table, presets};
 
 use super::{CliError, DeviceArg, say};
-use crate::experiment::theory::{Feedback, Problem, Setting, Trajectory, draw_modes, write_csv};
+use crate::experiment::theory::{Ending, Feedback, Problem, Setting, draw_modes, endings, overlap, write_csv};
 use crate::files::create_folder;
 
 /// Train the linear network of the theory, and show which modes it learns through feedback of low rank.
@@ -18,9 +18,12 @@ pub(super) struct TheoryArgs {
     /// Full-batch steps.
     #[arg(long, value_name = "N", default_value_t = Setting::default().iterations)]
     iterations: u32,
-    /// Of data, weights and fixed feedback.
+    /// First seed of data, weights and fixed feedback; the others follow.
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u32,
+    /// How often all is done, each time with another seed.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    seeds: u32,
     /// Folder for theory.csv and modes.png.
     #[arg(long, value_name = "FOLDER", default_value = "runs/theory")]
     out: PathBuf,
@@ -30,17 +33,20 @@ pub(super) struct TheoryArgs {
 
 impl TheoryArgs {
     pub(super) fn run(self) -> Result<(), CliError> {
-        let setting = Setting { iterations: self.iterations, seed: self.seed, ..Setting::default() };
-        let problem = Problem::new(setting)?;
-        let by_rank = self.ranks.iter().flat_map(|&rank| [Feedback::Learned { rank }, Feedback::Fixed { rank }]);
-        let all = [Feedback::Exact].into_iter().chain(by_rank);
-        let found = all.map(|feedback| problem.run(feedback, &self.device.device)).collect::<Result<Vec<_>, _>>()?;
+        let mut found = Vec::new();
+        for seed in (self.seed..).take(self.seeds as usize) {
+            let problem = Problem::new(Setting { iterations: self.iterations, seed, ..Setting::default() })?;
+            let by_rank = self.ranks.iter().flat_map(|&rank| [Feedback::Learned { rank }, Feedback::Fixed { rank }]);
+            for feedback in [Feedback::Exact].into_iter().chain(by_rank) {
+                found.push(problem.run(feedback, &self.device.device)?);
+            }
+        }
         create_folder(&self.out)?;
         let path = self.out.join("theory.csv");
-        write_csv(&path, &problem.modes, &found)?;
+        write_csv(&path, &found)?;
         let picture = self.out.join("modes.png");
         draw_modes(&picture, &found)?;
-        say(table(&found))?;
+        say(table(&endings(&found)))?;
         say(
             "overlap of a mode: 1 where it is learned; distance: the largest between the engine and the closed equations",
         )?;
@@ -48,34 +54,20 @@ impl TheoryArgs {
     }
 }
 
-fn table(found: &[Trajectory]) -> Table {
+fn table(endings: &[Ending]) -> Table {
     let mut table = Table::new();
     table.load_style(presets::UTF8_FULL_CONDENSED);
-    table.set_header([
-        "feedback",
-        "rank",
-        "modes 0-7",
-        "modes 8-15",
-        "beyond 16",
-        "mode 0",
-        "8",
-        "12",
-        "20",
-        "distance",
-    ]);
-    for trajectory in found {
-        let mean = |modes| format!("{:.2}", trajectory.mean(modes));
+    table.set_header(["feedback", "rank", "seeds", "modes 0-7", "modes 8-15", "beyond 16", "distance"]);
+    for ending in endings {
+        let [first, second, beyond] = ending.overlaps.map(overlap);
         table.add_row([
-            trajectory.feedback.name().to_owned(),
-            trajectory.feedback.rank().map_or("-".to_owned(), |rank| rank.to_string()),
-            mean(0..8),
-            mean(8..16),
-            mean(17..usize::MAX),
-            mean(0..1),
-            mean(8..9),
-            mean(12..13),
-            mean(20..21),
-            format!("{:.1e}", trajectory.distance()),
+            ending.feedback.clone(),
+            ending.rank.map_or("-".to_owned(), |rank| rank.to_string()),
+            ending.seeds.to_string(),
+            first,
+            second,
+            beyond,
+            format!("{:.1e}", ending.distance),
         ]);
     }
     for column in table.column_iter_mut().skip(1) {

@@ -6,10 +6,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::{ArgGroup, Args};
 
-use super::{CliError, DataDirArg, DeviceArg, KernelsArg, preparation_of, say, say_if_heard};
+use super::{CliError, DataDirArg, DeviceArg, KernelsArg, say, say_if_heard};
 use crate::feedback::{Rank, Ranks};
 use crate::plan::Options;
 use crate::train::config::{Config, Draft};
+use crate::train::opened::preparation_of;
 use crate::train::run_dir::{RUNS, RunDir};
 use crate::train::session::Session;
 use crate::train::spec::dataset;

@@ -1,5 +1,9 @@
 //! Experiments: what the theory says, and what the engine does.
 
+pub mod compare;
+pub mod exhibit;
+pub mod fields;
+pub mod networks;
 pub mod page;
 mod published;
 pub mod sweep;

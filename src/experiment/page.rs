@@ -4,14 +4,13 @@ use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use minijinja::Environment;
 use minijinja::value::Serde;
 use serde::Serialize;
 
+use super::exhibit::{Exhibit, Folder, Picture};
 use super::published::published;
-use super::sweep::{Results, Sweep, accuracies_png, compute_png, reaches};
+use super::sweep::{Results, Sweep, accuracies_png, compute_png, is_sweep, reaches};
 use super::{ExperimentError, setting};
 use crate::feedback::Rank;
 use crate::files::write_atomically;
@@ -35,6 +34,7 @@ struct Page {
     purposes: Vec<String>,
     published: Vec<Beside>,
     sweeps: Vec<Swept>,
+    exhibits: Vec<Exhibit>,
 }
 
 #[derive(Serialize)]
@@ -58,14 +58,6 @@ struct Group {
     seeds: usize,
     last: String,
     best: String,
-}
-
-#[derive(Serialize)]
-struct Picture {
-    /// Unique within the page.
-    id: String,
-    caption: &'static str,
-    png: String,
 }
 
 #[derive(Serialize)]
@@ -97,20 +89,42 @@ struct Swept {
     groups: Vec<Group>,
 }
 
-/// Writes a page about finished runs and about sweeps as far as they have come.
+/// What a page is about.
+#[derive(Clone, Debug, Default)]
+pub struct Subjects {
+    /// Folders of finished runs.
+    pub runs: Vec<PathBuf>,
+    /// Folders of sweeps.
+    pub sweeps: Vec<PathBuf>,
+    /// Folders of other experiments.
+    pub others: Vec<Folder>,
+}
+
+impl Subjects {
+    /// Tells folders apart by what they hold; what is nothing else is taken for a run.
+    pub fn of_folders(folders: &[PathBuf]) -> Subjects {
+        let mut subjects = Subjects::default();
+        for folder in folders {
+            if is_sweep(folder) {
+                subjects.sweeps.push(folder.clone());
+            } else if let Some(other) = Folder::find(folder) {
+                subjects.others.push(other);
+            } else {
+                subjects.runs.push(folder.clone());
+            }
+        }
+        subjects
+    }
+}
+
+/// Writes a page about finished runs, about sweeps as far as they have come, and about other experiments.
 ///
 /// `target` is the test accuracy, 0 to 1, to which the computation of sweeps is counted.
 ///
 /// # Errors
-/// If a run is unfinished or damaged, no cell of a sweep has ended, or the page cannot be written.
-pub fn write_page(
-    path: &Path,
-    title: &str,
-    runs: &[PathBuf],
-    sweeps: &[PathBuf],
-    target: Option<f64>,
-) -> Result<(), ExperimentError> {
-    let runs = runs.iter().map(|folder| Found::read(folder)).collect::<Result<Vec<_>, _>>()?;
+/// If a run is unfinished or damaged, no cell of a sweep has ended, a picture is missing, or the page cannot be written.
+pub fn write_page(path: &Path, title: &str, subjects: &Subjects, target: Option<f64>) -> Result<(), ExperimentError> {
+    let runs = subjects.runs.iter().map(|folder| Found::read(folder)).collect::<Result<Vec<_>, _>>()?;
     let purposes: Vec<String> =
         runs.first().map_or(Vec::new(), |run| run.summary.flops_per_step.keys().cloned().collect());
     let page = Page {
@@ -126,9 +140,10 @@ pub fn write_page(
         runs: runs.iter().map(|run| view(run, &purposes)).collect(),
         purposes: purposes.iter().map(|purpose| purpose.replace('_', " ")).collect(),
         sweeps: (1..)
-            .zip(sweeps)
+            .zip(&subjects.sweeps)
             .map(|(number, folder)| swept(path, number, folder, target))
             .collect::<Result<_, _>>()?,
+        exhibits: (1..).zip(&subjects.others).map(|(number, folder)| folder.read(number)).collect::<Result<_, _>>()?,
     };
     let mut environment = Environment::new();
     let rendered = environment
@@ -205,19 +220,11 @@ fn pictures_of_runs(runs: &[Found]) -> Result<Vec<Picture>, String> {
     let mut pictures = Vec::new();
     if !curves.is_empty() {
         let caption = "Test accuracy with a band of one standard deviation over seeds, and training loss";
-        pictures.push(Picture {
-            id: "curves".into(),
-            caption,
-            png: STANDARD.encode(curves_png("Learning curves", &curves)?),
-        });
+        pictures.push(Picture::new("curves", caption, &curves_png("Learning curves", &curves)?));
     }
     if !spectra.is_empty() {
         let caption = "Participation ratio of each layer's error, and the share of its variance that P takes in; means over seeds";
-        pictures.push(Picture {
-            id: "spectra".into(),
-            caption,
-            png: STANDARD.encode(spectra_png("Errors", &spectra)?),
-        });
+        pictures.push(Picture::new("spectra", caption, &spectra_png("Errors", &spectra)?));
     }
     Ok(pictures)
 }
@@ -284,13 +291,13 @@ fn swept(path: &Path, number: usize, folder: &Path, target: Option<f64>) -> Resu
     let mut pictures = Vec::new();
     let caption = "Test accuracy after the last epoch against the rank of the error; bars: one standard error";
     let png = accuracies_png("Accuracy against rank", &results).map_err(|message| draw_error(path, message))?;
-    pictures.push(Picture { id: format!("accuracy-{number}"), caption, png: STANDARD.encode(png) });
+    pictures.push(Picture::new(format!("accuracy-{number}"), caption, &png));
     if let Some(target) = target.or_else(|| results.usual_target()) {
         let title = format!("Computation to {:.1} % test accuracy", 100.0 * target);
         let png = compute_png(&title, &results, &reaches(&results, target));
         let caption = "FLOPs of a network until its test accuracy is first as wanted; bars: one standard deviation";
-        let png = STANDARD.encode(png.map_err(|message| draw_error(path, message))?);
-        pictures.push(Picture { id: format!("compute-{number}"), caption, png });
+        let png = png.map_err(|message| draw_error(path, message))?;
+        pictures.push(Picture::new(format!("compute-{number}"), caption, &png));
     }
     let group = |group: super::sweep::Group| Group {
         rule: group.rule.to_string(),

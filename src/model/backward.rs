@@ -20,8 +20,15 @@ pub(super) struct Part {
     pub(super) update: bool,
 }
 
-/// Records the backward pass from `delta`, the loss's derivative by the outputs; returns the error at the output of every
-/// layer with a weight, from input to output.
+/// What a backward pass leaves.
+pub(super) struct Errors {
+    /// At the output of every layer with a weight, from input to output.
+    pub(super) deltas: Vec<Tensor>,
+    /// At the network's input; none where nothing passes an error there.
+    pub(super) input: Option<Tensor>,
+}
+
+/// Records the backward pass from `delta`, the derivative by the last layer's output.
 ///
 /// With `part.update` the gradients of all parameters are written, those of P and Q after the last error: a transport and
 /// the gate that follows it stay neighbours, which is what the plan fuses.
@@ -32,7 +39,7 @@ pub(super) fn record(
     (delta, labels): (Tensor, Tensor),
     spec: &NetworkSpec,
     part: Part,
-) -> Result<Vec<Tensor>, ShapeError> {
+) -> Result<Errors, ShapeError> {
     let (feedback, update) = (&spec.feedback, part.update);
     let half = spec.precision.errors(spec.batch);
     // What has arrived at every value so far; values before the first that learns get nothing.
@@ -67,17 +74,21 @@ pub(super) fn record(
                     None => None,
                 }
             }
-            (_, Tensors::BatchNorm { scale, shift, .. }) => {
-                let Some(moments) = trace.left[index] else { continue };
-                // The sums are also needed where nothing is updated, and then have a place of their own.
-                let (grad_gamma, grad_beta) = if update {
+            (_, Tensors::BatchNorm { scale, shift, running }) => {
+                let of_batch = trace.left[index];
+                let moments = of_batch.unwrap_or(*running);
+                // The sums are also needed where nothing is updated, and then have a place of their own. Running statistics do
+                // not depend on the batch: what is subtracted for it are gradients that stay the zeros that they start as.
+                let (grad_gamma, grad_beta) = if update || of_batch.is_none() {
                     (scale.gradient, shift.gradient)
                 } else {
                     (rec.scratch("grad_gamma", 1, input.cols()), rec.scratch("grad_beta", 1, input.cols()))
                 };
                 rec.role(Role::Derivative);
                 let epsilon = BATCHNORM_EPSILON;
-                rec.push(NormaliseGradients { error, x: input, moments, grad_gamma, grad_beta, epsilon })?;
+                if of_batch.is_some() {
+                    rec.push(NormaliseGradients { error, x: input, moments, grad_gamma, grad_beta, epsilon })?;
+                }
                 if passes {
                     let out = rec.scratch("delta", input.rows(), input.cols());
                     let gamma = scale.value;
@@ -111,7 +122,7 @@ pub(super) fn record(
             learn_pathway(rec, linear, left, trace.values[layers[linear.index].inputs[0]], labels, spec, layers.len())?;
         }
     }
-    Ok(deltas.into_values().collect())
+    Ok(Errors { deltas: deltas.into_values().collect(), input: errors[0] })
 }
 
 /// Whether only batch norms read a value. They take its mean away, so that no bias before them changes anything: its

@@ -15,8 +15,9 @@ pub struct Exchange {
     pub row: u32,
     /// Shape in files.
     pub shape: Vec<usize>,
-    /// Which side of a factored pathway it is: its rank axis is padded with zeros for replicas of smaller rank.
-    pub rank_axis: Option<usize>,
+    /// Of a side of a factored pathway: the axis that is padded with zeros for replicas of smaller rank, and every replica's
+    /// rank.
+    pub ranks: Option<(usize, Vec<u32>)>,
     /// Taps of a kernel. Files have them behind the channels of a row, tensors before.
     pub taps: usize,
 }
@@ -24,9 +25,9 @@ pub struct Exchange {
 /// PyTorch's names for parameters, `feedback.p` and `.q` for P^T and Q^T, so that p @ q has the shape of the weight.
 pub(super) fn exchange(layers: &[Layer]) -> Vec<Exchange> {
     let mut list = Vec::new();
-    let mut add = |name: String, tensor: Tensor, row: u32, shape: &[u32], rank_axis, taps: u32| {
+    let mut add = |name: String, tensor: Tensor, row: u32, shape: &[u32], ranks, taps: u32| {
         let shape = shape.iter().map(|&n| n as usize).collect();
-        list.push(Exchange { name, tensor, row, shape, rank_axis, taps: taps as usize });
+        list.push(Exchange { name, tensor, row, shape, ranks, taps: taps as usize });
     };
     for layer in layers {
         let name = &layer.name;
@@ -46,8 +47,9 @@ pub(super) fn exchange(layers: &[Layer]) -> Vec<Exchange> {
                     Some(Pathway::Factored { p, q, .. }) => {
                         let mut shape = vec![p.rows(), p.cols()];
                         shape.extend(kernel.map_or(Vec::new(), |_| vec![1, 1]));
-                        add(format!("{name}.feedback.p"), p, 0, &shape, Some(1), 1);
-                        add(format!("{name}.feedback.q"), q, 0, &like_weight(q.rows()), Some(0), taps);
+                        let ranks = |axis| Some((axis, linear.ranks.clone()));
+                        add(format!("{name}.feedback.p"), p, 0, &shape, ranks(1), 1);
+                        add(format!("{name}.feedback.q"), q, 0, &like_weight(q.rows()), ranks(0), taps);
                     }
                     Some(Pathway::Random(b)) => {
                         add(format!("{name}.feedback.b"), b, 0, &like_weight(b.rows()), None, taps);

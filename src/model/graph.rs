@@ -141,6 +141,18 @@ pub fn widest(layers: &[LayerSpec], image: [u32; 3]) -> Result<u32, ModelError> 
     Ok(Graph::new(layers, image)?.widest())
 }
 
+/// Names of the activations and of the last layer, from input to output.
+///
+/// # Errors
+/// Names the layer that cannot stand where it stands.
+pub fn activations(layers: &[LayerSpec], image: [u32; 3]) -> Result<Vec<String>, ModelError> {
+    let graph = Graph::new(layers, image)?;
+    let last = graph.nodes.len().saturating_sub(1);
+    let nodes = graph.nodes.into_iter().enumerate();
+    let chosen = nodes.filter(|(at, node)| *at == last || matches!(node.kind, Kind::Activation(_)));
+    Ok(chosen.map(|(_, node)| node.name).collect())
+}
+
 /// Whether the first layer that cares takes pixels.
 fn takes_images(layers: &[LayerSpec]) -> bool {
     for layer in layers {

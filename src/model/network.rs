@@ -313,7 +313,7 @@ impl Parts<'_> {
         rec.begin(Phase::Diagnose);
         let (trace, Judged { delta, .. }, labels) = self.record_forward(rec, Phase::Diagnose, 0)?;
         let part = Part { index: 0, update: false };
-        let deltas = backward::record(rec, self.layers, &trace, (delta, labels), self.spec, part)?;
+        let deltas = backward::record(rec, self.layers, &trace, (delta, labels), self.spec, part)?.deltas;
         let names = self.layers.iter().map(|layer| layer.name.clone());
         let activations: Vec<_> = names.zip(trace.values[1..].iter().copied()).collect();
         for &tensor in deltas.iter().chain(activations.iter().map(|(_, tensor)| tensor)) {
@@ -371,7 +371,7 @@ enum Reserved {
     Other,
 }
 
-fn allocate(
+pub(super) fn allocate(
     spec: &NetworkSpec,
     graph: &Graph,
     recording: &mut Recording,

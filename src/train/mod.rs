@@ -5,6 +5,7 @@ pub mod config;
 pub mod curves;
 pub mod machine;
 pub mod metrics;
+pub mod opened;
 pub mod progress;
 pub mod run_dir;
 pub mod session;
@@ -93,6 +94,17 @@ pub enum TrainError {
     /// The data set is too small for the configuration.
     #[error("{0}")]
     Batch(String),
+    /// A run that has not come to a checkpoint.
+    #[error(
+        "{} does not exist: the run has no checkpoint yet; go on with `ldfa-gpu train --resume {}`", path.display(),
+        run.display()
+    )]
+    NoCheckpoint {
+        /// The checkpoint.
+        path: std::path::PathBuf,
+        /// The run.
+        run: std::path::PathBuf,
+    },
     /// Metrics tell of checkpoints that are not there.
     #[error(
         "{} is missing, though metrics.csv goes up to step {step}; put a copy of it back, or start a new run with \

@@ -419,7 +419,7 @@ impl Session {
     /// # Errors
     /// If the device fails.
     pub fn weights(&mut self, replica: usize) -> Result<Vec<NamedTensor>, TrainError> {
-        Ok(weights::read(&self.network, self.executor.as_mut(), replica)?)
+        Ok(weights::read(&self.network.exchange, self.executor.as_mut(), replica)?)
     }
 
     /// Starts every replica from the tensors of a file; feedback that it lacks keeps its own start, or is factorised
@@ -436,7 +436,7 @@ impl Session {
                 values: values.into_iter().map(f64::from).collect(),
             })
             .collect();
-        weights::write(&self.network, self.executor.as_mut(), &tensors)
+        weights::write(&self.network.exchange, self.executor.as_mut(), &tensors)
             .map_err(|source| TrainError::Weights { path: path.to_owned(), source })?;
         // Factors of the weights that were replaced would be a start that nobody asked for.
         let has_feedback = tensors.iter().any(|t| t.name.contains(".feedback."));

@@ -23,6 +23,9 @@ const SHARD_BYTES: u64 = 64 << 20;
 /// If the set cannot be read, or has fewer classes or images than it is limited to.
 pub fn dataset(section: &DataSection, search: &SearchPath) -> Result<Dataset, TrainError> {
     let mut data = data::open(&section.name, search)?;
+    if section.grey {
+        data = data.grey();
+    }
     if let Some(classes) = section.classes {
         let found = data.classes.len();
         if found < classes as usize {
@@ -54,13 +57,7 @@ pub fn network_spec(config: &Config, data: &Dataset) -> Result<NetworkSpec, Trai
             data.name, config.train.batch
         )));
     }
-    let statistics = data.channel_statistics();
-    let (mut scale, mut shift) = ([0.0; 4], [0.0; 4]);
-    for (channel, (mean, std)) in statistics.mean.iter().zip(&statistics.std).enumerate().take(4) {
-        // A channel without any variation has nothing to be scaled by.
-        scale[channel] = if *std > 0.0 { 1.0 / std } else { 1.0 };
-        shift[channel] = -mean * scale[channel];
-    }
+    let (scale, shift) = standardisation(data);
     let section = &config.data;
     if let Some(limit) = section.limit.filter(|&limit| limit < train) {
         let rule = format!("{train} images to train on were handed over");
@@ -98,6 +95,18 @@ pub fn network_spec(config: &Config, data: &Dataset) -> Result<NetworkSpec, Trai
         feed: FeedSpec::Data(DataFeed { image, train, test, scale, shift, augment, shard_bytes: SHARD_BYTES }),
         classes: data.classes.len() as u32,
     })
+}
+
+/// What makes a byte v of a channel an input, `v * scale + shift`: the training pixels then have mean 0 and standard deviation 1.
+pub fn standardisation(data: &Dataset) -> ([f64; 4], [f64; 4]) {
+    let statistics = data.channel_statistics();
+    let (mut scale, mut shift) = ([0.0; 4], [0.0; 4]);
+    for (channel, (mean, std)) in statistics.mean.iter().zip(&statistics.std).enumerate().take(4) {
+        // A channel without any variation has nothing to be scaled by.
+        scale[channel] = if *std > 0.0 { 1.0 / std } else { 1.0 };
+        shift[channel] = -mean * scale[channel];
+    }
+    (scale, shift)
 }
 
 /// Images of an evaluation step.

@@ -1,6 +1,6 @@
 //! Parameters between an executor and the names and layouts that files use.
 
-use crate::model::{Exchange, Network};
+use crate::model::Exchange;
 use crate::ops::Tensor;
 use crate::plan::{ExecuteError, Executor};
 
@@ -55,17 +55,11 @@ pub enum WeightsError {
     Execute(#[from] ExecuteError),
 }
 
-/// Rank of a replica's pathway in the layer that a feedback tensor belongs to.
-fn rank_of(network: &Network, exchange: &Exchange, replica: usize) -> Option<usize> {
-    let layer = exchange.name.split(".feedback.").next()?;
-    network.linear.iter().find(|d| d.name == layer)?.ranks.get(replica).map(|&r| r as usize)
-}
-
 /// Shape of one replica's tensor: the rank axis without its padding.
-fn shape_of(network: &Network, exchange: &Exchange, replica: usize) -> Vec<usize> {
+fn shape_of(exchange: &Exchange, replica: usize) -> Vec<usize> {
     let mut shape = exchange.shape.clone();
-    if let (Some(axis), Some(rank)) = (exchange.rank_axis, rank_of(network, exchange, replica)) {
-        shape[axis] = rank;
+    if let Some((axis, ranks)) = &exchange.ranks {
+        shape[*axis] = ranks[replica] as usize;
     }
     shape
 }
@@ -84,13 +78,17 @@ fn places(exchange: &Exchange, shape: &[usize]) -> impl Iterator<Item = usize> {
 ///
 /// # Errors
 /// If the device fails.
-pub fn read(network: &Network, executor: &mut dyn Executor, replica: usize) -> Result<Vec<NamedTensor>, ExecuteError> {
+pub fn read(
+    exchange: &[Exchange],
+    executor: &mut dyn Executor,
+    replica: usize,
+) -> Result<Vec<NamedTensor>, ExecuteError> {
     let mut list = Vec::new();
-    for exchange in &network.exchange {
+    for exchange in exchange {
         let all = executor.read(exchange.tensor)?;
         let size = exchange.tensor.shape.per_replica();
         let own = &all[replica * size..(replica + 1) * size];
-        let shape = shape_of(network, exchange, replica);
+        let shape = shape_of(exchange, replica);
         let values = places(exchange, &shape).map(|at| own[at]).collect();
         list.push(NamedTensor { name: exchange.name.clone(), shape, values });
     }
@@ -101,13 +99,13 @@ pub fn read(network: &Network, executor: &mut dyn Executor, replica: usize) -> R
 ///
 /// # Errors
 /// If a name is missing or unknown, a shape differs or a value is not finite; nothing is written then.
-pub fn write(network: &Network, executor: &mut dyn Executor, tensors: &[NamedTensor]) -> Result<(), WeightsError> {
-    let known = || network.exchange.iter().map(|e| e.name.clone()).collect::<Vec<_>>();
-    if let Some(unknown) = tensors.iter().find(|t| !network.exchange.iter().any(|e| e.name == t.name)) {
+pub fn write(exchange: &[Exchange], executor: &mut dyn Executor, tensors: &[NamedTensor]) -> Result<(), WeightsError> {
+    let known = || exchange.iter().map(|e| e.name.clone()).collect::<Vec<_>>();
+    if let Some(unknown) = tensors.iter().find(|t| !exchange.iter().any(|e| e.name == t.name)) {
         return Err(WeightsError::Unknown { name: unknown.name.clone(), known: known() });
     }
     let mut updates: Vec<(Tensor, Vec<f64>)> = Vec::new();
-    for exchange in &network.exchange {
+    for exchange in exchange {
         let Some(given) = tensors.iter().find(|t| t.name == exchange.name) else {
             if exchange.name.contains(".feedback.") {
                 continue;
@@ -128,7 +126,7 @@ pub fn write(network: &Network, executor: &mut dyn Executor, tensors: &[NamedTen
         };
         let size = exchange.tensor.shape.per_replica();
         for (replica, own) in updates[at].1.chunks_mut(size).enumerate() {
-            let needed = shape_of(network, exchange, replica);
+            let needed = shape_of(exchange, replica);
             if given.shape != needed {
                 let found = given.shape.clone();
                 return Err(WeightsError::Shape { name: given.name.clone(), found, needed });

@@ -20,6 +20,7 @@ pub(super) use compute::compute_png;
 pub use compute::{Cost, Reach, draw_compute, reaches, write_reaches};
 pub(super) use picture::accuracies_png;
 pub use picture::draw_accuracies;
+pub(super) use results::order;
 pub use results::{Group, ResultRow, Results};
 pub use rule::{SweepRule, UnknownRule};
 
@@ -200,6 +201,12 @@ impl Sweep {
         }
         Cost::write(&costs_of(folder), costs)?;
         Ok(write_atomically(&path, |file| file.write_all(self.text.as_bytes()))?)
+    }
+
+    /// Folders of the runs that have ended.
+    pub fn ended(&self, folder: &Path) -> Vec<PathBuf> {
+        let runs = self.cells.iter().map(|cell| folder_of(folder, cell));
+        runs.filter(|run| RunDir::open(run).is_ok_and(|run| run.summary().is_file())).collect()
     }
 
     /// Trains a cell, goes on with it, or does nothing if it has ended; false if asked to stop before its end.

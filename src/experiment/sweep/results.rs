@@ -181,7 +181,7 @@ impl Results {
 }
 
 /// Ranks from the smallest on; parts of a width by the part, after all numbers.
-pub(super) fn order(rank: Option<Rank>) -> (bool, i64) {
+pub(in crate::experiment) fn order(rank: Option<Rank>) -> (bool, i64) {
     match rank {
         None => (false, 0),
         Some(Rank::Of(rank)) => (false, i64::from(rank)),

@@ -1,0 +1,85 @@
+//! `compare`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use comfy_table::{CellAlignment, Table, presets};
+
+use super::eval::CheckpointArg;
+use super::{CliError, DataDirArg, DeviceArg, say};
+use crate::experiment::compare::{Comparison, draw_likeness};
+use crate::experiment::networks::{Place, Population};
+use crate::files::create_folder;
+use crate::model::activations;
+
+/// How alike the networks of several runs represent the same test images: linear CKA and SVCCA, layer by layer.
+#[derive(Args)]
+pub(super) struct CompareArgs {
+    /// Run directories, or folders of sweeps, whose networks have the same layers.
+    #[arg(required = true)]
+    runs: Vec<PathBuf>,
+    /// Layers to compare; by default all activations and the output.
+    #[arg(long, value_name = "NAME[,NAME...]", value_delimiter = ',')]
+    layers: Vec<String>,
+    /// Images of the test set, the first so many.
+    #[arg(long, value_name = "N", default_value_t = 512)]
+    images: usize,
+    /// Folder for compare.csv and compare.png.
+    #[arg(long, value_name = "FOLDER")]
+    out: PathBuf,
+    /// Title of the picture.
+    #[arg(long, default_value = "")]
+    title: String,
+    #[command(flatten)]
+    checkpoint: CheckpointArg,
+    #[command(flatten)]
+    device: DeviceArg,
+    #[command(flatten)]
+    data: DataDirArg,
+}
+
+impl CompareArgs {
+    pub(super) fn run(self) -> Result<(), CliError> {
+        let (device, search) = (&self.device.device, &self.data.search());
+        let population = Population::gather(&self.runs, Place { which: self.checkpoint.which(), device, search })?;
+        let layers = if self.layers.is_empty() {
+            activations(&population.config.model.layers, population.image())?
+        } else {
+            self.layers.clone()
+        };
+        let images = self.images.min(population.data.test.len());
+        let comparison = Comparison::of_layers(&population, &layers, images, device)?;
+        create_folder(&self.out)?;
+        let [csv, picture] = ["compare.csv", "compare.png"].map(|name| self.out.join(name));
+        comparison.write(&csv)?;
+        let title = if self.title.is_empty() {
+            format!("Representations of {images} test images of {}", population.data.name)
+        } else {
+            self.title.clone()
+        };
+        draw_likeness(&picture, &title, &comparison)?;
+        // Beside backpropagation where it is among them, else beside the first that has learned.
+        let names = &comparison.families;
+        let beside = names.iter().position(|name| name == "backprop").unwrap_or(1.min(names.len() - 1));
+        say(table(&comparison, beside))?;
+        say(format!("linear CKA with {}, mean over pairs of networks of different seeds", names[beside]))?;
+        say(format!("every pair in {}, means in {}", csv.display(), picture.display()))
+    }
+}
+
+fn table(comparison: &Comparison, beside: usize) -> Table {
+    let mut table = Table::new();
+    table.load_style(presets::UTF8_FULL_CONDENSED);
+    table.set_header([&["networks of".to_owned()], &comparison.layers[..]].concat());
+    for (index, name) in comparison.families.iter().enumerate() {
+        let of = |layer: &String| {
+            let mean = comparison.mean(layer, [index, beside], |row| row.cka);
+            mean.map_or("-".to_owned(), |mean| format!("{mean:.3}"))
+        };
+        table.add_row(std::iter::once(name.clone()).chain(comparison.layers.iter().map(of)));
+    }
+    for column in table.column_iter_mut().skip(1) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    table
+}

@@ -1,0 +1,301 @@
+//! How alike networks represent the same images, layer by layer: between rules and ranks, and between seeds of one.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::path::Path;
+
+use image::RgbImage;
+use plotters::style::RGBColor;
+use plotters::style::text_anchor::HPos;
+use rayon::prelude::*;
+use serde::Serialize;
+
+use super::networks::{Instrument, Population};
+use super::{ExperimentError, setting};
+use crate::analysis::Representation;
+use crate::feedback::Rank;
+use crate::files::write_atomically;
+use crate::gpu::DeviceChoice;
+use crate::model::{Extent, Probe};
+use crate::picture::{Frame, INK, MARGIN, PAPER, Sheet, TEXT, WIDTH, encode, fit, paint};
+use crate::train::metrics::Spread;
+use crate::train::spec::standardisation;
+
+/// Images at once.
+const AT_ONCE: u32 = 64;
+
+/// Most rows of a representation. Of a layer with images, positions count as inputs, as many of each image as come to this.
+const ROWS: usize = 2048;
+
+/// A line of `compare.csv`: two networks, whose order means nothing.
+#[derive(Clone, Debug, Serialize)]
+pub struct Likeness {
+    /// Where they are compared.
+    pub layer: String,
+    /// How the first was trained.
+    pub rule_a: String,
+    /// Its rank, where the rule has one.
+    pub rank_a: Option<Rank>,
+    /// Its seed.
+    pub seed_a: u32,
+    /// How the second was trained.
+    pub rule_b: String,
+    /// Its rank, where the rule has one.
+    pub rank_b: Option<Rank>,
+    /// Its seed.
+    pub seed_b: u32,
+    /// Linear centred kernel alignment; none where a layer gives all images the same.
+    pub cka: Option<f64>,
+    /// Singular vector canonical correlation.
+    pub svcca: Option<f64>,
+}
+
+/// All pairs of networks of different seeds; of two families with one and the same seed, that pair.
+#[derive(Clone, Debug)]
+pub struct Comparison {
+    /// Names of the families.
+    pub families: Vec<String>,
+    /// From input to output.
+    pub layers: Vec<String>,
+    /// Every pair in every layer.
+    pub rows: Vec<Likeness>,
+    /// Where rows of pairs of families are: by both families' indices, the smaller first.
+    families_of: Vec<[usize; 2]>,
+}
+
+impl Comparison {
+    /// Compares what networks make of the first `images` of their test set.
+    ///
+    /// # Errors
+    /// If there is no such layer, the images are too few, or the device fails.
+    pub fn of_layers(
+        population: &Population,
+        layers: &[String],
+        images: usize,
+        device: &DeviceChoice,
+    ) -> Result<Comparison, ExperimentError> {
+        let available = population.data.test.len();
+        if images < 2 || images > available {
+            return Err(setting(format!("{images} images cannot be compared on; from 2 to {available} can")));
+        }
+        let probe = Probe::of_values(&population.config.model.layers, population.image(), AT_ONCE, layers)?;
+        let mut instrument = Instrument::new(probe, device)?;
+        let inputs = inputs(population, images);
+        let mut networks = Vec::new();
+        for (family, of) in population.families.iter().enumerate() {
+            for member in &of.members {
+                instrument.load(member)?;
+                networks.push((family, member.seed, values(&mut instrument, &inputs, images)?));
+            }
+        }
+        let pairs = pairs(&networks.iter().map(|(family, seed, _)| (*family, *seed)).collect::<Vec<_>>());
+        let mut found = Comparison {
+            families: population.families.iter().map(super::networks::Family::name).collect(),
+            layers: layers.to_vec(),
+            rows: Vec::new(),
+            families_of: Vec::new(),
+        };
+        for (at, value) in instrument.probe.values.iter().enumerate() {
+            let units = value.extent.channels as usize;
+            let own: Vec<Option<Representation>> =
+                networks.par_iter().map(|(.., values)| Representation::new(&values[at], units)).collect();
+            let likeness = |&[a, b]: &[usize; 2]| {
+                let [one, other] = [a, b].map(|network| own[network].as_ref());
+                let both = one.zip(other);
+                let [(of_a, seed_a), (of_b, seed_b)] =
+                    [a, b].map(|network| (&population.families[networks[network].0], networks[network].1));
+                Likeness {
+                    layer: value.name.clone(),
+                    rule_a: of_a.rule.clone(),
+                    rank_a: of_a.rank,
+                    seed_a,
+                    rule_b: of_b.rule.clone(),
+                    rank_b: of_b.rank,
+                    seed_b,
+                    cka: both.map(|(a, b)| a.cka(b)),
+                    svcca: both.and_then(|(a, b)| a.svcca(b)),
+                }
+            };
+            found.rows.extend(pairs.par_iter().map(likeness).collect::<Vec<_>>());
+            found.families_of.extend(pairs.iter().map(|pair| pair.map(|network| networks[network].0)));
+        }
+        Ok(found)
+    }
+
+    /// Mean over the pairs of two families' networks in a layer; none if no pair has the measure.
+    pub fn mean(&self, layer: &str, families: [usize; 2], of: fn(&Likeness) -> Option<f64>) -> Option<f64> {
+        let [a, b] = families;
+        let key = [a.min(b), a.max(b)];
+        let rows = self.rows.iter().zip(&self.families_of).filter(|(row, of)| **of == key && row.layer == layer);
+        let values: Vec<f64> = rows.filter_map(|(row, _)| of(row)).collect();
+        (!values.is_empty()).then(|| Spread::of(&values).mean)
+    }
+
+    /// Writes `compare.csv`.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub fn write(&self, path: &Path) -> Result<(), ExperimentError> {
+        Ok(write_atomically(path, |file| {
+            let mut csv = csv::Writer::from_writer(file);
+            for row in &self.rows {
+                csv.serialize(row).map_err(std::io::Error::other)?;
+            }
+            csv.flush()
+        })?)
+    }
+}
+
+/// The first images of the test set as the networks see them, one after the other.
+fn inputs(population: &Population, images: usize) -> Vec<f64> {
+    let (scale, shift) = standardisation(&population.data);
+    let shape = population.data.shape;
+    let bytes = &population.data.test.images[..images * shape.pixels()];
+    let channels = shape.channels as usize;
+    let input = |(at, &byte): (usize, &u8)| f64::from(byte) * scale[at % channels] + shift[at % channels];
+    bytes.iter().enumerate().map(input).collect()
+}
+
+/// What one network makes of the images: of every layer rows x units.
+fn values(instrument: &mut Instrument, inputs: &[f64], images: usize) -> Result<Vec<Vec<f64>>, ExperimentError> {
+    let extents: Vec<Extent> = instrument.probe.values.iter().map(|value| value.extent).collect();
+    let mut chosen: Vec<Vec<f64>> = vec![Vec::new(); extents.len()];
+    let features = inputs.len() / images;
+    for (part, own) in inputs.chunks(AT_ONCE as usize * features).enumerate() {
+        let mut batch = own.to_vec();
+        // Images that are missing at the end are blank, and not looked at.
+        batch.resize(AT_ONCE as usize * features, 0.0);
+        let all = instrument.values(&batch)?;
+        for ((chosen, values), extent) in chosen.iter_mut().zip(&all).zip(&extents) {
+            let (pixels, units) = (extent.pixels() as usize, extent.channels as usize);
+            for sample in 0..own.len() / features {
+                for position in positions(part * AT_ONCE as usize + sample, pixels, images) {
+                    let first = (sample * pixels + position) * units;
+                    chosen.extend_from_slice(&values[first..first + units]);
+                }
+            }
+        }
+    }
+    Ok(chosen)
+}
+
+/// Positions of an image that count: evenly spaced, elsewhere in every image, the same for every network.
+fn positions(image: usize, pixels: usize, images: usize) -> impl Iterator<Item = usize> {
+    let count = (ROWS / images).clamp(1, pixels);
+    let start = (image as f64 * 0.618_034).fract();
+    (0..count).map(move |at| ((at as f64 / count as f64 + start) * pixels as f64) as usize % pixels)
+}
+
+/// Pairs of networks, each given by family and seed, that are compared.
+fn pairs(networks: &[(usize, u32)]) -> Vec<[usize; 2]> {
+    let mut pairs: BTreeMap<[usize; 2], [Vec<[usize; 2]>; 2]> = BTreeMap::new();
+    for (a, &(family_a, seed_a)) in networks.iter().enumerate() {
+        for (b, &(family_b, seed_b)) in networks.iter().enumerate().skip(a + 1) {
+            let [others, same] = pairs.entry([family_a, family_b]).or_default();
+            if seed_a == seed_b { same.push([a, b]) } else { others.push([a, b]) }
+        }
+    }
+    // Networks of one seed begin alike: they are compared only where there is nothing else.
+    pairs.into_values().flat_map(|[others, same]| if others.is_empty() { same } else { others }).collect()
+}
+
+/// Draws the mean likeness of every two families, a row of panels a layer: alignment, then correlation.
+///
+/// # Errors
+/// If the picture cannot be drawn or written.
+pub fn draw_likeness(path: &Path, title: &str, comparison: &Comparison) -> Result<(), ExperimentError> {
+    let png = render(title, comparison).and_then(|picture| encode(&picture));
+    let png = png.map_err(|message| ExperimentError::Draw { path: path.to_owned(), message })?;
+    Ok(write_atomically(path, |file| file.write_all(&png))?)
+}
+
+fn render(title: &str, comparison: &Comparison) -> Result<RgbImage, String> {
+    const ABOVE: f64 = 100.0;
+    const HEADING: f64 = 64.0;
+    const NAMES: f64 = 210.0;
+    type Measure = (&'static str, fn(&Likeness) -> Option<f64>);
+    let measures: [Measure; 2] = [("CKA", |row| row.cka), ("SVCCA", |row| row.svcca)];
+    let families = comparison.families.len();
+    let room = f64::from(WIDTH) - 2.0 * MARGIN;
+    let across = (room - NAMES) / measures.len() as f64;
+    let cell = ((across - 30.0) / families.max(1) as f64).min(64.0);
+    let down = HEADING + cell * families as f64 + 26.0;
+    paint((ABOVE + down * comparison.layers.len() as f64) as u32, |sheet| {
+        sheet.text(&fit(title, 22.0, room), (MARGIN, 34.0), 22.0, INK, HPos::Left)?;
+        let note = "means over pairs of networks of different seeds; on the diagonal, of one rule and rank";
+        sheet.text(note, (MARGIN, 68.0), TEXT, INK, HPos::Left)?;
+        for (line, layer) in comparison.layers.iter().enumerate() {
+            let top = ABOVE + down * line as f64 + HEADING;
+            for (index, name) in comparison.families.iter().enumerate() {
+                let name = fit(&format!("{}  {name}", index + 1), TEXT, NAMES - 16.0);
+                sheet.text(&name, (MARGIN, top + cell * (index as f64 + 0.5)), TEXT, INK, HPos::Left)?;
+            }
+            for (column, (what, measure)) in measures.iter().enumerate() {
+                let left = MARGIN + NAMES + across * column as f64;
+                sheet.text(&format!("{what}, {layer}"), (left, top - 42.0), TEXT, INK, HPos::Left)?;
+                let side = cell * families as f64;
+                let frame = Frame { left, right: left + side, top, bottom: top + side };
+                let of = |a, b| comparison.mean(layer, [a, b], *measure);
+                matrix(sheet, frame, families, of)?;
+            }
+        }
+        Ok(())
+    })
+}
+
+/// Cells from white (0) to blue (1), with their numbers; grey where there is none.
+fn matrix(
+    sheet: &Sheet<'_>,
+    frame: Frame,
+    count: usize,
+    of: impl Fn(usize, usize) -> Option<f64>,
+) -> Result<(), String> {
+    /// Least side of a cell that holds a number.
+    const ROOM: f64 = 36.0;
+    const FULL: [f64; 3] = [0.0, 114.0, 178.0];
+    let color = |share: f64| {
+        let [red, green, blue] = FULL.map(|full| (255.0 + share.clamp(0.0, 1.0) * (full - 255.0)) as u8);
+        RGBColor(red, green, blue)
+    };
+    sheet.tiles(frame, [count, count], |row, column| match of(row, column) {
+        Some(share) => color(share),
+        None => RGBColor(226, 226, 226),
+    })?;
+    let cell = (frame.right - frame.left) / count.max(1) as f64;
+    for column in 0..count {
+        let x = frame.left + cell * (column as f64 + 0.5);
+        sheet.text(&(column + 1).to_string(), (x, frame.top - 14.0), TEXT, INK, HPos::Center)?;
+        for row in (0..count).filter(|_| cell >= ROOM) {
+            let Some(share) = of(row, column) else { continue };
+            let y = frame.top + cell * (row as f64 + 0.5);
+            let ink = if share > 0.6 { PAPER } else { INK };
+            sheet.text(&format!("{share:.2}"), (x, y), 15.0, ink, HPos::Center)?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn networks_of_one_seed_are_compared_only_where_there_is_nothing_else() {
+        // Two seeds of family 0 and 1, one of family 2.
+        let networks = [(0, 0), (0, 1), (1, 0), (1, 1), (2, 0)];
+        let found = pairs(&networks);
+        assert_eq!(found, [[0, 1], [0, 3], [1, 2], [1, 4], [2, 3], [3, 4]]);
+        assert_eq!(pairs(&[(0, 5), (1, 5)]), [[0, 1]]);
+        assert!(pairs(&[(0, 5)]).is_empty());
+    }
+
+    #[test]
+    fn positions_are_spread_and_within_the_image() {
+        let of = |image| positions(image, 100, 512).collect::<Vec<_>>();
+        assert_eq!(of(0), [0, 25, 50, 75]);
+        assert_ne!(of(1), of(0));
+        assert!((0..512).flat_map(of).all(|position| position < 100));
+        assert_eq!(positions(3, 1, 2).collect::<Vec<_>>(), [0], "a row of features has one");
+        assert_eq!(positions(0, 16, 5000).count(), 1);
+    }
+}

@@ -1,0 +1,166 @@
+//! Folders of experiments as a page shows them: their pictures, and their numbers beside what is published.
+
+use std::path::{Path, PathBuf};
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde::Serialize;
+
+use super::fields::{read_rows, summaries, verdicts};
+use super::theory::{endings, overlap, read_csv};
+use super::{ExperimentError, setting};
+use crate::files::FileError;
+use crate::train::metrics::Spread;
+
+/// A folder that `theory`, `fields` or `compare` has written.
+#[derive(Clone, Debug)]
+pub struct Folder {
+    path: PathBuf,
+    kind: &'static Kind,
+}
+
+/// What an experiment leaves.
+#[derive(Debug)]
+struct Kind {
+    /// The file that a folder is known by.
+    csv: &'static str,
+    heading: &'static str,
+    /// What others have published of it.
+    published: &'static str,
+    /// File and caption.
+    pictures: &'static [(&'static str, &'static str)],
+    numbers: fn(&Path) -> Result<Numbers, ExperimentError>,
+}
+
+/// What the file comes to.
+#[derive(Default)]
+struct Numbers {
+    table: Vec<Vec<String>>,
+    sentences: Vec<String>,
+}
+
+static KINDS: [Kind; 3] = [
+    Kind {
+        csv: "theory.csv",
+        heading: "Modes of the linear network",
+        published: "Published (arXiv 2502.20580): with P and Q of rank r that learn, the r largest modes come to 1; with fixed ones \
+                    modes settle elsewhere; with r as large as the output all come to 1.",
+        pictures: &[("modes.png", "Overlap with the modes of the data; dashed: the closed equations")],
+        numbers: of_theory,
+    },
+    Kind {
+        csv: "fields.csv",
+        heading: "Receptive fields",
+        published: "Published (arXiv 2502.20580), as pictures without a measure: at full rank fields are oriented, at low rank they are \
+                    centres with surrounds. Orientedness is measured as by Lindsey et al. (2019).",
+        pictures: &[
+            ("fields.png", "Fields of the first seed's units, the most oriented first, in one scale"),
+            ("distribution.png", "Orientedness and centre-surround index of every unit"),
+        ],
+        numbers: of_fields,
+    },
+    Kind {
+        csv: "compare.csv",
+        heading: "Representations",
+        published: "There are no published numbers: how the dimension of errors shapes representations is an open question.",
+        pictures: &[("compare.png", "Linear CKA and SVCCA between networks of different seeds, by layer")],
+        numbers: |_| Ok(Numbers::default()),
+    },
+];
+
+/// A folder as the page's template takes it.
+#[derive(Serialize)]
+pub(super) struct Exhibit {
+    heading: &'static str,
+    folder: String,
+    published: &'static str,
+    pictures: Vec<Picture>,
+    /// The first line holds the names of the columns.
+    table: Vec<Vec<String>>,
+    sentences: Vec<String>,
+}
+
+/// A picture within a page.
+#[derive(Serialize)]
+pub(super) struct Picture {
+    /// Unique within the page.
+    id: String,
+    caption: &'static str,
+    png: String,
+}
+
+impl Picture {
+    /// `png` is the content of a PNG file.
+    pub(super) fn new(id: impl Into<String>, caption: &'static str, png: &[u8]) -> Picture {
+        Picture { id: id.into(), caption, png: STANDARD.encode(png) }
+    }
+}
+
+impl Folder {
+    /// A folder of an experiment, if it is one.
+    pub fn find(path: &Path) -> Option<Folder> {
+        let kind = KINDS.iter().find(|kind| path.join(kind.csv).is_file())?;
+        Some(Folder { path: path.to_owned(), kind })
+    }
+
+    /// Reads numbers and pictures; `number` tells the folder's pictures from another's.
+    pub(super) fn read(&self, number: usize) -> Result<Exhibit, ExperimentError> {
+        let Kind { csv, heading, published, pictures, numbers } = self.kind;
+        let picture = |&(name, caption): &(&'static str, &'static str)| {
+            let path = self.path.join(name);
+            let png = std::fs::read(&path).map_err(FileError::at(&path, "read"))?;
+            if !png.starts_with(b"\x89PNG\r\n\x1a\n") {
+                return Err(setting(format!(
+                    "{} is no PNG file; the command that made it writes it anew",
+                    path.display()
+                )));
+            }
+            Ok(Picture::new(format!("{}-{number}", name.trim_end_matches(".png")), caption, &png))
+        };
+        let pictures = pictures.iter().map(picture).collect::<Result<Vec<_>, ExperimentError>>()?;
+        let Numbers { table, sentences } = numbers(&self.path.join(csv))?;
+        Ok(Exhibit { heading, folder: self.path.display().to_string(), published, pictures, table, sentences })
+    }
+}
+
+fn row<const N: usize>(cells: [&str; N]) -> Vec<String> {
+    cells.map(str::to_owned).to_vec()
+}
+
+fn of_theory(path: &Path) -> Result<Numbers, ExperimentError> {
+    let head = row([
+        "feedback",
+        "rank",
+        "seeds",
+        "modes 0-7",
+        "modes 8-15",
+        "beyond 16",
+        "distance from the closed equations",
+    ]);
+    let lines = endings(&read_csv(path)?).into_iter().map(|ending| {
+        let [first, second, beyond] = ending.overlaps.map(overlap);
+        let rank = ending.rank.map_or("-".to_owned(), |rank| rank.to_string());
+        vec![ending.feedback, rank, ending.seeds.to_string(), first, second, beyond, format!("{:.1e}", ending.distance)]
+    });
+    Ok(Numbers { table: [head].into_iter().chain(lines).collect(), sentences: Vec::new() })
+}
+
+fn of_fields(path: &Path) -> Result<Numbers, ExperimentError> {
+    let families = summaries(&read_rows(path)?);
+    let head = row(["networks of", "networks", "units", "silent", "orientedness", "centre-surround index"]);
+    let lines = families.iter().map(|family| {
+        let with_error = |spread: Spread| family.with_error(spread);
+        vec![
+            family.name(),
+            family.networks.to_string(),
+            family.units.to_string(),
+            family.silent.to_string(),
+            with_error(family.orientedness),
+            with_error(family.index),
+        ]
+    });
+    let table = [head].into_iter().chain(lines).collect();
+    let note = "Means over networks of each network's mean over its units, and the standard error over networks.";
+    let sentences = [note.to_owned()].into_iter().chain(verdicts(&families)).collect();
+    Ok(Numbers { table, sentences })
+}

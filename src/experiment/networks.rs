@@ -1,0 +1,209 @@
+//! The networks of several runs, to be looked into side by side.
+
+use std::path::{Path, PathBuf};
+
+use super::sweep::{Sweep, is_sweep};
+use super::{ExperimentError, setting};
+use crate::data::{Dataset, SearchPath};
+use crate::feedback::Rank;
+use crate::gpu::{Cache, DeviceChoice};
+use crate::model::Probe;
+use crate::ops::{Phase, ReplicaStep, StepState};
+use crate::plan::{Executor, Options};
+use crate::train::TrainError;
+use crate::train::config::Config;
+use crate::train::machine::{Kernels, Preparation, machine};
+use crate::train::opened::{Opened, Which};
+use crate::train::session::Session;
+use crate::train::weights::{self, NamedTensor};
+
+/// The family of networks as they were before they learned.
+pub const UNTRAINED: &str = "untrained";
+
+/// Where runs are opened.
+#[derive(Clone, Copy, Debug)]
+pub struct Place<'a> {
+    /// Which of their checkpoints.
+    pub which: Which,
+    /// Adapter.
+    pub device: &'a DeviceChoice,
+    /// Folders of the data.
+    pub search: &'a SearchPath,
+}
+
+/// One network.
+#[derive(Clone, Debug)]
+pub struct Member {
+    /// Its seed.
+    pub seed: u32,
+    /// Parameters and statistics, feedback left out.
+    pub weights: Vec<NamedTensor>,
+}
+
+/// Networks that differ in nothing but their seeds.
+#[derive(Clone, Debug)]
+pub struct Family {
+    /// Rule, or [`UNTRAINED`]; with the run's folder where two runs have networks of one rule, rank and seed.
+    pub rule: String,
+    /// Rank, where the rule has one.
+    pub rank: Option<Rank>,
+    /// One a seed.
+    pub members: Vec<Member>,
+}
+
+impl Family {
+    /// Name in tables and pictures.
+    pub fn name(&self) -> String {
+        self.rank.map_or(self.rule.clone(), |rank| format!("{}, r = {rank}", self.rule))
+    }
+}
+
+/// Networks of the same layers, tested on the same images.
+pub struct Population {
+    /// The first run's configuration.
+    pub config: Config,
+    /// The first run's images.
+    pub data: Dataset,
+    /// In the order of the runs, then of their ranks; the untrained ones first.
+    pub families: Vec<Family>,
+}
+
+impl Population {
+    /// Opens runs, and of sweeps every cell that has ended.
+    ///
+    /// # Errors
+    /// If there is no run or no checkpoint, or the networks have other layers or other test images.
+    pub fn gather(folders: &[PathBuf], place: Place<'_>) -> Result<Population, ExperimentError> {
+        let mut population: Option<Population> = None;
+        let mut untrained = Family { rule: UNTRAINED.to_owned(), rank: None, members: Vec::new() };
+        for folder in runs_of(folders)? {
+            let mut run = Opened::new(&folder, place.which, place.device, place.search)?;
+            for (replica, (_, seed)) in run.session.replicas.clone().into_iter().enumerate() {
+                if !untrained.members.iter().any(|member| member.seed == seed) {
+                    untrained.members.push(member(&mut run.session, replica, seed)?);
+                }
+            }
+            run.restore()?;
+            let config = run.session.config.clone();
+            let all = match &mut population {
+                Some(all) => {
+                    all.check(&config, &run.data, &folder)?;
+                    all
+                }
+                None => population.insert(Population { config, data: run.data, families: Vec::new() }),
+            };
+            all.add(&mut run.session, &folder)?;
+        }
+        let mut population = population.ok_or_else(|| setting("there is no run to look into"))?;
+        population.families.insert(0, untrained);
+        Ok(population)
+    }
+
+    fn check(&self, config: &Config, data: &Dataset, folder: &Path) -> Result<(), ExperimentError> {
+        let problem = if config.model.layers != self.config.model.layers {
+            "its networks have other layers than the first run's"
+        } else if data.shape != self.data.shape {
+            "its images have another size than the first run's"
+        } else if data.test != self.data.test {
+            "it is tested on other images than the first run"
+        } else {
+            return Ok(());
+        };
+        Err(setting(format!("{} does not match: {problem}", folder.display())))
+    }
+
+    fn add(&mut self, session: &mut Session, folder: &Path) -> Result<(), TrainError> {
+        let label = session.config.feedback.label();
+        let replicas = session.replicas.clone();
+        let is_taken = |&(rank, seed): &(Option<Rank>, u32)| {
+            let mut own = self.families.iter().filter(|family| family.rule == label && family.rank == rank);
+            own.any(|family| family.members.iter().any(|member| member.seed == seed))
+        };
+        let rule = if replicas.iter().any(is_taken) { format!("{label} ({})", folder.display()) } else { label };
+        for (replica, &(rank, seed)) in replicas.iter().enumerate() {
+            let own = member(session, replica, seed)?;
+            match self.families.iter_mut().find(|family| family.rule == rule && family.rank == rank) {
+                Some(family) => family.members.push(own),
+                None => self.families.push(Family { rule: rule.clone(), rank, members: vec![own] }),
+            }
+        }
+        Ok(())
+    }
+
+    /// Height, width, channels of an image.
+    pub fn image(&self) -> [u32; 3] {
+        let shape = self.data.shape;
+        [shape.height, shape.width, shape.channels]
+    }
+}
+
+fn member(session: &mut Session, replica: usize, seed: u32) -> Result<Member, TrainError> {
+    let mut weights = session.weights(replica)?;
+    weights.retain(|tensor| !tensor.name.contains(".feedback."));
+    Ok(Member { seed, weights })
+}
+
+/// The folders of runs; of a sweep those of its cells that have ended.
+fn runs_of(folders: &[PathBuf]) -> Result<Vec<PathBuf>, ExperimentError> {
+    let mut runs = Vec::new();
+    for folder in folders {
+        if is_sweep(folder) {
+            runs.extend(Sweep::of_folder(folder)?.ended(folder));
+        } else {
+            runs.push(folder.clone());
+        }
+    }
+    if runs.is_empty() {
+        let names: Vec<String> = folders.iter().map(|folder| folder.display().to_string()).collect();
+        return Err(setting(format!("no cell of {} has ended; the `sweep` command goes on", names.join(", "))));
+    }
+    Ok(runs)
+}
+
+/// A probe on a device.
+pub(super) struct Instrument {
+    pub(super) probe: Probe,
+    executor: Box<dyn Executor>,
+}
+
+impl Instrument {
+    pub(super) fn new(probe: Probe, device: &DeviceChoice) -> Result<Instrument, TrainError> {
+        // Of one network at a time, for seconds: no kernel is worth measuring.
+        let preparation = Preparation { kernels: Kernels::Defaults, cache: Cache::from_env() };
+        let executor = machine(&probe.recording, device, Options::default(), &preparation)?.executor;
+        Ok(Instrument { probe, executor })
+    }
+
+    /// Takes a network in.
+    pub(super) fn load(&mut self, member: &Member) -> Result<(), ExperimentError> {
+        weights::write(&self.probe.exchange, self.executor.as_mut(), &member.weights)
+            .map_err(|e| setting(format!("network of seed {}: {e}", member.seed)))
+    }
+
+    /// Reads all values of some inputs.
+    pub(super) fn values(&mut self, inputs: &[f64]) -> Result<Vec<Vec<f64>>, ExperimentError> {
+        self.executor.write(self.probe.x, inputs)?;
+        self.run()?;
+        Ok(self.probe.values.iter().map(|value| self.executor.read(value.tensor)).collect::<Result<_, _>>()?)
+    }
+
+    /// The derivative of some weighted outputs by a blank input; empty for a probe without a way back.
+    pub(super) fn gradient(&mut self, of: &[f64]) -> Result<Vec<f64>, ExperimentError> {
+        let Some(gradient) = self.probe.gradient else { return Ok(Vec::new()) };
+        self.executor.write(self.probe.x, &vec![0.0; self.probe.x.shape.elements()])?;
+        self.executor.write(gradient.of, of)?;
+        self.run()?;
+        Ok(self.executor.read(gradient.by_input)?)
+    }
+
+    fn run(&mut self) -> Result<(), ExperimentError> {
+        let step = StepState {
+            step: 0,
+            cursor: 0,
+            active_rows: self.probe.rows,
+            groups: Default::default(),
+            replicas: vec![ReplicaStep::default()],
+        };
+        Ok(self.executor.run(Phase::Evaluate, &[step])?)
+    }
+}

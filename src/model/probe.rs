@@ -1,0 +1,164 @@
+//! Networks to look into: what their layers make of inputs that the host writes, and which input a unit asks for.
+
+use super::backward::{self, Part};
+use super::exchange::{Exchange, exchange};
+use super::feed::{Feed, FeedSpec};
+use super::forward;
+use super::graph::{Extent, Graph, Kind};
+use super::network::{Layer, NetworkSpec, Tensors, allocate};
+use super::spec::{LayerSpec, Loss, ModelError, Precision};
+use crate::feedback::{FeedbackSpec, Pathway};
+use crate::ops::{Dtype, Phase, Recording, Role, Tensor};
+use crate::optim::OptimizerSpec;
+
+/// What a layer makes.
+#[derive(Clone, Debug)]
+pub struct Value {
+    /// `layers.<index>`.
+    pub name: String,
+    /// Of a sample.
+    pub extent: Extent,
+    /// (rows pixels) x channels, readable after [`Phase::Evaluate`].
+    pub tensor: Tensor,
+}
+
+/// The way from a layer's output back to the input.
+#[derive(Clone, Copy, Debug)]
+pub struct Gradient {
+    /// Weights of the outputs, which the host writes; shaped like the layer's value.
+    pub of: Tensor,
+    /// Derivative of the weighted sum of the outputs by the input, sample by sample; shaped like [`Probe::x`].
+    pub by_input: Tensor,
+}
+
+/// One network as it is when it is tested (batch norm by its running statistics, no dropout), without a loss.
+#[derive(Clone, Debug)]
+pub struct Probe {
+    /// The operations, all of them in [`Phase::Evaluate`].
+    pub recording: Recording,
+    /// Samples at once.
+    pub rows: u32,
+    /// Of a sample.
+    pub input: Extent,
+    /// The input, which the host writes: (rows pixels) x channels.
+    pub x: Tensor,
+    /// What can be read.
+    pub values: Vec<Value>,
+    /// The way back, of a probe that has one.
+    pub gradient: Option<Gradient>,
+    /// Parameters and statistics as files name them.
+    pub exchange: Vec<Exchange>,
+}
+
+impl Probe {
+    /// A probe that reads what the named layers make; `image` is height, width, channels of a sample.
+    ///
+    /// # Errors
+    /// If layers contradict each other, or there is none of a name.
+    pub fn of_values(layers: &[LayerSpec], image: [u32; 3], rows: u32, names: &[String]) -> Result<Probe, ModelError> {
+        let parts = Parts::new(layers, image, rows)?;
+        let chosen = names.iter().map(|name| parts.find(name)).collect::<Result<Vec<usize>, _>>()?;
+        let last = chosen.iter().copied().max().unwrap_or(0);
+        parts.finish(last, &chosen, false)
+    }
+
+    /// A probe that goes from the named layer's output back to the input by the exact derivative.
+    ///
+    /// # Errors
+    /// As [`Probe::of_values`].
+    pub fn of_gradient(layers: &[LayerSpec], image: [u32; 3], rows: u32, name: &str) -> Result<Probe, ModelError> {
+        let parts = Parts::new(layers, image, rows)?;
+        let chosen = parts.find(name)?;
+        parts.finish(chosen, &[chosen], true)
+    }
+}
+
+/// A network whose tensors exist.
+struct Parts {
+    spec: NetworkSpec,
+    recording: Recording,
+    input: Extent,
+    layers: Vec<Layer>,
+}
+
+impl Parts {
+    fn new(layers: &[LayerSpec], image: [u32; 3], rows: u32) -> Result<Parts, ModelError> {
+        let spec = NetworkSpec {
+            layers: layers.to_vec(),
+            loss: Loss::default(),
+            feedback: FeedbackSpec::backprop(),
+            optimizer: OptimizerSpec::sgd(0.0),
+            feedback_optimizer: OptimizerSpec::sgd(0.0),
+            precision: Precision::F32,
+            batch: rows,
+            accumulate: 1,
+            evaluation_batch: rows,
+            ranks: vec![None],
+            feed: FeedSpec::Host { image },
+            classes: 0,
+        };
+        let graph = Graph::new(layers, image)?;
+        if graph.nodes.is_empty() {
+            return Err(ModelError::Network("model.layers: a network without layers has nothing to look into".into()));
+        }
+        let mut recording = Recording::new(1);
+        let (mut layers, _) = allocate(&spec, &graph, &mut recording)?;
+        for layer in &mut layers {
+            // In training, what is below all that learns gets no error.
+            layer.passes_error = true;
+            match (&mut layer.kind, &mut layer.tensors) {
+                (Kind::Dropout(p), _) => *p = 0.0,
+                (_, Tensors::Linear(linear)) => linear.pathway = Some(Pathway::Exact),
+                _ => {}
+            }
+        }
+        Ok(Parts { spec, recording, input: graph.input, layers })
+    }
+
+    fn find(&self, name: &str) -> Result<usize, ModelError> {
+        self.layers.iter().position(|layer| layer.name == name).ok_or_else(|| {
+            let names: Vec<&str> = self.layers.iter().map(|layer| layer.name.as_str()).collect();
+            ModelError::Network(format!("{name} is not a layer of this network, which has {}", names.join(", ")))
+        })
+    }
+
+    /// Records the layers up to the last one that matters.
+    fn finish(mut self, last: usize, chosen: &[usize], back: bool) -> Result<Probe, ModelError> {
+        let (rec, rows) = (&mut self.recording, self.spec.batch);
+        let layers = &self.layers[..=last];
+        let feed = Feed::allocate(rec, &self.spec.feed, rows, self.input);
+        rec.begin(Phase::Evaluate);
+        let (x, labels) = feed.record(rec, Phase::Evaluate, rows, 0, self.input)?;
+        let trace = forward::record(rec, layers, x, rows, self.spec.precision, None)?;
+        let values: Vec<Value> = chosen
+            .iter()
+            .map(|&at| {
+                let layer = &layers[at];
+                Value { name: layer.name.clone(), extent: layer.extent, tensor: trace.values[at + 1] }
+            })
+            .collect();
+        for value in &values {
+            rec.keep(value.tensor);
+        }
+        let mut gradient = None;
+        if back {
+            rec.layer("");
+            rec.role(Role::Transport);
+            let output = trace.output();
+            let of = rec.state("probe.of", output.rows(), output.cols(), Dtype::F32);
+            let part = Part { index: 0, update: false };
+            let errors = backward::record(rec, layers, &trace, (of, labels), &self.spec, part)?;
+            gradient = errors.input.map(|by_input| Gradient { of, by_input });
+            gradient.iter().for_each(|gradient| rec.keep(gradient.by_input));
+        }
+        Ok(Probe {
+            exchange: exchange(&self.layers),
+            recording: self.recording,
+            rows,
+            input: self.input,
+            x,
+            values,
+            gradient,
+        })
+    }
+}

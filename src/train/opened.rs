@@ -1,0 +1,75 @@
+//! A finished or stopped run, opened for reading.
+
+use std::path::{Path, PathBuf};
+
+use super::TrainError;
+use super::checkpoint::{Checkpoint, CheckpointError};
+use super::config::Config;
+use super::machine::{Kernels, Preparation};
+use super::run_dir::RunDir;
+use super::session::Session;
+use super::spec::dataset;
+use super::trainer::recorded_kernels;
+use crate::data::{Dataset, SearchPath};
+use crate::gpu::{Cache, DeviceChoice};
+use crate::plan::Options;
+
+/// Which checkpoint of a run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Which {
+    /// After the last step.
+    #[default]
+    Last,
+    /// After the epoch with the best mean test accuracy.
+    Best,
+}
+
+/// A run's networks and images.
+pub struct Opened {
+    /// The networks, with their first values until they are restored.
+    pub session: Session,
+    /// What they learn and are tested on.
+    pub data: Dataset,
+    path: PathBuf,
+    checkpoint: Checkpoint,
+}
+
+impl Opened {
+    /// Opens a run, with the kernels that it began with.
+    ///
+    /// # Errors
+    /// If there is no run, it has no checkpoint yet, or something of it is damaged or does not fit its configuration.
+    pub fn new(folder: &Path, which: Which, device: &DeviceChoice, search: &SearchPath) -> Result<Opened, TrainError> {
+        let run = RunDir::open(folder)?;
+        let config = Config::load(&run.config())?;
+        let data = dataset(&config.data, search)?;
+        let path = match which {
+            Which::Last => run.last_checkpoint(),
+            Which::Best => run.best_checkpoint(),
+        };
+        let checkpoint = Checkpoint::load(&path).map_err(|error| match error {
+            CheckpointError::NotFound(path) => TrainError::NoCheckpoint { path, run: folder.to_owned() },
+            error => error.into(),
+        })?;
+        let preparation = preparation_of(&run)?;
+        let session = Session::prepared(config, &data, device, Options::default(), &preparation)?;
+        checkpoint.check_config(&path, &session.hash)?;
+        Ok(Opened { session, data, path, checkpoint })
+    }
+
+    /// Gives the networks the values that they have come to.
+    ///
+    /// # Errors
+    /// If the checkpoint does not fit, or the device fails.
+    pub fn restore(&mut self) -> Result<(), TrainError> {
+        self.session.restore(&self.checkpoint, &self.path)
+    }
+}
+
+/// What a run that has begun goes on with.
+///
+/// # Errors
+/// If the record of its kernels is damaged.
+pub fn preparation_of(run: &RunDir) -> Result<Preparation, TrainError> {
+    Ok(Preparation { kernels: Kernels::Chosen(recorded_kernels(run)?), cache: Cache::from_env() })
+}
