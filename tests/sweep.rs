@@ -203,12 +203,33 @@ fn a_killed_sweep_goes_on_and_shares_are_put_together() {
     assert!(again.status.success(), "{}", said(&again));
 }
 
+/// What a rule with one constrained layer trains, and that ranks of no use to a rule are left to the others.
+#[test]
+fn single_layers_can_be_constrained() {
+    let found = sweep(&axes(&["local", "local@layers.2", "fixed@layers.6", "direct:local"], &[4, 32], &[]), &[]);
+    let configs: Vec<_> = found.cells.iter().map(|cell| (cell.name.as_str(), &cell.config.feedback)).collect();
+    let told: Vec<_> = configs.iter().map(|(name, spec)| (*name, spec.rank_list().len(), spec.exact.len())).collect();
+    assert_eq!(told, [("local", 2, 0), ("local-layers.2", 2, 3), ("fixed-layers.6", 1, 3), ("direct-local", 1, 0)]);
+    assert_eq!(configs[1].1.exact, ["layers.0", "layers.4", "layers.6"]);
+    assert_eq!(configs[2].1.exact, ["layers.0", "layers.2", "layers.4"]);
+    found.check(&SearchPath::new(Vec::new())).unwrap();
+    let refused = |rule: &str, ranks: &[u32]| {
+        let (draft, _) = open("digits").unwrap();
+        Sweep::new(&draft, &axes(&[rule], ranks, &[])).unwrap_err().to_string()
+    };
+    assert!(
+        refused("local@layers.3", &[4]).contains("layers.3 is not a layer with a weight; those are layers.0, layers.2")
+    );
+    assert!(refused("local@layers.99", &[4]).contains("layers.99 is not a layer with a weight"));
+    assert!(refused("direct:local", &[11, 12]).contains("every rank is larger than the 10 outputs"));
+}
+
 #[test]
 fn impossible_sweeps_are_refused_before_anything_is_trained() {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("thing.txt"), "mine").unwrap();
     fs::write(folder.path().join("typo.toml"), "[sweep]\nrules = [\"backprob\"]\n[data]\nname = \"digits\"\n").unwrap();
-    let cases: [(&[&str], &str); 15] = [
+    let cases: [(&[&str], &str); 16] = [
         (&["digits", "--out", "x"], "needs rules"),
         (&["digits", "--rules", "local", "--out", "x"], "needs ranks"),
         (&["digits", "--rules", "local,oja+hebbian", "--ranks", "2", "--out", "x"], "rule local is listed twice"),
@@ -216,10 +237,8 @@ fn impossible_sweeps_are_refused_before_anything_is_trained() {
         (&["digits", "--rules", "lokal", "--ranks", "2", "--out", "x"], "there is no rule \"lokal\""),
         (&["digits", "--rules", "local", "--ranks", "0", "--out", "x"], "a rank must be at least 1"),
         (&["digits", "--rules", "direct:normative", "--ranks", "2", "--out", "x"], "has no weight to compare with"),
-        (
-            &["digits", "--rules", "direct:local", "--ranks", "99", "--out", "x"],
-            "cell direct-local: feedback.rank = 99",
-        ),
+        (&["digits", "--rules", "direct:local", "--ranks", "99", "--out", "x"], "rule direct:local: every rank"),
+        (&["digits", "--rules", "local", "--ranks", "999", "--out", "x"], "cell local: feedback.rank = 999"),
         (&["digits", "--rules", "backprop", "--classes", "11", "--out", "x"], "digits has only 10 classes"),
         (&["digits", "--rules", "backprop", "--classes", "1", "--out", "x"], "data.classes = 1: must be at least 2"),
         (&["digits", "--rules", "backprop", "--cell", "3/2", "--out", "x"], "K from 1 to N"),

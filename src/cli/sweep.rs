@@ -22,7 +22,7 @@ pub(super) struct SweepArgs {
     #[arg(value_name = "PRESET|CONFIG.toml")]
     config: String,
     /// backprop, feedback-alignment, direct-feedback-alignment, normative, local, fixed, or P's and Q's rule as in
-    /// oja+hebbian, with direct: before it for errors from the output.
+    /// oja+hebbian, with direct: before it for errors from the output, or @layers.3 behind it for that layer's error only.
     #[arg(long, value_name = "RULE[,RULE...]", value_delimiter = ',')]
     rules: Vec<SweepRule>,
     /// Ranks of the rules that have one.

@@ -20,4 +20,4 @@ pub use init::{factorise, initialise};
 pub(crate) use init::{normal, pad_columns};
 pub use network::{LinearLayer, Network, NetworkSpec};
 pub use probe::{Gradient, Probe, Value};
-pub use spec::{LayerSpec, Loss, ModelError, Precision, Sides};
+pub use spec::{LayerSpec, Loss, ModelError, Precision, Sides, weighted};

@@ -79,6 +79,36 @@ pub enum LayerSpec {
     },
 }
 
+impl LayerSpec {
+    /// Outputs of a layer with a weight.
+    pub fn outputs(&self) -> Option<u32> {
+        match self {
+            LayerSpec::Dense { out } | LayerSpec::Conv { out, .. } => Some(*out),
+            _ => None,
+        }
+    }
+}
+
+/// Names of all layers with a weight.
+pub fn weighted(layers: &[LayerSpec]) -> Vec<String> {
+    fn add(layers: &[LayerSpec], name: &str, names: &mut Vec<String>) {
+        for (index, layer) in layers.iter().enumerate() {
+            let name = format!("{name}.{index}");
+            match layer {
+                LayerSpec::Residual { layers, shortcut } => {
+                    add(layers, &format!("{name}.main"), names);
+                    add(shortcut, &format!("{name}.shortcut"), names);
+                }
+                _ if layer.outputs().is_some() => names.push(name),
+                _ => {}
+            }
+        }
+    }
+    let mut names = Vec::new();
+    add(layers, "layers", &mut names);
+    names
+}
+
 /// Height and width, or one number for both.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged)]

@@ -22,13 +22,14 @@ pub(super) use picture::accuracies_png;
 pub use picture::draw_accuracies;
 pub(super) use results::order;
 pub use results::{Group, ResultRow, Results};
-pub use rule::{SweepRule, UnknownRule};
+pub use rule::{Route, SweepRule, UnknownRule};
 
 use super::{ExperimentError, setting};
 use crate::data::SearchPath;
 use crate::feedback::{Rank, Ranks};
 use crate::files::{FileError, create_folder, is_leftover, write_atomically};
 use crate::gpu::DeviceChoice;
+use crate::model::{LayerSpec, weighted};
 use crate::ops::MAX_REPLICAS;
 use crate::plan::Options;
 use crate::train::TrainError;
@@ -278,8 +279,13 @@ fn of_rule(
         let first = ranks.first().map_or(String::new(), |rank| format!("\"{rank}\""));
         whole.set("feedback.rank", &first).map_err(TrainError::from)?;
     }
-    let base = whole.finish().map_err(TrainError::from)?;
-    let ranks = if rule.has_rank() { ranks } else { &[][..] };
+    let mut base = whole.finish().map_err(TrainError::from)?;
+    if let Some(layer) = rule.only() {
+        base.feedback.exact =
+            all_but(layer, &base.model.layers).map_err(|problem| setting(format!("rule {rule}: {problem}")))?;
+    }
+    let ranks = if rule.has_rank() { useful(*rule, ranks, &base.model.layers)? } else { Vec::new() };
+    let ranks = &ranks[..];
     let seeds_at_once = (networks / ranks.len().max(1)).max(1) as u32;
     let ranks_at_once = networks.min(ranks.len().max(1));
     let prefix = classes.map_or(String::new(), |classes| format!("{classes}-classes-"));
@@ -311,6 +317,27 @@ fn of_rule(
         }
     }
     Ok(cells)
+}
+
+/// The other layers with a weight.
+fn all_but(layer: usize, layers: &[LayerSpec]) -> Result<Vec<String>, String> {
+    let (names, own) = (weighted(layers), format!("layers.{layer}"));
+    if !names.contains(&own) {
+        return Err(format!("{own} is not a layer with a weight; those are {}", names.join(", ")));
+    }
+    Ok(names.into_iter().filter(|name| *name != own).collect())
+}
+
+/// Where a single layer's error passes, larger ranks than it is wide are left to the other rules.
+fn useful(rule: SweepRule, ranks: &[Rank], layers: &[LayerSpec]) -> Result<Vec<Rank>, ExperimentError> {
+    let Some(widest) = rule.widest(layers) else { return Ok(ranks.to_vec()) };
+    let found: Vec<Rank> = ranks.iter().copied().filter(|rank| rank.at(widest) <= widest).collect();
+    if found.is_empty() {
+        return Err(setting(format!(
+            "rule {rule}: every rank is larger than the {widest} outputs of the layer whose error it sends"
+        )));
+    }
+    Ok(found)
 }
 
 fn text(draft: &Draft, axes: &Axes) -> Result<String, ExperimentError> {

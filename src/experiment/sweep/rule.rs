@@ -6,13 +6,15 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use crate::feedback::{PRule, QRule, Rule};
+use crate::model::LayerSpec;
 use crate::train::config::{ConfigError, Draft};
 
 /// How errors travel back.
 ///
 /// In files and options `backprop`, `feedback-alignment`, `direct-feedback-alignment`, or P's and Q's rule as `oja+hebbian`;
 /// `normative`, `local` and `fixed` stand for `normative+normative`, `oja+hebbian` and `fixed+fixed`. With `direct:` before
-/// P's and Q's, the error comes from the network's output.
+/// P's and Q's, the error comes from the network's output; with `@layers.3` behind them, only that layer sends its error through P
+/// and Q, all others send it exactly.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum SweepRule {
@@ -24,9 +26,20 @@ pub enum SweepRule {
         p: PRule,
         /// How Q learns.
         q: QRule,
-        /// Whether the error is the output layer's.
-        direct: bool,
+        /// Which errors pass through them.
+        route: Route,
     },
+}
+
+/// Which errors pass through P and Q.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Route {
+    /// Every layer's own.
+    Own,
+    /// The output layer's, to every layer.
+    Output,
+    /// That of one layer, counted from 0 among all entries of the model.
+    Only(usize),
 }
 
 /// A rule that there is not.
@@ -34,7 +47,7 @@ pub enum SweepRule {
 #[error(
     "there is no rule {0:?}: use backprop, feedback-alignment, direct-feedback-alignment, normative, local, fixed, or P's \
      and Q's rule as in oja+hebbian (P: fixed, normative, oja, kolen-pollack; Q: fixed, normative, hebbian), with direct: \
-     before it for errors from the output"
+     before it for errors from the output, or with @layers.3 behind it for that layer's error only"
 )]
 pub struct UnknownRule(pub String);
 
@@ -73,15 +86,21 @@ impl FromStr for SweepRule {
         if let Some(rule) = WHOLE.into_iter().find(|rule| rule.name() == text) {
             return Ok(SweepRule::Whole(rule));
         }
-        let (direct, pair) = text.strip_prefix("direct:").map_or((false, text), |rest| (true, rest));
+        let unknown = || UnknownRule(text.to_owned());
+        let (route, pair) = match (text.strip_prefix("direct:"), text.split_once("@layers.")) {
+            (None, None) => (Route::Own, text),
+            (Some(pair), None) => (Route::Output, pair),
+            (None, Some((pair, layer))) => (Route::Only(layer.parse().map_err(|_| unknown())?), pair),
+            (Some(_), Some(_)) => return Err(unknown()),
+        };
         let short = SHORT.iter().find(|(name, ..)| *name == pair).map(|&(_, p, q)| (p, q));
         let (p, q) = short
             .or_else(|| {
                 let (p, q) = pair.split_once('+')?;
                 Some((named(&P_RULES, p)?, named(&Q_RULES, q)?))
             })
-            .ok_or_else(|| UnknownRule(text.to_owned()))?;
-        Ok(SweepRule::Factored { p, q, direct })
+            .ok_or_else(unknown)?;
+        Ok(SweepRule::Factored { p, q, route })
     }
 }
 
@@ -103,12 +122,13 @@ impl fmt::Display for SweepRule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
             SweepRule::Whole(rule) => f.write_str(rule.name()),
-            SweepRule::Factored { p, q, direct } => {
-                f.write_str(if direct { "direct:" } else { "" })?;
+            SweepRule::Factored { p, q, route } => {
+                f.write_str(if route == Route::Output { "direct:" } else { "" })?;
                 match SHORT.iter().find(|(_, of_p, of_q)| (*of_p, *of_q) == (p, q)) {
-                    Some((name, ..)) => f.write_str(name),
-                    None => write!(f, "{}+{}", name_of(&P_RULES, p), name_of(&Q_RULES, q)),
+                    Some((name, ..)) => f.write_str(name)?,
+                    None => write!(f, "{}+{}", name_of(&P_RULES, p), name_of(&Q_RULES, q))?,
                 }
+                if let Route::Only(layer) = route { write!(f, "@layers.{layer}") } else { Ok(()) }
             }
         }
     }
@@ -122,18 +142,32 @@ impl SweepRule {
 
     /// Its name where a file system must like it.
     pub(super) fn folder(self) -> String {
-        self.to_string().replace([':', '+'], "-")
+        self.to_string().replace([':', '+', '@'], "-")
+    }
+
+    /// The layer that alone sends its error through P and Q.
+    pub(super) fn only(self) -> Option<usize> {
+        if let SweepRule::Factored { route: Route::Only(layer), .. } = self { Some(layer) } else { None }
+    }
+
+    /// Of a network's layers, the most that a rank is of use for: outputs of the only layer whose error passes.
+    pub(super) fn widest(self, layers: &[LayerSpec]) -> Option<u32> {
+        match self {
+            SweepRule::Factored { route: Route::Only(layer), .. } => layers.get(layer)?.outputs(),
+            SweepRule::Factored { route: Route::Output, .. } => layers.last()?.outputs(),
+            _ => None,
+        }
     }
 
     /// Makes it the configuration's rule; what else a configuration of the same kind says of feedback stays.
     pub(super) fn apply(self, draft: &mut Draft) -> Result<(), ConfigError> {
         match self {
             SweepRule::Whole(rule) => draft.set_rule(rule.name()),
-            SweepRule::Factored { p, q, direct } => {
+            SweepRule::Factored { p, q, route } => {
                 draft.set_rule(Rule::Ldfa.name())?;
                 draft.set("feedback.p", &format!("\"{}\"", name_of(&P_RULES, p)))?;
                 draft.set("feedback.q", &format!("\"{}\"", name_of(&Q_RULES, q)))?;
-                if direct { draft.set("feedback.source", "\"output\"") } else { Ok(()) }
+                if route == Route::Output { draft.set("feedback.source", "\"output\"") } else { Ok(()) }
             }
         }
     }
@@ -156,6 +190,8 @@ mod tests {
             "oja+fixed",
             "kolen-pollack+hebbian",
             "direct:fixed+hebbian",
+            "local@layers.3",
+            "oja+fixed@layers.12",
         ];
         for name in all {
             assert_eq!(name.parse::<SweepRule>().unwrap().to_string(), name);
@@ -166,7 +202,9 @@ mod tests {
 
     #[test]
     fn what_is_no_rule_is_answered_with_those_that_are() {
-        for name in ["", "lokal", "oja", "hebbian+oja", "oja+hebbian+fixed", "direct:backprop", "direct:"] {
+        let wrong = ["", "lokal", "oja", "hebbian+oja", "oja+hebbian+fixed", "direct:backprop", "direct:"];
+        let misplaced = ["backprop@layers.3", "local@3", "local@layers.", "local@layers.x", "direct:local@layers.3"];
+        for name in [&wrong[..], &misplaced].concat() {
             let error = name.parse::<SweepRule>().unwrap_err().to_string();
             assert!(error.contains(&format!("{name:?}")) && error.contains("kolen-pollack"), "{error}");
         }

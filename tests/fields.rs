@@ -1,0 +1,193 @@
+//! `fields` and `compare` as their users run them.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output};
+
+fn ldfa(arguments: &[&str], folder: &Path) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_ldfa-gpu")).args(arguments).current_dir(folder).output().unwrap()
+}
+
+fn said(output: &Output) -> String {
+    String::from_utf8_lossy(&[&output.stdout[..], &output.stderr[..]].concat()).into_owned()
+}
+
+fn succeed(arguments: &[&str], folder: &Path) -> String {
+    let output = ldfa(arguments, folder);
+    assert!(output.status.success(), "{arguments:?}: {}", said(&output));
+    said(&output)
+}
+
+fn refuse(arguments: &[&str], folder: &Path, words: &str) {
+    let output = ldfa(arguments, folder);
+    assert!(!output.status.success() && said(&output).contains(words), "{arguments:?}: {}", said(&output));
+    assert!(!said(&output).contains("panicked"));
+}
+
+/// A table by the names of its columns.
+struct Csv {
+    names: Vec<String>,
+    rows: Vec<Vec<String>>,
+}
+
+impl Csv {
+    fn read(path: &Path) -> Csv {
+        let text = fs::read_to_string(path).unwrap();
+        let mut rows = text.lines().map(|line| line.split(',').map(str::to_owned).collect::<Vec<_>>());
+        let names = rows.next().unwrap();
+        Csv { names, rows: rows.collect() }
+    }
+
+    fn at(&self, name: &str) -> usize {
+        self.names.iter().position(|known| known == name).unwrap_or_else(|| panic!("no column {name}"))
+    }
+
+    fn column(&self, name: &str) -> Vec<&str> {
+        self.rows.iter().map(|row| row[self.at(name)].as_str()).collect()
+    }
+
+    fn numbers(&self, name: &str) -> Vec<f64> {
+        self.column(name).iter().map(|text| text.parse().unwrap()).collect()
+    }
+}
+
+fn is_drawn(path: &Path) {
+    let picture = image::open(path).unwrap().to_rgb8();
+    let inked = picture.pixels().filter(|pixel| pixel.0 != [255; 3]).count();
+    assert!(inked > 10_000, "{}: {inked} pixels", path.display());
+}
+
+/// Backprop and a local rule at two ranks, two seeds each, and what is untrained.
+#[test]
+fn fields_and_representations_of_all_networks() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let short = ["--epochs", "2", "--seeds", "2", "--no-tune"];
+    succeed(&[&["train", "digits", "--rule", "backprop", "--out", "exact"][..], &short].concat(), folder);
+    let sweep = ["sweep", "digits", "--rules", "local", "--ranks", "6,2", "--out", "swept"];
+    succeed(&[&sweep[..], &short[..4], &["--no-tune"]].concat(), folder);
+
+    let told = succeed(&["fields", "exact", "swept", "--out", "fields"], folder);
+    let rows = Csv::read(&folder.join("fields/fields.csv"));
+    assert_eq!(rows.rows.len(), 4 * 2 * 128, "families, seeds, units");
+    let families: BTreeSet<(&str, &str)> = rows.column("rule").into_iter().zip(rows.column("rank")).collect();
+    let expected = [("backprop", ""), ("ldfa-oja-hebbian", "2"), ("ldfa-oja-hebbian", "6"), ("untrained", "")];
+    assert_eq!(families, BTreeSet::from(expected));
+    assert!(rows.numbers("orientedness").iter().all(|value| (0.0..=0.5).contains(value)));
+    for name in ["center_surround_r2", "gabor_r2"] {
+        assert!(rows.numbers(name).iter().all(|value| (0.0..=1.0).contains(value)), "{name}");
+    }
+    // Two networks of one family differ, and so do a network before and after.
+    let of = |rule: &str, seed: &str| -> Vec<String> {
+        let own = rows.rows.iter().filter(|row| row[rows.at("rule")] == rule && row[rows.at("seed")] == seed);
+        own.map(|row| row[rows.at("orientedness")].clone()).collect()
+    };
+    assert!(of("backprop", "0") != of("backprop", "1") && of("backprop", "0") != of("untrained", "0"));
+    assert!(told.contains("ldfa-oja-hebbian: orientedness") && told.contains("at r = 2") && told.contains("at r = 6"));
+    for name in ["fields.png", "distribution.png"] {
+        is_drawn(&folder.join("fields").join(name));
+    }
+
+    succeed(&["compare", "exact", "swept", "--images", "100", "--out", "compared"], folder);
+    let rows = Csv::read(&folder.join("compared/compare.csv"));
+    // In four layers, of four families: a pair within each, two between each two.
+    assert_eq!(rows.rows.len(), 4 * (4 + 6 * 2));
+    assert!(rows.column("seed_a").iter().zip(rows.column("seed_b")).all(|(a, b)| *a != b));
+    for name in ["cka", "svcca"] {
+        let found = rows.numbers(name);
+        assert!(found.iter().all(|value| *value > 0.0 && *value < 1.0), "{name}: {found:?}");
+    }
+    // What learning makes alike: at the output two trained networks are nearer to each other than untrained ones.
+    let at_output = |rule: &str| -> f64 {
+        let own = rows.rows.iter().find(|row| {
+            row[rows.at("layer")] == "layers.6" && row[rows.at("rule_a")] == rule && row[rows.at("rule_b")] == rule
+        });
+        own.unwrap()[rows.at("cka")].parse().unwrap()
+    };
+    assert!(at_output("backprop") > at_output("untrained") + 0.2);
+    is_drawn(&folder.join("compared/compare.png"));
+
+    // On the page of a report, both beside the sweep.
+    let told = succeed(&["report", "swept", "fields", "compared", "--html", "page.html"], folder);
+    assert!(told.contains("page written"), "{told}");
+    let page = fs::read_to_string(folder.join("page.html")).unwrap();
+    for id in ["fields-1", "distribution-1", "compare-2", "accuracy-1"] {
+        assert_eq!(page.matches(&format!("id=\"{id}\"")).count(), 1, "{id}");
+    }
+    assert!(page.contains("Lindsey") && page.contains("orientedness") && page.contains("at r = 2"));
+    assert!(succeed(&["report", "fields"], folder).contains("--html"));
+    fs::write(folder.join("compared/compare.png"), "no picture").unwrap();
+    refuse(&["report", "compared", "--html", "other.html"], folder, "is no PNG file");
+    fs::write(folder.join("fields/fields.csv"), "rule,rank\nlocal\n").unwrap();
+    refuse(&["report", "fields", "--html", "other.html"], folder, "fields.csv");
+    assert!(!folder.join("other.html").exists());
+}
+
+/// The same training twice is the same network: a likeness of 1, and of a layer's order nothing depends.
+#[test]
+fn a_network_is_like_itself() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    for out in ["one", "two"] {
+        let train =
+            ["train", "digits", "--rule", "backprop", "--epochs", "1", "--seeds", "1", "--no-tune", "--out", out];
+        succeed(&train, folder);
+    }
+    let told = succeed(&["compare", "one", "two", "--layers", "layers.5,layers.1", "--out", "compared"], folder);
+    assert!(told.contains("backprop (two)"), "{told}");
+    let rows = Csv::read(&folder.join("compared/compare.csv"));
+    let same =
+        rows.rows.iter().filter(|row| row[rows.at("rule_a")] == "backprop" && row[rows.at("rule_b")] != "backprop");
+    let same: Vec<_> = same.filter(|row| row[rows.at("rule_b")] != "untrained").collect();
+    assert_eq!(same.len(), 2);
+    for row in same {
+        for name in ["cka", "svcca"] {
+            let value: f64 = row[rows.at(name)].parse().unwrap();
+            assert!((value - 1.0).abs() < 1e-9, "{name} of {row:?}");
+        }
+    }
+}
+
+#[test]
+fn what_does_not_fit_together_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let train = |more: &[&str], out: &str| {
+        let base =
+            ["train", "digits", "--rule", "backprop", "--epochs", "1", "--seeds", "1", "--no-tune", "--out", out];
+        succeed(&[&base[..], more].concat(), folder);
+    };
+    train(&[], "run");
+    let narrow = r#"model.layers=[{type="dense",out=20},{type="relu"},{type="dense",out=10}]"#;
+    train(&["--set", narrow], "narrow");
+    fs::create_dir(folder.join("empty")).unwrap();
+    fs::write(folder.join("file"), "").unwrap();
+    for command in ["fields", "compare"] {
+        refuse(
+            &[command, "run", "narrow", "--out", "o"],
+            folder,
+            "narrow does not match: its networks have other layers",
+        );
+        refuse(&[command, "none", "--out", "o"], folder, "there is no run in none");
+        refuse(&[command, "empty", "--out", "o"], folder, "is not a run");
+        refuse(&[command, "run", "--out", "file/o"], folder, "file/o");
+        refuse(&[command, "run", "--device", "reference2", "--out", "o"], folder, "reference2");
+    }
+    refuse(&["fields", "run", "--layer", "layers.7", "--out", "o"], folder, "layers.7 is not a layer of this network");
+    refuse(
+        &["compare", "run", "--layers", "layers.1,relu", "--out", "o"],
+        folder,
+        "relu is not a layer of this network",
+    );
+    refuse(&["compare", "run", "--images", "1", "--out", "o"], folder, "1 images cannot be compared on");
+    // A sweep none of whose cells has ended, and a run without a checkpoint.
+    let sweep =
+        ["sweep", "digits", "--rules", "backprop", "--out", "swept", "--epochs", "1", "--seeds", "1", "--no-tune"];
+    succeed(&sweep, folder);
+    fs::remove_file(folder.join("swept/cells/backprop/summary.json")).unwrap();
+    refuse(&["fields", "swept", "--out", "o"], folder, "no cell of swept has ended");
+    fs::remove_dir_all(folder.join("run/checkpoints")).unwrap();
+    refuse(&["fields", "run", "--out", "o"], folder, "has no checkpoint yet");
+    assert!(!folder.join("o").exists(), "nothing is left");
+}
