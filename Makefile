@@ -16,13 +16,20 @@ demo: driver build
 	$(LDFA) train digits --p oja --q hebbian --rank 10 --out $(DEMO)/local
 	$(LDFA) report $(DEMO)/backprop $(DEMO)/normative $(DEMO)/local -o $(DEMO)/demo.png --title "Digits, 64-128-128-128-10, three seeds"
 
-## The figures that there are commands for, at a scale for two cores: the modes of the linear network; accuracy and computation
-## against rank, over rules, classes and seeds.
+## The paper's figures at a scale for two cores, from CIFAR-10 and the digits: the modes of the linear network; accuracy and
+## computation against rank, over rules, classes and seeds; receptive fields, and how alike networks represent images; all of it on
+## one page. What has been trained is not trained again.
 paper-small: driver build
-	$(LDFA) theory --out $(PAPER)/theory
+	@$(LDFA) data info cifar10 > /dev/null
+	$(LDFA) theory --seeds 3 --out $(PAPER)/theory
 	$(LDFA) sweep digits --rules backprop,normative,local,fixed,direct:local,feedback-alignment --ranks 1,2,3,5 \
 		--classes 5,10 --epochs 12 --out $(PAPER)/classes
 	$(LDFA) sweep digits --rules backprop,normative,local,fixed --ranks 1,2,4,8,16,32 --epochs 12 --out $(PAPER)/ranks
+	$(LDFA) sweep retina-small --rules backprop,local --ranks 1,4,16 --seeds 6 --out $(PAPER)/retina
+	$(LDFA) fields $(PAPER)/retina --layer layers.2 --out $(PAPER)/fields --title "What the retina's outputs see, by the rank of its error"
+	$(LDFA) compare $(PAPER)/retina --out $(PAPER)/likeness
+	$(LDFA) report $(PAPER)/theory $(PAPER)/classes $(PAPER)/ranks $(PAPER)/retina $(PAPER)/fields $(PAPER)/likeness \
+		--html $(PAPER)/paper.html --title "Errors of low dimension, at small scale"
 
 ## All tests, then those that touch a device again under the limits that WebGPU guarantees everywhere. Tests of the full
 ## data sets need LDFA_DATA to name the folder that holds them.

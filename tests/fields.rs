@@ -117,6 +117,7 @@ fn fields_and_representations_of_all_networks() {
     }
     assert!(page.contains("Lindsey") && page.contains("orientedness") && page.contains("at r = 2"));
     assert!(succeed(&["report", "fields"], folder).contains("--html"));
+    assert!(page.contains("linear CKA with backprop"));
     fs::write(folder.join("compared/compare.png"), "no picture").unwrap();
     refuse(&["report", "compared", "--html", "other.html"], folder, "is no PNG file");
     fs::write(folder.join("fields/fields.csv"), "rule,rank\nlocal\n").unwrap();
@@ -190,4 +191,35 @@ fn what_does_not_fit_together_is_refused() {
     fs::remove_dir_all(folder.join("run/checkpoints")).unwrap();
     refuse(&["fields", "run", "--out", "o"], folder, "has no checkpoint yet");
     assert!(!folder.join("o").exists(), "nothing is left");
+}
+
+/// On the full data sets, which LDFA_DATA names.
+mod real {
+    use super::*;
+
+    /// What the retina learns, little as it is, looks like a field: a model of either kind explains far more of it than of what
+    /// chance has put there.
+    #[test]
+    fn a_retina_learns_fields() {
+        let folder = tempfile::tempdir().unwrap();
+        let folder = folder.path();
+        let quick = ["--set", "data.limit=4000", "--epochs", "2", "--seeds", "2", "--no-tune"];
+        succeed(&[&["train", "retina-small", "--rank", "16", "--out", "run"][..], &quick].concat(), folder);
+        succeed(&["fields", "run", "--layer", "layers.2", "--out", "fields"], folder);
+        let rows = Csv::read(&folder.join("fields/fields.csv"));
+        let explained = |rule: &str| {
+            let own = rows.rows.iter().filter(|row| row[rows.at("rule")] == rule);
+            let best = |row: &Vec<String>| -> Option<f64> {
+                let [surround, gabor] = ["center_surround_r2", "gabor_r2"].map(|name| row[rows.at(name)].parse().ok());
+                Some(f64::max(surround?, gabor?))
+            };
+            let found: Vec<f64> = own.filter_map(best).collect();
+            assert!(found.len() > 16, "{rule}: {} units have a field", found.len());
+            found.iter().sum::<f64>() / found.len() as f64
+        };
+        let (before, after) = (explained("untrained"), explained("ldfa-oja-hebbian"));
+        println!("a model explains {before:.3} of untrained fields, {after:.3} of trained ones");
+        assert!(after > before + 0.15, "{before} before, {after} after");
+        is_drawn(&folder.join("fields/fields.png"));
+    }
 }

@@ -3,10 +3,9 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use comfy_table::{CellAlignment, Table, presets};
 
 use super::eval::CheckpointArg;
-use super::{CliError, DataDirArg, DeviceArg, say};
+use super::{CliError, DataDirArg, DeviceArg, say, table};
 use crate::experiment::compare::{Comparison, draw_likeness};
 use crate::experiment::networks::{Place, Population};
 use crate::files::create_folder;
@@ -58,28 +57,8 @@ impl CompareArgs {
             self.title.clone()
         };
         draw_likeness(&picture, &title, &comparison)?;
-        // Beside backpropagation where it is among them, else beside the first that has learned.
-        let names = &comparison.families;
-        let beside = names.iter().position(|name| name == "backprop").unwrap_or(1.min(names.len() - 1));
-        say(table(&comparison, beside))?;
-        say(format!("linear CKA with {}, mean over pairs of networks of different seeds", names[beside]))?;
+        say(table(comparison.table()))?;
+        say(comparison.caption())?;
         say(format!("every pair in {}, means in {}", csv.display(), picture.display()))
     }
-}
-
-fn table(comparison: &Comparison, beside: usize) -> Table {
-    let mut table = Table::new();
-    table.load_style(presets::UTF8_FULL_CONDENSED);
-    table.set_header([&["networks of".to_owned()], &comparison.layers[..]].concat());
-    for (index, name) in comparison.families.iter().enumerate() {
-        let of = |layer: &String| {
-            let mean = comparison.mean(layer, [index, beside], |row| row.cka);
-            mean.map_or("-".to_owned(), |mean| format!("{mean:.3}"))
-        };
-        table.add_row(std::iter::once(name.clone()).chain(comparison.layers.iter().map(of)));
-    }
-    for column in table.column_iter_mut().skip(1) {
-        column.set_cell_alignment(CellAlignment::Right);
-    }
-    table
 }

@@ -21,6 +21,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
+use comfy_table::{CellAlignment, Table, presets};
 
 use crate::data::SearchPath;
 use crate::gpu::{Cache, DeviceChoice};
@@ -134,6 +135,19 @@ from_train_error!(
 /// Writes a line to standard output; unlike `println!` it does not panic when the reader has gone.
 fn say(text: impl Display) -> Result<(), CliError> {
     Ok(writeln!(io::stdout(), "{text}")?)
+}
+
+/// Lines of cells, the first of which names the columns, as a table; all columns but the first hold numbers.
+fn table(lines: Vec<Vec<String>>) -> Table {
+    let mut lines = lines.into_iter();
+    let mut table = Table::new();
+    table.load_style(presets::UTF8_FULL_CONDENSED);
+    table.set_header(lines.next().unwrap_or_default());
+    table.add_rows(lines);
+    for column in table.column_iter_mut().skip(1) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    table
 }
 
 /// Writes a line for a reader who may have gone: what follows does not need one.

@@ -3,10 +3,9 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use comfy_table::{CellAlignment, Table, presets};
 
-use super::{CliError, DeviceArg, say};
-use crate::experiment::theory::{Ending, Feedback, Problem, Setting, draw_modes, endings, overlap, write_csv};
+use super::{CliError, DeviceArg, say, table};
+use crate::experiment::theory::{self, Feedback, Problem, Setting, draw_modes, endings, write_csv};
 use crate::files::create_folder;
 
 /// Train the linear network of the theory, and show which modes it learns through feedback of low rank.
@@ -46,32 +45,8 @@ impl TheoryArgs {
         write_csv(&path, &found)?;
         let picture = self.out.join("modes.png");
         draw_modes(&picture, &found)?;
-        say(table(&endings(&found)))?;
-        say(
-            "overlap of a mode: 1 where it is learned; distance: the largest between the engine and the closed equations",
-        )?;
+        say(table(theory::table(&endings(&found))))?;
+        say(theory::CAPTION)?;
         say(format!("modes over the iterations: {}, all of them in {}", picture.display(), path.display()))
     }
-}
-
-fn table(endings: &[Ending]) -> Table {
-    let mut table = Table::new();
-    table.load_style(presets::UTF8_FULL_CONDENSED);
-    table.set_header(["feedback", "rank", "seeds", "modes 0-7", "modes 8-15", "beyond 16", "distance"]);
-    for ending in endings {
-        let [first, second, beyond] = ending.overlaps.map(overlap);
-        table.add_row([
-            ending.feedback.clone(),
-            ending.rank.map_or("-".to_owned(), |rank| rank.to_string()),
-            ending.seeds.to_string(),
-            first,
-            second,
-            beyond,
-            format!("{:.1e}", ending.distance),
-        ]);
-    }
-    for column in table.column_iter_mut().skip(1) {
-        column.set_cell_alignment(CellAlignment::Right);
-    }
-    table
 }

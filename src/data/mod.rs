@@ -183,6 +183,33 @@ impl Dataset {
         self
     }
 
+    /// The set with images a `factor` smaller either way: every pixel the mean of `factor` x `factor`, rounded. As it is where their
+    /// sides are no multiples of it.
+    pub fn shrunk(mut self, factor: u32) -> Self {
+        let ImageShape { height, width, channels } = self.shape;
+        if factor > 1 && height.is_multiple_of(factor) && width.is_multiple_of(factor) {
+            let (factor, width, channels) = (factor as usize, width as usize, channels as usize);
+            let small = ImageShape { height: height / factor as u32, width: (width / factor) as u32, ..self.shape };
+            let (rows, columns) = (small.height as usize, small.width as usize);
+            let mean = |image: &[u8], row: usize, column: usize, channel: usize| {
+                let within = |at: usize| (row * factor + at / factor) * width + column * factor + at % factor;
+                let sum =
+                    (0..factor * factor).map(|at| usize::from(image[within(at) * channels + channel])).sum::<usize>();
+                ((sum + factor * factor / 2) / (factor * factor)) as u8
+            };
+            for split in [&mut self.train, &mut self.test] {
+                let images = split.images.chunks_exact(self.shape.pixels()).flat_map(|image| {
+                    (0..rows * columns * channels)
+                        .map(move |at| mean(image, at / channels / columns, at / channels % columns, at % channels))
+                });
+                split.images = images.collect();
+            }
+            self.shape = small;
+            self.checksum = checksum(self.shape, self.classes.len(), [&self.train, &self.test]);
+        }
+        self
+    }
+
     /// Mean and standard deviation of the training pixels, each channel by itself.
     ///
     /// The sums are whole numbers, so that the result depends on no order of summation.

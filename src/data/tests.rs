@@ -318,4 +318,19 @@ mod colours {
         let made = Dataset::new("set", grey.shape, classes, grey.train.clone(), grey.test.clone()).unwrap();
         assert_eq!((&made.checksum, &grey.clone().grey()), (&grey.checksum, &grey), "grey again changes nothing");
     }
+
+    #[test]
+    fn shrunk_pixels_are_means() {
+        let shape = ImageShape { height: 2, width: 4, channels: 2 };
+        // Channel 0 counts the columns, channel 1 is 100 in the first row and 103 in the second.
+        let image: Vec<u8> = (0..8).flat_map(|at| [at % 4 * 10, 100 + at / 4 * 3]).collect();
+        let split = || Split { images: [&image[..], &[7; 16]].concat(), labels: vec![0, 0] };
+        let whole = Dataset::new("set", shape, vec!["a".to_owned()], split(), split()).unwrap();
+        let small = whole.clone().shrunk(2);
+        assert_eq!(small.shape, ImageShape { height: 1, width: 2, channels: 2 });
+        assert_eq!(small.train.images, [5, 102, 25, 102, 7, 7, 7, 7]);
+        assert!(small.test == small.train && small.checksum != whole.checksum);
+        assert_eq!(whole.clone().shrunk(1), whole);
+        assert_eq!(whole.clone().shrunk(3), whole, "no multiple");
+    }
 }

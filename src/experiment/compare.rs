@@ -8,9 +8,9 @@ use image::RgbImage;
 use plotters::style::RGBColor;
 use plotters::style::text_anchor::HPos;
 use rayon::prelude::*;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
-use super::networks::{Instrument, Population};
+use super::networks::{Family, Instrument, Population, family_name};
 use super::{ExperimentError, setting};
 use crate::analysis::Representation;
 use crate::feedback::Rank;
@@ -28,7 +28,7 @@ const AT_ONCE: u32 = 64;
 const ROWS: usize = 2048;
 
 /// A line of `compare.csv`: two networks, whose order means nothing.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Likeness {
     /// Where they are compared.
     pub layer: String,
@@ -59,8 +59,13 @@ pub struct Comparison {
     pub layers: Vec<String>,
     /// Every pair in every layer.
     pub rows: Vec<Likeness>,
-    /// Where rows of pairs of families are: by both families' indices, the smaller first.
-    families_of: Vec<[usize; 2]>,
+}
+
+impl Likeness {
+    /// Names of both families.
+    fn families(&self) -> [String; 2] {
+        [(&self.rule_a, self.rank_a), (&self.rule_b, self.rank_b)].map(|(rule, rank)| family_name(rule, rank))
+    }
 }
 
 impl Comparison {
@@ -90,10 +95,9 @@ impl Comparison {
         }
         let pairs = pairs(&networks.iter().map(|(family, seed, _)| (*family, *seed)).collect::<Vec<_>>());
         let mut found = Comparison {
-            families: population.families.iter().map(super::networks::Family::name).collect(),
+            families: population.families.iter().map(Family::name).collect(),
             layers: layers.to_vec(),
             rows: Vec::new(),
-            families_of: Vec::new(),
         };
         for (at, value) in instrument.probe.values.iter().enumerate() {
             let units = value.extent.channels as usize;
@@ -117,18 +121,66 @@ impl Comparison {
                 }
             };
             found.rows.extend(pairs.par_iter().map(likeness).collect::<Vec<_>>());
-            found.families_of.extend(pairs.iter().map(|pair| pair.map(|network| networks[network].0)));
         }
         Ok(found)
     }
 
     /// Mean over the pairs of two families' networks in a layer; none if no pair has the measure.
     pub fn mean(&self, layer: &str, families: [usize; 2], of: fn(&Likeness) -> Option<f64>) -> Option<f64> {
-        let [a, b] = families;
-        let key = [a.min(b), a.max(b)];
-        let rows = self.rows.iter().zip(&self.families_of).filter(|(row, of)| **of == key && row.layer == layer);
-        let values: Vec<f64> = rows.filter_map(|(row, _)| of(row)).collect();
+        let [a, b] = families.map(|family| &self.families[family]);
+        let is_of = |row: &&Likeness| {
+            let [of_a, of_b] = row.families();
+            row.layer == layer && ((of_a == *a && of_b == *b) || (of_a == *b && of_b == *a))
+        };
+        let values: Vec<f64> = self.rows.iter().filter(is_of).filter_map(of).collect();
         (!values.is_empty()).then(|| Spread::of(&values).mean)
+    }
+
+    /// The family that others are compared with in tables: backprop, else the first that has learned.
+    pub fn beside(&self) -> usize {
+        let exact = self.families.iter().position(|name| name == "backprop");
+        exact.unwrap_or(1.min(self.families.len().saturating_sub(1)))
+    }
+
+    /// Linear CKA of every family with [`Comparison::beside`], layer by layer; the first line names the columns.
+    pub fn table(&self) -> Vec<Vec<String>> {
+        let head = [&["networks of".to_owned()], &self.layers[..]].concat();
+        let line = |(index, name): (usize, &String)| {
+            let of = |layer: &String| {
+                let mean = self.mean(layer, [index, self.beside()], |row| row.cka);
+                mean.map_or("-".to_owned(), |mean| format!("{mean:.3}"))
+            };
+            std::iter::once(name.clone()).chain(self.layers.iter().map(of)).collect()
+        };
+        std::iter::once(head).chain(self.families.iter().enumerate().map(line)).collect()
+    }
+
+    /// What the table shows, in words.
+    pub fn caption(&self) -> String {
+        let beside = self.families.get(self.beside()).map_or("", String::as_str);
+        format!("linear CKA with {beside}, mean over pairs of networks of different seeds")
+    }
+
+    /// Reads `compare.csv`.
+    ///
+    /// # Errors
+    /// If it is missing, damaged or empty.
+    pub fn read(path: &Path) -> Result<Comparison, ExperimentError> {
+        let damaged = |what: String| setting(format!("{}: {what}; `ldfa-gpu compare` writes it anew", path.display()));
+        let mut reader = csv::Reader::from_path(path).map_err(|e| damaged(e.to_string()))?;
+        let rows: Vec<Likeness> = reader.deserialize().collect::<Result<_, _>>().map_err(|e| damaged(e.to_string()))?;
+        if rows.is_empty() {
+            return Err(damaged("it holds no pair of networks".to_owned()));
+        }
+        let (mut families, mut layers) = (Vec::new(), Vec::new());
+        for row in &rows {
+            families.extend(row.families().into_iter().filter(|name| !families.contains(name)).collect::<Vec<_>>());
+            families.dedup();
+            if !layers.contains(&row.layer) {
+                layers.push(row.layer.clone());
+            }
+        }
+        Ok(Comparison { families, layers, rows })
     }
 
     /// Writes `compare.csv`.

@@ -6,11 +6,9 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::Serialize;
 
-use super::fields::{read_rows, summaries, verdicts};
-use super::theory::{endings, overlap, read_csv};
-use super::{ExperimentError, setting};
+use super::compare::Comparison;
+use super::{ExperimentError, fields, setting, theory};
 use crate::files::FileError;
-use crate::train::metrics::Spread;
 
 /// A folder that `theory`, `fields` or `compare` has written.
 #[derive(Clone, Debug)]
@@ -33,7 +31,6 @@ struct Kind {
 }
 
 /// What the file comes to.
-#[derive(Default)]
 struct Numbers {
     table: Vec<Vec<String>>,
     sentences: Vec<String>,
@@ -64,7 +61,7 @@ static KINDS: [Kind; 3] = [
         heading: "Representations",
         published: "There are no published numbers: how the dimension of errors shapes representations is an open question.",
         pictures: &[("compare.png", "Linear CKA and SVCCA between networks of different seeds, by layer")],
-        numbers: |_| Ok(Numbers::default()),
+        numbers: of_likeness,
     },
 ];
 
@@ -123,44 +120,23 @@ impl Folder {
     }
 }
 
-fn row<const N: usize>(cells: [&str; N]) -> Vec<String> {
-    cells.map(str::to_owned).to_vec()
+/// A caption as a sentence.
+fn sentence(caption: &str) -> String {
+    format!("In the table: {caption}.")
 }
 
 fn of_theory(path: &Path) -> Result<Numbers, ExperimentError> {
-    let head = row([
-        "feedback",
-        "rank",
-        "seeds",
-        "modes 0-7",
-        "modes 8-15",
-        "beyond 16",
-        "distance from the closed equations",
-    ]);
-    let lines = endings(&read_csv(path)?).into_iter().map(|ending| {
-        let [first, second, beyond] = ending.overlaps.map(overlap);
-        let rank = ending.rank.map_or("-".to_owned(), |rank| rank.to_string());
-        vec![ending.feedback, rank, ending.seeds.to_string(), first, second, beyond, format!("{:.1e}", ending.distance)]
-    });
-    Ok(Numbers { table: [head].into_iter().chain(lines).collect(), sentences: Vec::new() })
+    let table = theory::table(&theory::endings(&theory::read_csv(path)?));
+    Ok(Numbers { table, sentences: vec![sentence(theory::CAPTION)] })
+}
+
+fn of_likeness(path: &Path) -> Result<Numbers, ExperimentError> {
+    let comparison = Comparison::read(path)?;
+    Ok(Numbers { table: comparison.table(), sentences: vec![sentence(&comparison.caption())] })
 }
 
 fn of_fields(path: &Path) -> Result<Numbers, ExperimentError> {
-    let families = summaries(&read_rows(path)?);
-    let head = row(["networks of", "networks", "units", "silent", "orientedness", "centre-surround index"]);
-    let lines = families.iter().map(|family| {
-        let with_error = |spread: Spread| family.with_error(spread);
-        vec![
-            family.name(),
-            family.networks.to_string(),
-            family.units.to_string(),
-            family.silent.to_string(),
-            with_error(family.orientedness),
-            with_error(family.index),
-        ]
-    });
-    let table = [head].into_iter().chain(lines).collect();
-    let note = "Means over networks of each network's mean over its units, and the standard error over networks.";
-    let sentences = [note.to_owned()].into_iter().chain(verdicts(&families)).collect();
-    Ok(Numbers { table, sentences })
+    let families = fields::summaries(&fields::read_rows(path)?);
+    let sentences = std::iter::once(sentence(fields::CAPTION)).chain(fields::verdicts(&families)).collect();
+    Ok(Numbers { table: fields::table(&families), sentences })
 }

@@ -54,8 +54,13 @@ pub struct Family {
 impl Family {
     /// Name in tables and pictures.
     pub fn name(&self) -> String {
-        self.rank.map_or(self.rule.clone(), |rank| format!("{}, r = {rank}", self.rule))
+        family_name(&self.rule, self.rank)
     }
+}
+
+/// Name of the networks of a rule and rank.
+pub(super) fn family_name(rule: &str, rank: Option<Rank>) -> String {
+    rank.map_or(rule.to_owned(), |rank| format!("{rule}, r = {rank}"))
 }
 
 /// Networks of the same layers, tested on the same images.

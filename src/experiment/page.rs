@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use super::exhibit::{Exhibit, Folder, Picture};
 use super::published::published;
-use super::sweep::{Results, Sweep, accuracies_png, compute_png, is_sweep, reaches};
+use super::sweep::{Results, Sweep, SweepRule, accuracies_png, compute_png, is_sweep, reaches};
 use super::{ExperimentError, setting};
 use crate::feedback::Rank;
 use crate::files::write_atomically;
@@ -33,7 +33,7 @@ struct Page {
     alignments: Vec<Aligned>,
     purposes: Vec<String>,
     published: Vec<Beside>,
-    sweeps: Vec<Swept>,
+    sweeps: Vec<SweepView>,
     exhibits: Vec<Exhibit>,
 }
 
@@ -82,7 +82,7 @@ struct Beside {
 }
 
 #[derive(Serialize)]
-struct Swept {
+struct SweepView {
     folder: String,
     missing: usize,
     pictures: Vec<Picture>,
@@ -127,6 +127,9 @@ pub fn write_page(path: &Path, title: &str, subjects: &Subjects, target: Option<
     let runs = subjects.runs.iter().map(|folder| Found::read(folder)).collect::<Result<Vec<_>, _>>()?;
     let purposes: Vec<String> =
         runs.first().map_or(Vec::new(), |run| run.summary.flops_per_step.keys().cloned().collect());
+    let sweeps = subjects.sweeps.iter().map(|folder| Swept::read(folder)).collect::<Result<Vec<_>, _>>()?;
+    let mut ours: Vec<Ours<'_>> = runs.iter().flat_map(Ours::of_run).collect();
+    ours.extend(sweeps.iter().flat_map(|swept| Ours::of_sweep(&swept.sweep, &swept.results)));
     let page = Page {
         title: if title.is_empty() {
             "Networks trained through low-dimensional errors".to_owned()
@@ -136,12 +139,12 @@ pub fn write_page(path: &Path, title: &str, subjects: &Subjects, target: Option<
         version: env!("CARGO_PKG_VERSION"),
         pictures: pictures_of_runs(&runs).map_err(|message| draw_error(path, message))?,
         alignments: runs.iter().flat_map(aligned).collect(),
-        published: beside(&runs),
+        published: beside(&ours),
         runs: runs.iter().map(|run| view(run, &purposes)).collect(),
         purposes: purposes.iter().map(|purpose| purpose.replace('_', " ")).collect(),
         sweeps: (1..)
-            .zip(&subjects.sweeps)
-            .map(|(number, folder)| swept(path, number, folder, target))
+            .zip(&sweeps)
+            .map(|(number, swept)| view_of_sweep(number, swept, target).map_err(|message| draw_error(path, message)))
             .collect::<Result<_, _>>()?,
         exhibits: (1..).zip(&subjects.others).map(|(number, folder)| folder.read(number)).collect::<Result<_, _>>()?,
     };
@@ -257,46 +260,99 @@ fn aligned(run: &Found) -> Vec<Aligned> {
     groups.into_iter().flat_map(of_rank).map(|(rank, layer, rows)| one(rank, layer, rows)).collect()
 }
 
-/// Every published number of the runs' presets, each once, with ours where there is one.
-fn beside(runs: &[Found]) -> Vec<Beside> {
+/// Networks of one rule and rank that a published number may be about.
+struct Ours<'a> {
+    config: &'a Config,
+    rule: Option<SweepRule>,
+    rank: Option<Rank>,
+    last: Spread,
+    best: Spread,
+    epochs: u32,
+}
+
+impl<'a> Ours<'a> {
+    fn of_run(run: &'a Found) -> impl Iterator<Item = Ours<'a>> {
+        let (config, epochs) = (&run.config, run.summary.epochs);
+        run.summary.by_rank.iter().map(move |group| Ours {
+            config,
+            rule: SweepRule::of(config),
+            rank: group.rank,
+            last: Spread { mean: group.mean_last, std: group.std_last },
+            best: Spread { mean: group.mean_best, std: group.std_best },
+            epochs,
+        })
+    }
+
+    /// Of all classes of the data only.
+    fn of_sweep(sweep: &'a Sweep, results: &Results) -> Vec<Ours<'a>> {
+        let groups = results.groups().into_iter().filter(|group| group.classes.is_none());
+        let ours = groups.filter_map(|group| {
+            let cell = sweep.cells.iter().find(|cell| cell.rule == group.rule)?;
+            let (rule, rank) = (SweepRule::of(&cell.config), group.rank);
+            Some(Ours {
+                config: &cell.config,
+                rule,
+                rank,
+                last: group.accuracy,
+                best: group.best,
+                epochs: group.epochs,
+            })
+        });
+        ours.collect()
+    }
+}
+
+/// Every published number of the presets that there are networks of, each once, with ours where there is one.
+fn beside(all: &[Ours<'_>]) -> Vec<Beside> {
     let mut rows: Vec<Beside> = Vec::new();
-    for number in runs.iter().flat_map(|run| published(&run.config)) {
+    for number in all.iter().flat_map(|ours| published(ours.config)) {
         let rank = number.rank.map(Rank::Of);
         let accuracy = format!("{:.2}", number.accuracy);
         if rows.iter().any(|row| row.what == number.what && row.rank == rank_name(rank) && row.accuracy == accuracy) {
             continue;
         }
-        let own = runs.iter().find_map(|run| {
-            let fits = run.summary.rule == number.rule && published(&run.config).any(|n| n.what == number.what);
-            let group = run.summary.by_rank.iter().find(|group| group.rank == rank)?;
-            fits.then_some((run, group))
+        let own = all.iter().find(|ours| {
+            let is_rule = ours.rule.is_some_and(|rule| rule.to_string() == number.rule);
+            is_rule && ours.rank == rank && published(ours.config).any(|known| known.what == number.what)
         });
-        let ours = |text: String| own.map_or("-".to_owned(), |_| text);
-        let (last, best) = own.map_or((String::new(), String::new()), |(_, group)| {
-            (percent(group.mean_last, group.std_last), percent(group.mean_best, group.std_best))
-        });
-        let epochs = own.map_or(String::new(), |(run, _)| run.summary.epochs.to_string());
-        let (last, best, epochs) = (ours(last), ours(best), ours(epochs));
+        let in_words = |spread: fn(&Ours<'_>) -> Spread| {
+            own.map_or("-".to_owned(), |own| percent(spread(own).mean, spread(own).std))
+        };
+        let (last, best) = (in_words(|ours| ours.last), in_words(|ours| ours.best));
+        let epochs = own.map_or("-".to_owned(), |own| own.epochs.to_string());
         rows.push(Beside { what: number.what, rank: rank_name(rank), accuracy, last, best, epochs });
     }
     rows
 }
 
-fn swept(path: &Path, number: usize, folder: &Path, target: Option<f64>) -> Result<Swept, ExperimentError> {
-    let sweep = Sweep::of_folder(folder)?;
-    let results = Results::read(&sweep, folder)?;
-    if results.rows.is_empty() {
-        return Err(setting(format!("no cell of the sweep in {} has ended", folder.display())));
+/// What a sweep's folder holds.
+struct Swept {
+    folder: PathBuf,
+    sweep: Sweep,
+    results: Results,
+}
+
+impl Swept {
+    fn read(folder: &Path) -> Result<Swept, ExperimentError> {
+        let sweep = Sweep::of_folder(folder)?;
+        let results = Results::read(&sweep, folder)?;
+        if results.rows.is_empty() {
+            return Err(setting(format!("no cell of the sweep in {} has ended", folder.display())));
+        }
+        Ok(Swept { folder: folder.to_owned(), sweep, results })
     }
+}
+
+fn view_of_sweep(number: usize, swept: &Swept, target: Option<f64>) -> Result<SweepView, String> {
+    let results = &swept.results;
     let mut pictures = Vec::new();
     let caption = "Test accuracy after the last epoch against the rank of the error; bars: one standard error";
-    let png = accuracies_png("Accuracy against rank", &results).map_err(|message| draw_error(path, message))?;
+    let png = accuracies_png("Accuracy against rank", results)?;
     pictures.push(Picture::new(format!("accuracy-{number}"), caption, &png));
     if let Some(target) = target.or_else(|| results.usual_target()) {
         let title = format!("Computation to {:.1} % test accuracy", 100.0 * target);
-        let png = compute_png(&title, &results, &reaches(&results, target));
+        let png = compute_png(&title, results, &reaches(results, target))?;
         let caption = "FLOPs of a network until its test accuracy is first as wanted; bars: one standard deviation";
-        let png = png.map_err(|message| draw_error(path, message))?;
         pictures.push(Picture::new(format!("compute-{number}"), caption, &png));
     }
     let group = |group: super::sweep::Group| Group {
@@ -305,10 +361,10 @@ fn swept(path: &Path, number: usize, folder: &Path, target: Option<f64>) -> Resu
         rank: rank_name(group.rank),
         seeds: group.n,
         last: percent(group.accuracy.mean, group.accuracy.std),
-        best: String::new(),
+        best: percent(group.best.mean, group.best.std),
     };
-    Ok(Swept {
-        folder: folder.display().to_string(),
+    Ok(SweepView {
+        folder: swept.folder.display().to_string(),
         missing: results.missing.len(),
         pictures,
         groups: results.groups().into_iter().map(group).collect(),

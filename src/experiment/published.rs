@@ -9,7 +9,7 @@ pub(super) struct Published {
     preset: &'static str,
     /// Data set.
     data: &'static str,
-    /// The rule as a run's summary names it.
+    /// The rule as sweeps name it.
     pub(super) rule: &'static str,
     /// What was constrained, and where the number is from.
     pub(super) what: &'static str,
@@ -19,44 +19,120 @@ pub(super) struct Published {
     pub(super) accuracy: f64,
 }
 
-const LDFA: &str = "arXiv 2502.20580, all layers constrained, local rule";
-const LDFA_EXACT: &str = "arXiv 2502.20580, backpropagation";
-
-const fn mlp(rule: &'static str, what: &'static str, rank: Option<u32>, accuracy: f64) -> Published {
-    Published { preset: "cifar10-mlp", data: "cifar10", rule, what, rank, accuracy }
-}
-
-const fn lenet(data: &'static str, rule: &'static str, what: &'static str, accuracy: f64) -> Published {
-    Published { preset: "lenet", data, rule, what, rank: None, accuracy }
-}
+/// Numbers of one rule: preset, data, rule, what, then rank and percent.
+type Line = (&'static str, &'static str, &'static str, &'static str, &'static [(Option<u32>, f64)]);
 
 /// docs/method.md says where each comes from.
-const ALL: [Published; 11] = [
-    mlp("backprop", LDFA_EXACT, None, 62.76),
-    mlp("ldfa-oja-hebbian", LDFA, Some(64), 62.87),
-    mlp("ldfa-oja-hebbian", LDFA, Some(32), 62.43),
-    mlp("ldfa-oja-hebbian", LDFA, Some(16), 62.13),
-    mlp("ldfa-oja-hebbian", LDFA, Some(10), 61.84),
-    lenet("cifar10", "backprop", "BioTorch, backpropagation", 84.08),
-    lenet("cifar10", "feedback-alignment", "BioTorch, feedback alignment", 59.33),
-    lenet("cifar10", "direct-feedback-alignment", "BioTorch, direct feedback alignment", 62.41),
-    lenet("fashion-mnist", "backprop", "BioTorch, backpropagation", 90.8),
-    lenet("fashion-mnist", "feedback-alignment", "BioTorch, feedback alignment", 86.94),
-    lenet("fashion-mnist", "direct-feedback-alignment", "BioTorch, direct feedback alignment", 87.19),
+const ALL: [Line; 12] = [
+    ("cifar10-mlp", "cifar10", "backprop", "arXiv 2502.20580, backpropagation", &[(None, 62.76)]),
+    (
+        "cifar10-mlp",
+        "cifar10",
+        "local",
+        "arXiv 2502.20580, all layers constrained, local rule",
+        &[(Some(64), 62.87), (Some(32), 62.43), (Some(16), 62.13), (Some(10), 61.84)],
+    ),
+    (
+        "cifar10-mlp",
+        "cifar10",
+        "local@layers.3",
+        "arXiv 2502.20580, only the error into the first layer constrained",
+        &[
+            (Some(1), 55.8),
+            (Some(2), 59.0),
+            (Some(3), 59.9),
+            (Some(4), 60.5),
+            (Some(5), 61.0),
+            (Some(6), 61.1),
+            (Some(7), 61.7),
+            (Some(8), 62.0),
+            (Some(10), 62.6),
+            (Some(16), 62.8),
+            (Some(32), 62.8),
+        ],
+    ),
+    (
+        "cifar10-mlp",
+        "cifar10",
+        "local@layers.6",
+        "arXiv 2502.20580, only the error into the second layer constrained",
+        &[
+            (Some(1), 53.9),
+            (Some(2), 57.3),
+            (Some(3), 58.6),
+            (Some(4), 59.6),
+            (Some(5), 60.2),
+            (Some(6), 61.0),
+            (Some(7), 61.2),
+            (Some(8), 61.7),
+            (Some(10), 62.4),
+            (Some(16), 62.6),
+            (Some(32), 62.8),
+        ],
+    ),
+    (
+        "cifar10-mlp",
+        "cifar10",
+        "local@layers.9",
+        "arXiv 2502.20580, only the output's error constrained",
+        &[
+            (Some(1), 47.3),
+            (Some(2), 54.1),
+            (Some(3), 56.9),
+            (Some(4), 58.7),
+            (Some(5), 59.8),
+            (Some(6), 60.9),
+            (Some(7), 61.5),
+            (Some(8), 62.3),
+            (Some(10), 62.9),
+        ],
+    ),
+    (
+        "cifar10-mlp",
+        "cifar10",
+        "direct:local",
+        "arXiv 2502.20580, direct feedback",
+        &[
+            (Some(1), 35.8),
+            (Some(2), 49.2),
+            (Some(3), 54.7),
+            (Some(4), 57.3),
+            (Some(5), 58.8),
+            (Some(6), 59.8),
+            (Some(7), 60.3),
+            (Some(8), 61.4),
+            (Some(10), 62.1),
+        ],
+    ),
+    ("lenet", "cifar10", "backprop", "BioTorch, backpropagation", &[(None, 84.08)]),
+    ("lenet", "cifar10", "feedback-alignment", "BioTorch, feedback alignment", &[(None, 59.33)]),
+    ("lenet", "cifar10", "direct-feedback-alignment", "BioTorch, direct feedback alignment", &[(None, 62.41)]),
+    ("lenet", "fashion-mnist", "backprop", "BioTorch, backpropagation", &[(None, 90.8)]),
+    ("lenet", "fashion-mnist", "feedback-alignment", "BioTorch, feedback alignment", &[(None, 86.94)]),
+    ("lenet", "fashion-mnist", "direct-feedback-alignment", "BioTorch, direct feedback alignment", &[(None, 87.19)]),
 ];
+
+fn all() -> impl Iterator<Item = Published> {
+    let line = |(preset, data, rule, what, numbers): Line| {
+        numbers.iter().map(move |&(rank, accuracy)| Published { preset, data, rule, what, rank, accuracy })
+    };
+    ALL.into_iter().flat_map(line)
+}
 
 /// Of a configuration's preset and data.
 pub(super) fn published(config: &Config) -> impl Iterator<Item = Published> + use<'_> {
     let preset = config.name.as_deref().unwrap_or_default();
-    ALL.into_iter().filter(move |number| number.preset == preset && number.data == config.data.name)
+    all().filter(move |number| number.preset == preset && number.data == config.data.name)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::experiment::sweep::{Axes, Sweep, SweepRule};
+    use crate::feedback::Rank;
     use crate::train::config::Draft;
 
-    /// Presets and rules that the table names exist under these names.
+    /// Presets and rules that the table names exist, and a sweep's cells are recognised as what they are.
     #[test]
     fn every_number_belongs_to_a_preset_and_a_rule() {
         let count = |preset: &str, data: &str| {
@@ -66,20 +142,16 @@ mod tests {
             config.name = Some(preset.to_owned());
             published(&config).count()
         };
-        assert_eq!(count("cifar10-mlp", "cifar10"), 5);
+        assert_eq!(count("cifar10-mlp", "cifar10"), 45);
         assert_eq!(count("cifar10-mlp", "mnist"), 0, "another data set");
         assert_eq!((count("lenet", "cifar10"), count("lenet", "fashion-mnist")), (3, 3));
-        for number in ALL {
-            let mut draft = Draft::open(number.preset).unwrap();
-            match number.rule.strip_prefix("ldfa-oja-hebbian") {
-                Some(_) => {
-                    draft.set_rule("ldfa").unwrap();
-                    draft.set("feedback.p", "\"oja\"").unwrap();
-                    draft.set("feedback.q", "\"hebbian\"").unwrap();
-                }
-                None => draft.set_rule(number.rule).unwrap(),
-            }
-            assert_eq!(draft.finish().unwrap().feedback.label(), number.rule);
+        for number in all() {
+            let rule: SweepRule = number.rule.parse().unwrap();
+            assert_eq!(rule.has_rank(), number.rank.is_some());
+            let ranks = number.rank.into_iter().map(Rank::Of).collect();
+            let axes = Axes { rules: vec![rule], ranks, ..Axes::default() };
+            let sweep = Sweep::new(&Draft::open(number.preset).unwrap(), &axes).unwrap();
+            assert_eq!(SweepRule::of(&sweep.cells[0].config), Some(rule), "{number:?}");
         }
     }
 }

@@ -525,8 +525,24 @@ pub struct Ending {
 /// Modes of [`Ending::overlaps`].
 const BANDS: [Range<usize>; 3] = [0..8, 8..16, 17..usize::MAX];
 
+/// Every ending as a line of a table; the first line names the columns.
+pub fn table(endings: &[Ending]) -> Vec<Vec<String>> {
+    let head = ["feedback", "rank", "seeds", "modes 0-7", "modes 8-15", "beyond 16", "distance"];
+    let line = |ending: &Ending| {
+        let rank = ending.rank.map_or("-".to_owned(), |rank| rank.to_string());
+        let overlaps = ending.overlaps.map(overlap).to_vec();
+        let distance = format!("{:.1e}", ending.distance);
+        [vec![ending.feedback.clone(), rank, ending.seeds.to_string()], overlaps, vec![distance]].concat()
+    };
+    std::iter::once(head.map(str::to_owned).to_vec()).chain(endings.iter().map(line)).collect()
+}
+
+/// What the table's numbers are.
+pub const CAPTION: &str =
+    "overlap of a mode: 1 where it is learned; distance: the largest between the engine and the closed equations";
+
 /// An overlap in words: its mean, and its standard deviation over several seeds.
-pub fn overlap(spread: Spread) -> String {
+fn overlap(spread: Spread) -> String {
     spread.std.map_or(format!("{:.3}", spread.mean), |std| format!("{:.3} ± {std:.3}", spread.mean))
 }
 

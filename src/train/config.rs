@@ -12,7 +12,7 @@ use crate::ops::MAX_REPLICAS;
 use crate::optim::OptimizerSpec;
 
 /// Configurations that come with the program, by name.
-const PRESETS: [(&str, &str); 7] = [
+const PRESETS: [(&str, &str); 9] = [
     ("digits", include_str!("presets/digits.toml")),
     ("fashion-mnist", include_str!("presets/fashion-mnist.toml")),
     ("cifar10-mlp", include_str!("presets/cifar10-mlp.toml")),
@@ -20,6 +20,8 @@ const PRESETS: [(&str, &str); 7] = [
     ("vgg-small", include_str!("presets/vgg-small.toml")),
     ("vgg-cifar10", include_str!("presets/vgg-cifar10.toml")),
     ("resnet20-cifar10", include_str!("presets/resnet20-cifar10.toml")),
+    ("retina-small", include_str!("presets/retina-small.toml")),
+    ("retina-cifar10", include_str!("presets/retina-cifar10.toml")),
 ];
 
 // Settings that came later are not written out where they are left at their defaults, so that runs from before them can
@@ -34,6 +36,9 @@ pub struct DataSection {
     /// Take the luma of images in colour.
     #[serde(default, skip_serializing_if = "is_default")]
     pub grey: bool,
+    /// Make images so many times smaller either way, by means; as large as they are if left out.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub shrink: u32,
     /// Mirror half of the images.
     #[serde(default)]
     pub flip: bool,
@@ -378,6 +383,7 @@ impl Config {
         let rule = format!("ranks x seeds may be at most {MAX_REPLICAS}; train the rest in a second run (train.seed)");
         require("ranks x train.seeds", replicas, replicas <= MAX_REPLICAS as u64, rule)?;
         require("data.limit", 0, self.data.limit != Some(0), "must be at least 1".into())?;
+        require("data.shrink", 0, self.data.shrink != 0, "must be at least 1".into())?;
         let classes = self.data.classes.unwrap_or(2);
         require("data.classes", classes.into(), classes >= 2, "must be at least 2".into())?;
         let rotation = self.data.rotation;

@@ -26,6 +26,14 @@ pub fn dataset(section: &DataSection, search: &SearchPath) -> Result<Dataset, Tr
     if section.grey {
         data = data.grey();
     }
+    if section.shrink > 1 {
+        let (value, side) = (section.shrink, [data.shape.height, data.shape.width]);
+        if side.iter().any(|side| !side.is_multiple_of(value)) {
+            let rule = format!("must divide both sides of the images, {} and {}", side[0], side[1]);
+            return Err(ConfigError::Range { key: "data.shrink", value: value.to_string(), rule }.into());
+        }
+        data = data.shrunk(value);
+    }
     if let Some(classes) = section.classes {
         let found = data.classes.len();
         if found < classes as usize {

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 pub use picture::{draw_distribution, draw_montage};
 
-use super::networks::{Family, Instrument, Member, Population};
+use super::networks::{Family, Instrument, Member, Population, family_name};
 use super::sweep::order;
 use super::{ExperimentError, setting};
 use crate::analysis::{Shape, orientedness, shape};
@@ -103,7 +103,7 @@ pub struct FamilySummary {
 impl FamilySummary {
     /// Name in tables and pictures.
     pub fn name(&self) -> String {
-        name(&self.rule, self.rank)
+        family_name(&self.rule, self.rank)
     }
 
     /// Standard error of a mean over the networks; none for one network.
@@ -112,17 +112,13 @@ impl FamilySummary {
     }
 
     /// A mean with its standard error, in words.
-    pub fn with_error(&self, spread: Spread) -> String {
+    fn with_error(&self, spread: Spread) -> String {
         match self.standard_error(spread) {
             Some(error) => format!("{:.4} ± {error:.4}", spread.mean),
             None if spread.mean.is_finite() => format!("{:.4}", spread.mean),
             None => "-".to_owned(),
         }
     }
-}
-
-fn name(rule: &str, rank: Option<Rank>) -> String {
-    rank.map_or(rule.to_owned(), |rank| format!("{rule}, r = {rank}"))
 }
 
 impl Fields {
@@ -320,6 +316,21 @@ pub fn summaries(rows: &[FieldRow]) -> Vec<FamilySummary> {
     };
     families.into_iter().map(one).collect()
 }
+
+/// Every family as a line of a table; the first line names the columns.
+pub fn table(families: &[FamilySummary]) -> Vec<Vec<String>> {
+    let head = ["networks of", "networks", "units", "silent", "orientedness", "centre-surround index"];
+    let line = |family: &FamilySummary| {
+        let counts = [family.networks, family.units, family.silent].map(|count| count.to_string());
+        let measures = [family.orientedness, family.index].map(|spread| family.with_error(spread));
+        [vec![family.name()], counts.to_vec(), measures.to_vec()].concat()
+    };
+    std::iter::once(head.map(str::to_owned).to_vec()).chain(families.iter().map(line)).collect()
+}
+
+/// What the table's numbers are.
+pub const CAPTION: &str =
+    "means over networks of each network's mean over its units, and the standard error over networks";
 
 /// For every rule with several ranks a sentence on whether orientedness falls as the rank does: by more than two standard errors of
 /// the difference between the largest and the smallest.

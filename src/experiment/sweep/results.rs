@@ -52,6 +52,10 @@ pub struct Group {
     pub n: usize,
     /// Mean test accuracy after the last epoch, and its standard deviation.
     pub accuracy: Spread,
+    /// The same of the best epoch of each, chosen on the test set.
+    pub best: Spread,
+    /// Epochs trained.
+    pub epochs: u32,
 }
 
 impl Group {
@@ -116,9 +120,12 @@ impl Results {
     /// Means over the seeds, in the order of the rows.
     pub fn groups(&self) -> Vec<Group> {
         let group = |rows: Vec<usize>| {
-            let &ResultRow { classes, rule, rank, .. } = &self.rows[rows[0]];
-            let accuracies: Vec<f64> = rows.iter().map(|&row| self.rows[row].test_accuracy).collect();
-            Group { classes, rule, rank, n: rows.len(), accuracy: Spread::of(&accuracies) }
+            let &ResultRow { classes, rule, rank, epochs, .. } = &self.rows[rows[0]];
+            let spread = |of: fn(&ResultRow) -> f64| {
+                Spread::of(&rows.iter().map(|&row| of(&self.rows[row])).collect::<Vec<_>>())
+            };
+            let (accuracy, best) = (spread(|row| row.test_accuracy), spread(|row| row.best_test_accuracy));
+            Group { classes, rule, rank, n: rows.len(), accuracy, best, epochs }
         };
         self.alike().into_iter().map(group).collect()
     }

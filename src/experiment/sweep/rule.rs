@@ -5,9 +5,9 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::feedback::{PRule, QRule, Rule};
-use crate::model::LayerSpec;
-use crate::train::config::{ConfigError, Draft};
+use crate::feedback::{PRule, QRule, Rule, Source};
+use crate::model::{LayerSpec, weighted};
+use crate::train::config::{Config, ConfigError, Draft};
 
 /// How errors travel back.
 ///
@@ -135,6 +135,23 @@ impl fmt::Display for SweepRule {
 }
 
 impl SweepRule {
+    /// What a configuration does; none where no name of a rule says it.
+    pub(in crate::experiment) fn of(config: &Config) -> Option<SweepRule> {
+        let (feedback, layers) = (&config.feedback, &config.model.layers);
+        if feedback.rule != Rule::Ldfa {
+            return feedback.exact.is_empty().then_some(SweepRule::Whole(feedback.rule));
+        }
+        let constrained = weighted(layers).into_iter().filter(|name| !feedback.exact.contains(name));
+        let route = match (&feedback.source, &constrained.collect::<Vec<_>>()[..]) {
+            _ if !feedback.ranks.is_empty() => return None,
+            (Source::Layer, _) if feedback.exact.is_empty() => Route::Own,
+            (Source::Output, _) if feedback.exact.is_empty() => Route::Output,
+            (Source::Layer, [name]) => Route::Only(name.strip_prefix("layers.")?.parse().ok()?),
+            _ => return None,
+        };
+        Some(SweepRule::Factored { p: feedback.p_rule(), q: feedback.q_rule(), route })
+    }
+
     /// Whether ranks mean anything to it.
     pub fn has_rank(self) -> bool {
         matches!(self, SweepRule::Factored { .. })
