@@ -213,6 +213,9 @@ fn single_layers_can_be_constrained() {
     assert_eq!(configs[1].1.exact, ["layers.0", "layers.4", "layers.6"]);
     assert_eq!(configs[2].1.exact, ["layers.0", "layers.2", "layers.4"]);
     found.check(&SearchPath::new(Vec::new())).unwrap();
+    // What a configuration says of single layers' ranks would contradict it.
+    let ranked = sweep(&axes(&["local@layers.2"], &[1], &[]), &[("feedback.ranks", "{ \"layers.2\" = 8 }")]);
+    assert!(ranked.cells[0].config.feedback.ranks.is_empty());
     let refused = |rule: &str, ranks: &[u32]| {
         let (draft, _) = open("digits").unwrap();
         Sweep::new(&draft, &axes(&[rule], ranks, &[])).unwrap_err().to_string()
@@ -221,6 +224,7 @@ fn single_layers_can_be_constrained() {
         refused("local@layers.3", &[4]).contains("layers.3 is not a layer with a weight; those are layers.0, layers.2")
     );
     assert!(refused("local@layers.99", &[4]).contains("layers.99 is not a layer with a weight"));
+    assert!(refused("local@layers.0", &[4]).contains("layers.0 is the first layer with a weight"));
     assert!(refused("direct:local", &[11, 12]).contains("every rank is larger than the 10 outputs"));
 }
 

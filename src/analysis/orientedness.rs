@@ -53,7 +53,7 @@ fn bars(orientation: usize, height: usize, width: usize) -> Mat<f64> {
         let position = side * ((bar % PHASES) as f64 / (PHASES - 1) as f64 - 0.5);
         let (x, y) = ((pixel % width) as f64 - middle(width), (pixel / width) as f64 - middle(height));
         // What the bar covers of the pixel, as if the pixel's sides were along it.
-        (breadth / 2.0 + 0.5 - (across * x + down * y - position).abs()).clamp(0.0, 1.0).min(breadth)
+        (breadth / 2.0 + 0.5 - (across * x + down * y - position).abs()).clamp(0.0, 1.0)
     });
     let means: Vec<f64> = bars.row_iter().map(|bar| bar.sum() / (height * width) as f64).collect();
     Mat::from_fn(bars.nrows(), bars.ncols(), |bar, pixel| bars[(bar, pixel)] - means[bar])

@@ -30,7 +30,9 @@ impl Representation {
         let wide = units > inputs;
         let product = if wide { &values * values.transpose() } else { values.transpose() * &values };
         let norm = product.norm_l2();
-        if !(norm > 0.0 && norm.is_finite()) {
+        // What is left of units that never change is rounding.
+        let least = 1e-24 * inputs as f64 * means.iter().map(|mean| mean * mean).sum::<f64>();
+        if !(norm > least && norm.is_finite()) {
             return None;
         }
         let decomposed = product.self_adjoint_eigen(Side::Lower).ok()?;
@@ -150,6 +152,7 @@ mod tests {
     fn nothing_is_no_representation() {
         assert!(Representation::new(&[], 3).is_none());
         assert!(Representation::new(&[1.0; 12], 3).is_none());
+        assert!(Representation::new(&[0.1; 180], 3).is_none(), "means are off by rounding");
         assert!(Representation::new(&[1.0; 4], 0).is_none());
         assert!(Representation::new(&[1.0, 2.0, f64::NAN, 0.0], 2).is_none());
         assert!(Representation::new(&[1.0, 2.0, 3.0], 2).is_none());

@@ -7,8 +7,8 @@ use clap::Args;
 use super::eval::CheckpointArg;
 use super::{CliError, DataDirArg, DeviceArg, say, table};
 use crate::experiment::compare::{Comparison, draw_likeness};
+use crate::experiment::exhibit::prepare;
 use crate::experiment::networks::{Place, Population};
-use crate::files::create_folder;
 use crate::model::activations;
 
 /// How alike the networks of several runs represent the same test images: linear CKA and SVCCA, layer by layer.
@@ -48,7 +48,7 @@ impl CompareArgs {
         };
         let images = self.images.min(population.data.test.len());
         let comparison = Comparison::of_layers(&population, &layers, images, device)?;
-        create_folder(&self.out)?;
+        prepare(&self.out)?;
         let [csv, picture] = ["compare.csv", "compare.png"].map(|name| self.out.join(name));
         comparison.write(&csv)?;
         let title = if self.title.is_empty() {
@@ -59,6 +59,9 @@ impl CompareArgs {
         draw_likeness(&picture, &title, &comparison)?;
         say(table(comparison.table()))?;
         say(comparison.caption())?;
+        for missing in &population.missing {
+            say(missing)?;
+        }
         say(format!("every pair in {}, means in {}", csv.display(), picture.display()))
     }
 }

@@ -6,9 +6,9 @@ use clap::Args;
 
 use super::eval::CheckpointArg;
 use super::{CliError, DataDirArg, DeviceArg, say, table};
+use crate::experiment::exhibit::prepare;
 use crate::experiment::fields::{self, Fields, draw_distribution, draw_montage, summaries, verdicts, write_rows};
 use crate::experiment::networks::{Place, Population};
-use crate::files::create_folder;
 
 /// Receptive fields of a layer of several runs, as pictures, and how oriented or centre-surround they are, beside untrained networks.
 #[derive(Args)]
@@ -38,7 +38,7 @@ impl FieldsArgs {
         let (device, search) = (&self.device.device, &self.data.search());
         let population = Population::gather(&self.runs, Place { which: self.checkpoint.which(), device, search })?;
         let found = Fields::of_layer(&population, &self.layer, device)?;
-        create_folder(&self.out)?;
+        prepare(&self.out)?;
         let title =
             if self.title.is_empty() { format!("Receptive fields of {}", self.layer) } else { self.title.clone() };
         let [csv, montage, distribution] =
@@ -50,8 +50,8 @@ impl FieldsArgs {
         let families = summaries(&rows);
         say(table(fields::table(&families)))?;
         say(fields::CAPTION)?;
-        for verdict in verdicts(&families) {
-            say(verdict)?;
+        for sentence in verdicts(&families).iter().chain(&population.missing) {
+            say(sentence)?;
         }
         say(format!(
             "fields in {}, every unit in {}, distributions in {}",

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::{CliError, DeviceArg, say, table};
+use crate::experiment::exhibit::prepare;
 use crate::experiment::theory::{self, Feedback, Problem, Setting, draw_modes, endings, write_csv};
-use crate::files::create_folder;
 
 /// Train the linear network of the theory, and show which modes it learns through feedback of low rank.
 #[derive(Args)]
@@ -32,15 +32,20 @@ pub(super) struct TheoryArgs {
 
 impl TheoryArgs {
     pub(super) fn run(self) -> Result<(), CliError> {
+        if let Some((_, twice)) = self.ranks.iter().enumerate().find(|(at, rank)| self.ranks[..*at].contains(rank)) {
+            return Err(CliError::Message(format!("--ranks: {twice} is listed twice")));
+        }
+        let last = self.seed.checked_add(self.seeds - 1);
+        let last = last.ok_or_else(|| CliError::Message("--seed and --seeds: seeds must fit 32 bits".to_owned()))?;
         let mut found = Vec::new();
-        for seed in (self.seed..).take(self.seeds as usize) {
+        for seed in self.seed..=last {
             let problem = Problem::new(Setting { iterations: self.iterations, seed, ..Setting::default() })?;
             let by_rank = self.ranks.iter().flat_map(|&rank| [Feedback::Learned { rank }, Feedback::Fixed { rank }]);
             for feedback in [Feedback::Exact].into_iter().chain(by_rank) {
                 found.push(problem.run(feedback, &self.device.device)?);
             }
         }
-        create_folder(&self.out)?;
+        prepare(&self.out)?;
         let path = self.out.join("theory.csv");
         write_csv(&path, &found)?;
         let picture = self.out.join("modes.png");

@@ -10,7 +10,7 @@ use plotters::style::text_anchor::HPos;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use super::networks::{Family, Instrument, Population, family_name};
+use super::networks::{Instrument, Member, Population, family_name};
 use super::{ExperimentError, setting};
 use crate::analysis::Representation;
 use crate::feedback::Rank;
@@ -19,7 +19,6 @@ use crate::gpu::DeviceChoice;
 use crate::model::{Extent, Probe};
 use crate::picture::{Frame, INK, MARGIN, PAPER, Sheet, TEXT, WIDTH, encode, fit, paint};
 use crate::train::metrics::Spread;
-use crate::train::spec::standardisation;
 
 /// Images at once.
 const AT_ONCE: u32 = 64;
@@ -53,18 +52,27 @@ pub struct Likeness {
 /// All pairs of networks of different seeds; of two families with one and the same seed, that pair.
 #[derive(Clone, Debug)]
 pub struct Comparison {
-    /// Names of the families.
-    pub families: Vec<String>,
+    /// Rules and ranks of the families.
+    families: Vec<Key>,
     /// From input to output.
-    pub layers: Vec<String>,
+    layers: Vec<String>,
     /// Every pair in every layer.
-    pub rows: Vec<Likeness>,
+    rows: Vec<Likeness>,
 }
 
+/// What a family is known by.
+type Key = (String, Option<Rank>);
+
 impl Likeness {
-    /// Names of both families.
-    fn families(&self) -> [String; 2] {
-        [(&self.rule_a, self.rank_a), (&self.rule_b, self.rank_b)].map(|(rule, rank)| family_name(rule, rank))
+    fn families(&self) -> [Key; 2] {
+        [(self.rule_a.clone(), self.rank_a), (self.rule_b.clone(), self.rank_b)]
+    }
+
+    /// Whether it is of these two families, in any order.
+    fn is_of(&self, [a, b]: [&Key; 2]) -> bool {
+        let is = |key: &Key, rule: &str, rank| key.0 == rule && key.1 == rank;
+        let both = |a, b| is(a, &self.rule_a, self.rank_a) && is(b, &self.rule_b, self.rank_b);
+        both(a, b) || both(b, a)
     }
 }
 
@@ -85,17 +93,17 @@ impl Comparison {
         }
         let probe = Probe::of_values(&population.config.model.layers, population.image(), AT_ONCE, layers)?;
         let mut instrument = Instrument::new(probe, device)?;
-        let inputs = inputs(population, images);
         let mut networks = Vec::new();
         for (family, of) in population.families.iter().enumerate() {
             for member in &of.members {
                 instrument.load(member)?;
+                let inputs = inputs(population, member, images);
                 networks.push((family, member.seed, values(&mut instrument, &inputs, images)?));
             }
         }
         let pairs = pairs(&networks.iter().map(|(family, seed, _)| (*family, *seed)).collect::<Vec<_>>());
         let mut found = Comparison {
-            families: population.families.iter().map(Family::name).collect(),
+            families: population.families.iter().map(|family| (family.rule.clone(), family.rank)).collect(),
             layers: layers.to_vec(),
             rows: Vec::new(),
         };
@@ -126,39 +134,45 @@ impl Comparison {
     }
 
     /// Mean over the pairs of two families' networks in a layer; none if no pair has the measure.
-    pub fn mean(&self, layer: &str, families: [usize; 2], of: fn(&Likeness) -> Option<f64>) -> Option<f64> {
-        let [a, b] = families.map(|family| &self.families[family]);
-        let is_of = |row: &&Likeness| {
-            let [of_a, of_b] = row.families();
-            row.layer == layer && ((of_a == *a && of_b == *b) || (of_a == *b && of_b == *a))
-        };
+    fn mean(&self, layer: &str, families: [usize; 2], of: fn(&Likeness) -> Option<f64>) -> Option<f64> {
+        let keys = families.map(|family| &self.families[family]);
+        let is_of = |row: &&Likeness| row.layer == layer && row.is_of(keys);
         let values: Vec<f64> = self.rows.iter().filter(is_of).filter_map(of).collect();
         (!values.is_empty()).then(|| Spread::of(&values).mean)
     }
 
     /// The family that others are compared with in tables: backprop, else the first that has learned.
-    pub fn beside(&self) -> usize {
-        let exact = self.families.iter().position(|name| name == "backprop");
+    fn beside(&self) -> usize {
+        let exact = self.families.iter().position(|(rule, _)| rule == "backprop");
         exact.unwrap_or(1.min(self.families.len().saturating_sub(1)))
     }
 
     /// Linear CKA of every family with [`Comparison::beside`], layer by layer; the first line names the columns.
     pub fn table(&self) -> Vec<Vec<String>> {
         let head = [&["networks of".to_owned()], &self.layers[..]].concat();
-        let line = |(index, name): (usize, &String)| {
+        let line = |(index, (rule, rank)): (usize, &Key)| {
             let of = |layer: &String| {
                 let mean = self.mean(layer, [index, self.beside()], |row| row.cka);
                 mean.map_or("-".to_owned(), |mean| format!("{mean:.3}"))
             };
-            std::iter::once(name.clone()).chain(self.layers.iter().map(of)).collect()
+            std::iter::once(family_name(rule, *rank)).chain(self.layers.iter().map(of)).collect()
         };
         std::iter::once(head).chain(self.families.iter().enumerate().map(line)).collect()
     }
 
     /// What the table shows, in words.
     pub fn caption(&self) -> String {
-        let beside = self.families.get(self.beside()).map_or("", String::as_str);
-        format!("linear CKA with {beside}, mean over pairs of networks of different seeds")
+        let beside = self.families.get(self.beside()).map_or(String::new(), |(rule, rank)| family_name(rule, *rank));
+        format!("linear CKA with {beside}, {}", self.pairs())
+    }
+
+    /// What means are over.
+    fn pairs(&self) -> &'static str {
+        if self.rows.iter().any(|row| row.seed_a == row.seed_b) {
+            "means over pairs of networks, of one seed, which begin alike, where there are no others"
+        } else {
+            "means over pairs of networks of different seeds"
+        }
     }
 
     /// Reads `compare.csv`.
@@ -172,10 +186,13 @@ impl Comparison {
         if rows.is_empty() {
             return Err(damaged("it holds no pair of networks".to_owned()));
         }
-        let (mut families, mut layers) = (Vec::new(), Vec::new());
+        let (mut families, mut layers): (Vec<Key>, Vec<String>) = (Vec::new(), Vec::new());
         for row in &rows {
-            families.extend(row.families().into_iter().filter(|name| !families.contains(name)).collect::<Vec<_>>());
-            families.dedup();
+            for family in row.families() {
+                if !families.contains(&family) {
+                    families.push(family);
+                }
+            }
             if !layers.contains(&row.layer) {
                 layers.push(row.layer.clone());
             }
@@ -198,9 +215,9 @@ impl Comparison {
     }
 }
 
-/// The first images of the test set as the networks see them, one after the other.
-fn inputs(population: &Population, images: usize) -> Vec<f64> {
-    let (scale, shift) = standardisation(&population.data);
+/// The first images of the test set as a network sees them, one after the other.
+fn inputs(population: &Population, member: &Member, images: usize) -> Vec<f64> {
+    let (scale, shift) = member.inputs;
     let shape = population.data.shape;
     let bytes = &population.data.test.images[..images * shape.pixels()];
     let channels = shape.channels as usize;
@@ -264,7 +281,7 @@ pub fn draw_likeness(path: &Path, title: &str, comparison: &Comparison) -> Resul
 fn render(title: &str, comparison: &Comparison) -> Result<RgbImage, String> {
     const ABOVE: f64 = 100.0;
     const HEADING: f64 = 64.0;
-    const NAMES: f64 = 210.0;
+    const NAMES: f64 = 230.0;
     type Measure = (&'static str, fn(&Likeness) -> Option<f64>);
     let measures: [Measure; 2] = [("CKA", |row| row.cka), ("SVCCA", |row| row.svcca)];
     let families = comparison.families.len();
@@ -274,12 +291,12 @@ fn render(title: &str, comparison: &Comparison) -> Result<RgbImage, String> {
     let down = HEADING + cell * families as f64 + 26.0;
     paint((ABOVE + down * comparison.layers.len() as f64) as u32, |sheet| {
         sheet.text(&fit(title, 22.0, room), (MARGIN, 34.0), 22.0, INK, HPos::Left)?;
-        let note = "means over pairs of networks of different seeds; on the diagonal, of one rule and rank";
-        sheet.text(note, (MARGIN, 68.0), TEXT, INK, HPos::Left)?;
+        let note = format!("{}; on the diagonal, of one rule and rank", comparison.pairs());
+        sheet.text(&note, (MARGIN, 68.0), TEXT, INK, HPos::Left)?;
         for (line, layer) in comparison.layers.iter().enumerate() {
             let top = ABOVE + down * line as f64 + HEADING;
-            for (index, name) in comparison.families.iter().enumerate() {
-                let name = fit(&format!("{}  {name}", index + 1), TEXT, NAMES - 16.0);
+            for (index, (rule, rank)) in comparison.families.iter().enumerate() {
+                let name = fit(&format!("{}  {}", index + 1, family_name(rule, *rank)), TEXT, NAMES - 16.0);
                 sheet.text(&name, (MARGIN, top + cell * (index as f64 + 0.5)), TEXT, INK, HPos::Left)?;
             }
             for (column, (what, measure)) in measures.iter().enumerate() {

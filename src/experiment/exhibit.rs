@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::compare::Comparison;
 use super::{ExperimentError, fields, setting, theory};
-use crate::files::FileError;
+use crate::files::{FileError, create_folder};
 
 /// A folder that `theory`, `fields` or `compare` has written.
 #[derive(Clone, Debug)]
@@ -65,6 +65,18 @@ static KINDS: [Kind; 3] = [
     },
 ];
 
+/// Makes the folder of an experiment.
+///
+/// # Errors
+/// If it holds a run or a sweep, which would then no longer be known as such, or cannot be made.
+pub fn prepare(folder: &Path) -> Result<(), ExperimentError> {
+    let foreign = [("config.toml", "a run"), ("sweep.toml", "a sweep")];
+    match foreign.iter().find(|(file, _)| folder.join(file).exists()) {
+        Some((_, what)) => Err(setting(format!("{} holds {what}; choose another --out", folder.display()))),
+        None => Ok(create_folder(folder)?),
+    }
+}
+
 /// A folder as the page's template takes it.
 #[derive(Serialize)]
 pub(super) struct Exhibit {
@@ -94,10 +106,10 @@ impl Picture {
 }
 
 impl Folder {
-    /// A folder of an experiment, if it is one.
-    pub fn find(path: &Path) -> Option<Folder> {
-        let kind = KINDS.iter().find(|kind| path.join(kind.csv).is_file())?;
-        Some(Folder { path: path.to_owned(), kind })
+    /// What a folder holds of experiments.
+    pub fn find(path: &Path) -> impl Iterator<Item = Folder> {
+        let found = KINDS.iter().filter(move |kind| path.join(kind.csv).is_file());
+        found.map(|kind| Folder { path: path.to_owned(), kind })
     }
 
     /// Reads numbers and pictures; `number` tells the folder's pictures from another's.

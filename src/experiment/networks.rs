@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::sweep::{Sweep, is_sweep};
+use super::sweep::{Sweep, SweepRule, is_sweep};
 use super::{ExperimentError, setting};
 use crate::data::{Dataset, SearchPath};
 use crate::feedback::Rank;
@@ -15,6 +15,7 @@ use crate::train::config::Config;
 use crate::train::machine::{Kernels, Preparation, machine};
 use crate::train::opened::{Opened, Which};
 use crate::train::session::Session;
+use crate::train::spec::standardisation;
 use crate::train::weights::{self, NamedTensor};
 
 /// The family of networks as they were before they learned.
@@ -38,12 +39,18 @@ pub struct Member {
     pub seed: u32,
     /// Parameters and statistics, feedback left out.
     pub weights: Vec<NamedTensor>,
+    /// How its run made inputs of bytes.
+    pub inputs: Standardisation,
 }
+
+/// Scale and shift of every channel, see [`standardisation`].
+type Standardisation = ([f64; 4], [f64; 4]);
 
 /// Networks that differ in nothing but their seeds.
 #[derive(Clone, Debug)]
 pub struct Family {
-    /// Rule, or [`UNTRAINED`]; with the run's folder where two runs have networks of one rule, rank and seed.
+    /// Rule, or [`UNTRAINED`]; with the run's folder where there are others of that rule that are configured otherwise, or the same
+    /// networks again.
     pub rule: String,
     /// Rank, where the rule has one.
     pub rank: Option<Rank>,
@@ -71,21 +78,27 @@ pub struct Population {
     pub data: Dataset,
     /// In the order of the runs, then of their ranks; the untrained ones first.
     pub families: Vec<Family>,
+    /// Cells of sweeps that have not ended, in words.
+    pub missing: Vec<String>,
+    /// Names of rules, and what their networks have in common.
+    rules: Vec<(String, Config)>,
 }
 
 impl Population {
     /// Opens runs, and of sweeps every cell that has ended.
     ///
     /// # Errors
-    /// If there is no run or no checkpoint, or the networks have other layers or other test images.
+    /// If there is no run or no checkpoint, one is given twice, or the networks have other layers or other test images.
     pub fn gather(folders: &[PathBuf], place: Place<'_>) -> Result<Population, ExperimentError> {
+        let (runs, missing) = runs_of(folders)?;
         let mut population: Option<Population> = None;
         let mut untrained = Family { rule: UNTRAINED.to_owned(), rank: None, members: Vec::new() };
-        for folder in runs_of(folders)? {
+        for folder in runs {
             let mut run = Opened::new(&folder, place.which, place.device, place.search)?;
+            let inputs = standardisation(&run.data);
             for (replica, (_, seed)) in run.session.replicas.clone().into_iter().enumerate() {
                 if !untrained.members.iter().any(|member| member.seed == seed) {
-                    untrained.members.push(member(&mut run.session, replica, seed)?);
+                    untrained.members.push(member(&mut run.session, replica, seed, inputs)?);
                 }
             }
             run.restore()?;
@@ -95,9 +108,12 @@ impl Population {
                     all.check(&config, &run.data, &folder)?;
                     all
                 }
-                None => population.insert(Population { config, data: run.data, families: Vec::new() }),
+                None => {
+                    let (data, families, rules, missing) = (run.data, Vec::new(), Vec::new(), missing.clone());
+                    population.insert(Population { config, data, families, missing, rules })
+                }
             };
-            all.add(&mut run.session, &folder)?;
+            all.add(&mut run.session, &folder, inputs)?;
         }
         let mut population = population.ok_or_else(|| setting("there is no run to look into"))?;
         population.families.insert(0, untrained);
@@ -117,16 +133,33 @@ impl Population {
         Err(setting(format!("{} does not match: {problem}", folder.display())))
     }
 
-    fn add(&mut self, session: &mut Session, folder: &Path) -> Result<(), TrainError> {
-        let label = session.config.feedback.label();
+    /// Networks join those of the same configuration, unless a seed is there already.
+    fn add(&mut self, session: &mut Session, folder: &Path, inputs: Standardisation) -> Result<(), TrainError> {
         let replicas = session.replicas.clone();
-        let is_taken = |&(rank, seed): &(Option<Rank>, u32)| {
-            let mut own = self.families.iter().filter(|family| family.rule == label && family.rank == rank);
-            own.any(|family| family.members.iter().any(|member| member.seed == seed))
+        let common = in_common(&session.config);
+        let holds_any = |rule: &str| {
+            let mut own = self.families.iter().filter(|family| family.rule == rule);
+            own.any(|family| {
+                let is_there = |&(rank, seed): &(Option<Rank>, u32)| {
+                    family.rank == rank && family.members.iter().any(|member| member.seed == seed)
+                };
+                replicas.iter().any(is_there)
+            })
         };
-        let rule = if replicas.iter().any(is_taken) { format!("{label} ({})", folder.display()) } else { label };
+        let known = self.rules.iter().find(|(rule, config)| *config == common && !holds_any(rule));
+        let rule = match known {
+            Some((rule, _)) => rule.clone(),
+            None => {
+                let feedback = &session.config.feedback;
+                let plain = SweepRule::of(&session.config).map_or_else(|| feedback.label(), |rule| rule.to_string());
+                let is_taken = self.rules.iter().any(|(rule, _)| *rule == plain);
+                let rule = if is_taken { format!("{plain} ({})", folder.display()) } else { plain };
+                self.rules.push((rule.clone(), common));
+                rule
+            }
+        };
         for (replica, &(rank, seed)) in replicas.iter().enumerate() {
-            let own = member(session, replica, seed)?;
+            let own = member(session, replica, seed, inputs)?;
             match self.families.iter_mut().find(|family| family.rule == rule && family.rank == rank) {
                 Some(family) => family.members.push(own),
                 None => self.families.push(Family { rule: rule.clone(), rank, members: vec![own] }),
@@ -142,27 +175,49 @@ impl Population {
     }
 }
 
-fn member(session: &mut Session, replica: usize, seed: u32) -> Result<Member, TrainError> {
-    let mut weights = session.weights(replica)?;
-    weights.retain(|tensor| !tensor.name.contains(".feedback."));
-    Ok(Member { seed, weights })
+/// What a configuration says besides seeds and ranks.
+fn in_common(config: &Config) -> Config {
+    let mut common = config.clone().resolved();
+    common.name = None;
+    common.feedback.rank = None;
+    (common.train.seed, common.train.seeds, common.train.max_steps) = (0, 1, None);
+    common
 }
 
-/// The folders of runs; of a sweep those of its cells that have ended.
-fn runs_of(folders: &[PathBuf]) -> Result<Vec<PathBuf>, ExperimentError> {
-    let mut runs = Vec::new();
+fn member(session: &mut Session, replica: usize, seed: u32, inputs: Standardisation) -> Result<Member, TrainError> {
+    let mut weights = session.weights(replica)?;
+    weights.retain(|tensor| !tensor.name.contains(".feedback."));
+    Ok(Member { seed, weights, inputs })
+}
+
+/// The folders of runs, of a sweep those of its cells that have ended; and what has not, in words.
+fn runs_of(folders: &[PathBuf]) -> Result<(Vec<PathBuf>, Vec<String>), ExperimentError> {
+    let (mut runs, mut missing) = (Vec::new(), Vec::new());
     for folder in folders {
         if is_sweep(folder) {
-            runs.extend(Sweep::of_folder(folder)?.ended(folder));
+            let sweep = Sweep::of_folder(folder)?;
+            let ended = sweep.ended(folder)?;
+            let rest = sweep.cells.len() - ended.len();
+            if ended.is_empty() {
+                let folder = folder.display();
+                return Err(setting(format!(
+                    "no cell of the sweep in {folder} has ended; the `sweep` command goes on"
+                )));
+            }
+            if rest > 0 {
+                missing.push(format!("not ended: {rest} of {} cells of {}", sweep.cells.len(), folder.display()));
+            }
+            runs.extend(ended);
         } else {
             runs.push(folder.clone());
         }
     }
-    if runs.is_empty() {
-        let names: Vec<String> = folders.iter().map(|folder| folder.display().to_string()).collect();
-        return Err(setting(format!("no cell of {} has ended; the `sweep` command goes on", names.join(", "))));
+    // Names may differ where folders do not.
+    let places: Vec<PathBuf> = runs.iter().map(|run| run.canonicalize().unwrap_or_else(|_| run.clone())).collect();
+    match places.iter().enumerate().find(|(at, place)| places[..*at].contains(place)) {
+        Some((at, _)) => Err(setting(format!("{} is given twice", runs[at].display()))),
+        None => Ok((runs, missing)),
     }
-    Ok(runs)
 }
 
 /// A probe on a device.

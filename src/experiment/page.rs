@@ -105,13 +105,13 @@ impl Subjects {
     pub fn of_folders(folders: &[PathBuf]) -> Subjects {
         let mut subjects = Subjects::default();
         for folder in folders {
+            let others: Vec<Folder> = Folder::find(folder).collect();
             if is_sweep(folder) {
                 subjects.sweeps.push(folder.clone());
-            } else if let Some(other) = Folder::find(folder) {
-                subjects.others.push(other);
-            } else {
+            } else if others.is_empty() {
                 subjects.runs.push(folder.clone());
             }
+            subjects.others.extend(others);
         }
         subjects
     }
@@ -313,7 +313,7 @@ fn beside(all: &[Ours<'_>]) -> Vec<Beside> {
         }
         let own = all.iter().find(|ours| {
             let is_rule = ours.rule.is_some_and(|rule| rule.to_string() == number.rule);
-            is_rule && ours.rank == rank && published(ours.config).any(|known| known.what == number.what)
+            is_rule && ours.rank == rank && number.is_of(ours.config)
         });
         let in_words = |spread: fn(&Ours<'_>) -> Spread| {
             own.map_or("-".to_owned(), |own| percent(spread(own).mean, spread(own).std))

@@ -81,7 +81,7 @@ pub struct FieldRow {
     pub center_surround_index: Option<f64>,
 }
 
-/// Networks that differ in their seeds only, in numbers. Spreads are over networks, of each network's mean over its units.
+/// Networks that differ in their seeds only, in numbers. Means are over networks, of each network's mean over its units.
 #[derive(Clone, Debug, PartialEq)]
 pub struct FamilySummary {
     /// How they were trained.
@@ -95,29 +95,41 @@ pub struct FamilySummary {
     /// Units without.
     pub silent: usize,
     /// Orientedness.
-    pub orientedness: Spread,
+    pub orientedness: Mean,
     /// Centre-surround index, of fields that a model explains.
-    pub index: Spread,
+    pub index: Mean,
+}
+
+/// A mean over networks.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Mean {
+    /// Not a number where no network has the measure.
+    pub mean: f64,
+    /// Its standard error; none for fewer than two networks that have the measure.
+    pub error: Option<f64>,
+}
+
+impl Mean {
+    fn of(values: &[f64]) -> Mean {
+        let Spread { mean, std } = Spread::of(values);
+        Mean { mean, error: std.map(|std| std / (values.len() as f64).sqrt()) }
+    }
+}
+
+impl std::fmt::Display for Mean {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.error {
+            Some(error) => write!(f, "{:.4} ± {error:.4}", self.mean),
+            None if self.mean.is_finite() => write!(f, "{:.4}", self.mean),
+            None => f.write_str("-"),
+        }
+    }
 }
 
 impl FamilySummary {
     /// Name in tables and pictures.
     pub fn name(&self) -> String {
         family_name(&self.rule, self.rank)
-    }
-
-    /// Standard error of a mean over the networks; none for one network.
-    pub fn standard_error(&self, spread: Spread) -> Option<f64> {
-        spread.std.map(|std| std / (self.networks as f64).sqrt())
-    }
-
-    /// A mean with its standard error, in words.
-    fn with_error(&self, spread: Spread) -> String {
-        match self.standard_error(spread) {
-            Some(error) => format!("{:.4} ± {error:.4}", spread.mean),
-            None if spread.mean.is_finite() => format!("{:.4}", spread.mean),
-            None => "-".to_owned(),
-        }
     }
 }
 
@@ -279,7 +291,12 @@ pub fn write_rows(path: &Path, rows: &[FieldRow]) -> Result<(), ExperimentError>
 /// If it is missing or damaged.
 pub fn read_rows(path: &Path) -> Result<Vec<FieldRow>, ExperimentError> {
     let damaged = |e: csv::Error| setting(format!("{}: {e}; `ldfa-gpu fields` writes it anew", path.display()));
-    csv::Reader::from_path(path).map_err(damaged)?.deserialize().collect::<Result<_, _>>().map_err(damaged)
+    let mut reader = csv::Reader::from_path(path).map_err(damaged)?;
+    let rows: Vec<FieldRow> = reader.deserialize().collect::<Result<_, _>>().map_err(damaged)?;
+    if rows.is_empty() {
+        return Err(setting(format!("{} holds no unit; `ldfa-gpu fields` writes it anew", path.display())));
+    }
+    Ok(rows)
 }
 
 /// Every family in numbers, in the order of their rows.
@@ -295,13 +312,13 @@ pub fn summaries(rows: &[FieldRow]) -> Vec<FamilySummary> {
         let mut seeds: Vec<u32> = own.iter().map(|row| row.seed).collect();
         seeds.sort_unstable();
         seeds.dedup();
-        let spread = |of: fn(&FieldRow) -> Option<f64>| {
+        let over = |of: fn(&FieldRow) -> Option<f64>| {
             let mean = |seed: &u32| {
                 let values: Vec<f64> = own.iter().filter(|row| row.seed == *seed).filter_map(|row| of(row)).collect();
                 Spread::of(&values).mean
             };
             // A network none of whose units has the measure has no mean.
-            Spread::of(&seeds.iter().map(mean).filter(|mean| mean.is_finite()).collect::<Vec<_>>())
+            Mean::of(&seeds.iter().map(mean).filter(|mean| mean.is_finite()).collect::<Vec<_>>())
         };
         let units = own.iter().filter(|row| row.orientedness.is_some()).count();
         FamilySummary {
@@ -310,8 +327,8 @@ pub fn summaries(rows: &[FieldRow]) -> Vec<FamilySummary> {
             networks: seeds.len(),
             units,
             silent: own.len() - units,
-            orientedness: spread(|row| row.orientedness),
-            index: spread(|row| row.center_surround_index),
+            orientedness: over(|row| row.orientedness),
+            index: over(|row| row.center_surround_index),
         }
     };
     families.into_iter().map(one).collect()
@@ -322,7 +339,7 @@ pub fn table(families: &[FamilySummary]) -> Vec<Vec<String>> {
     let head = ["networks of", "networks", "units", "silent", "orientedness", "centre-surround index"];
     let line = |family: &FamilySummary| {
         let counts = [family.networks, family.units, family.silent].map(|count| count.to_string());
-        let measures = [family.orientedness, family.index].map(|spread| family.with_error(spread));
+        let measures = [family.orientedness, family.index].map(|mean| mean.to_string());
         [vec![family.name()], counts.to_vec(), measures.to_vec()].concat()
     };
     std::iter::once(head.map(str::to_owned).to_vec()).chain(families.iter().map(line)).collect()
@@ -333,35 +350,49 @@ pub const CAPTION: &str =
     "means over networks of each network's mean over its units, and the standard error over networks";
 
 /// For every rule with several ranks a sentence on whether orientedness falls as the rank does: by more than two standard errors of
-/// the difference between the largest and the smallest.
+/// the difference between the largest and the smallest. Before them, what is missing.
 pub fn verdicts(summaries: &[FamilySummary]) -> Vec<String> {
-    let mut rules: Vec<&str> = summaries.iter().map(|family| family.rule.as_str()).collect();
-    rules.dedup();
-    let verdict = |rule: &str| {
-        let mut own: Vec<&FamilySummary> =
-            summaries.iter().filter(|family| family.rule == rule && family.rank.is_some()).collect();
-        own.sort_by_key(|family| order(family.rank));
-        let [least, .., most] = own[..] else { return None };
-        let (low, high) = (least.orientedness.mean, most.orientedness.mean);
-        let errors = least.standard_error(least.orientedness).zip(most.standard_error(most.orientedness));
-        let outcome = match errors {
-            None => "which one seed cannot tell from chance".to_owned(),
-            Some((a, b)) => {
-                let error = a.hypot(b);
-                let what = if (high - low).abs() <= 2.0 * error {
-                    "no difference to speak of"
-                } else if high > low {
-                    "it falls as the rank falls"
-                } else {
-                    "it rises as the rank falls"
-                };
-                format!("{what} (standard error of the difference {error:.4})")
-            }
-        };
-        let [least, most] = [least, most].map(|family| family.rank.map_or(String::new(), |rank| rank.to_string()));
-        Some(format!("{rule}: orientedness {low:.4} at r = {least}, {high:.4} at r = {most}: {outcome}"))
+    let mut sentences = Vec::new();
+    if summaries.iter().all(|family| family.index.mean.is_nan()) {
+        sentences.push(
+            "no field has a centre-surround index: they have less than 5 x 5 pixels, or neither model explains a third"
+                .to_owned(),
+        );
+    }
+    let mut rules: Vec<&str> = Vec::new();
+    for family in summaries {
+        if !rules.contains(&family.rule.as_str()) {
+            rules.push(&family.rule);
+        }
+    }
+    sentences.extend(rules.into_iter().filter_map(|rule| verdict(rule, summaries)));
+    sentences
+}
+
+fn verdict(rule: &str, summaries: &[FamilySummary]) -> Option<String> {
+    let has_rank = |family: &&FamilySummary| family.rule == rule && family.rank.is_some();
+    let mut own: Vec<&FamilySummary> = summaries.iter().filter(has_rank).collect();
+    own.retain(|family| family.orientedness.mean.is_finite());
+    own.sort_by_key(|family| order(family.rank));
+    let [least, .., most] = own[..] else { return None };
+    let (low, high) = (least.orientedness, most.orientedness);
+    let outcome = match low.error.zip(high.error) {
+        None => "which one network of either cannot tell from chance".to_owned(),
+        Some((a, b)) => {
+            let error = a.hypot(b);
+            let what = if (high.mean - low.mean).abs() <= 2.0 * error {
+                "no difference to speak of"
+            } else if high.mean > low.mean {
+                "it falls as the rank falls"
+            } else {
+                "it rises as the rank falls"
+            };
+            format!("{what} (standard error of the difference {error:.4})")
+        }
     };
-    rules.into_iter().filter_map(verdict).collect()
+    let [at_least, at_most] = [least, most].map(|family| family.rank.map_or(String::new(), |rank| rank.to_string()));
+    let (low, high) = (low.mean, high.mean);
+    Some(format!("{rule}: orientedness {low:.4} at r = {at_least}, {high:.4} at r = {at_most}: {outcome}"))
 }
 
 #[cfg(test)]
@@ -393,9 +424,11 @@ mod tests {
         let found = summaries(&rows);
         assert_eq!(found.len(), 1);
         assert_eq!((found[0].networks, found[0].units, found[0].silent), (2, 3, 1));
-        let Spread { mean, std } = found[0].orientedness;
-        assert!((mean - 0.3).abs() < 1e-12 && (std.unwrap() - 0.02f64.sqrt()).abs() < 1e-12);
-        assert!((found[0].standard_error(found[0].orientedness).unwrap() - 0.1).abs() < 1e-12);
+        let Mean { mean, error } = found[0].orientedness;
+        assert!((mean - 0.3).abs() < 1e-12 && (error.unwrap() - 0.1).abs() < 1e-12);
+        // A third network without any field changes no error.
+        let with_silent = summaries(&[&rows[..], &[row("a", Some(4), 2, None)]].concat());
+        assert_eq!((with_silent[0].networks, with_silent[0].orientedness), (3, found[0].orientedness));
     }
 
     #[test]
@@ -414,6 +447,13 @@ mod tests {
         assert!(of([0.1, 0.3], [0.2, 0.3]).contains("no difference"));
         let single = [row("local", Some(1), 0, Some(0.1)), row("local", Some(2), 0, Some(0.2))];
         assert!(verdicts(&summaries(&single))[0].contains("chance"));
+        // Nothing is said of ranks without any field, and each rule has one sentence wherever its families stand.
+        let silent = [row("local", Some(1), 0, None), row("local", Some(2), 0, Some(0.2))];
+        assert!(verdicts(&summaries(&silent)).is_empty());
+        let apart = [single[0].clone(), row("backprop", None, 0, Some(0.1)), single[1].clone()];
+        assert_eq!(verdicts(&summaries(&apart)).len(), 1);
+        let small = FieldRow { center_surround_index: None, ..single[0].clone() };
+        assert!(verdicts(&summaries(&[small]))[0].contains("less than 5 x 5"));
     }
 
     #[test]

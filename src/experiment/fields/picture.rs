@@ -7,12 +7,11 @@ use image::RgbImage;
 use plotters::style::text_anchor::HPos;
 use plotters::style::{Color, RGBColor};
 
-use super::{FamilySummary, Field, FieldRow, Fields, summaries};
+use super::{FamilySummary, Field, FieldRow, Fields, Mean, summaries};
 use crate::experiment::ExperimentError;
 use crate::experiment::networks::family_name;
 use crate::files::write_atomically;
 use crate::picture::{Axis, Frame, INK, MARGIN, Panel, Sheet, Stroke, TEXT, WIDTH, encode, fit, paint, range_of};
-use crate::train::metrics::Spread;
 
 /// Fields side by side, and the most of a network.
 const COLUMNS: usize = 16;
@@ -141,7 +140,7 @@ fn scale(sheet: &Sheet<'_>, top: f64, limit: f64, channels: usize) -> Result<(),
 }
 
 fn distribution(title: &str, rows: &[FieldRow]) -> Result<RgbImage, String> {
-    type Measure = (&'static str, fn(&FieldRow) -> Option<f64>, fn(&FamilySummary) -> Spread);
+    type Measure = (&'static str, fn(&FieldRow) -> Option<f64>, fn(&FamilySummary) -> Mean);
     const ABOVE: f64 = 64.0;
     const DOWN: f64 = 360.0;
     let families = summaries(rows);
@@ -156,7 +155,7 @@ fn distribution(title: &str, rows: &[FieldRow]) -> Result<RgbImage, String> {
     paint((ABOVE + DOWN * measures.len() as f64) as u32, |sheet| {
         let room = f64::from(WIDTH) - 2.0 * MARGIN;
         sheet.text(&fit(title, 22.0, room), (MARGIN, 34.0), 22.0, INK, HPos::Left)?;
-        for (at, (what, measure, spread)) in measures.iter().enumerate() {
+        for (at, (what, measure, mean)) in measures.iter().enumerate() {
             let top = ABOVE + DOWN * at as f64;
             let frame =
                 Frame { left: MARGIN, right: f64::from(WIDTH) - 30.0, top: top + 40.0, bottom: top + DOWN - 62.0 };
@@ -178,13 +177,13 @@ fn distribution(title: &str, rows: &[FieldRow]) -> Result<RgbImage, String> {
                     let aside = 0.5 * ((index as f64 * 0.618_034).fract() - 0.5);
                     sheet.speck(panel.at((at as f64 + aside, value)), stroke.color.mix(0.35))?;
                 }
-                let spread = spread(family);
-                let error = family.standard_error(spread).unwrap_or(0.0);
-                if spread.mean.is_finite() {
-                    let ends = [spread.mean - error, spread.mean + error];
+                let Mean { mean, error } = mean(family);
+                if mean.is_finite() {
+                    let error = error.unwrap_or(0.0);
+                    let ends = [mean - error, mean + error];
                     let ink = Stroke { color: INK, dashed: false };
                     panel.draw_bar(sheet, at as f64 + 0.36, ends, ink)?;
-                    panel.draw_curve(sheet, [(at as f64 + 0.36, spread.mean)].into_iter(), ink)?;
+                    panel.draw_curve(sheet, [(at as f64 + 0.36, mean)].into_iter(), ink)?;
                 }
             }
         }

@@ -204,10 +204,20 @@ impl Sweep {
         Ok(write_atomically(&path, |file| file.write_all(self.text.as_bytes()))?)
     }
 
-    /// Folders of the runs that have ended.
-    pub fn ended(&self, folder: &Path) -> Vec<PathBuf> {
-        let runs = self.cells.iter().map(|cell| folder_of(folder, cell));
-        runs.filter(|run| RunDir::open(run).is_ok_and(|run| run.summary().is_file())).collect()
+    /// Folders of the cells that have ended.
+    ///
+    /// # Errors
+    /// If a cell was made by another configuration than the sweep's.
+    pub fn ended(&self, folder: &Path) -> Result<Vec<PathBuf>, ExperimentError> {
+        let mut ended = Vec::new();
+        for cell in &self.cells {
+            let path = folder_of(folder, cell);
+            if path.join("summary.json").is_file() {
+                results::check_cell(cell, &path)?;
+                ended.push(path);
+            }
+        }
+        Ok(ended)
     }
 
     /// Trains a cell, goes on with it, or does nothing if it has ended; false if asked to stop before its end.
@@ -281,6 +291,7 @@ fn of_rule(
     }
     let mut base = whole.finish().map_err(TrainError::from)?;
     if let Some(layer) = rule.only() {
+        base.feedback.ranks.clear();
         base.feedback.exact =
             all_but(layer, &base.model.layers).map_err(|problem| setting(format!("rule {rule}: {problem}")))?;
     }
@@ -324,6 +335,9 @@ fn all_but(layer: usize, layers: &[LayerSpec]) -> Result<Vec<String>, String> {
     let (names, own) = (weighted(layers), format!("layers.{layer}"));
     if !names.contains(&own) {
         return Err(format!("{own} is not a layer with a weight; those are {}", names.join(", ")));
+    }
+    if names.first() == Some(&own) {
+        return Err(format!("{own} is the first layer with a weight, which sends its error to no other"));
     }
     Ok(names.into_iter().filter(|name| *name != own).collect())
 }

@@ -199,15 +199,21 @@ pub(in crate::experiment) fn order(rank: Option<Rank>) -> (bool, i64) {
 /// Accuracy by step.
 type Curve = Vec<(u32, f64)>;
 
-fn of_cell(cell: &Cell, path: &Path) -> Result<(Vec<ResultRow>, Vec<Curve>), ExperimentError> {
+/// Opens a cell's run, which must be of the cell's configuration.
+pub(super) fn check_cell(cell: &Cell, path: &Path) -> Result<RunDir, ExperimentError> {
     let run = RunDir::open(path).map_err(TrainError::from)?;
     let found = Config::load(&run.config()).map_err(TrainError::from)?;
-    if found.clone().resolved() != cell.config.clone().resolved() {
+    if found.resolved() != cell.config.clone().resolved() {
         return Err(setting(format!(
             "{}: this run was made by another configuration than the sweep's; remove its folder to train it again",
             path.display()
         )));
     }
+    Ok(run)
+}
+
+fn of_cell(cell: &Cell, path: &Path) -> Result<(Vec<ResultRow>, Vec<Curve>), ExperimentError> {
+    let run = check_cell(cell, path)?;
     let summary = Summary::read(&run.summary()).map_err(TrainError::from)?;
     let row = |replica: &ReplicaSummary| ResultRow {
         classes: cell.classes,

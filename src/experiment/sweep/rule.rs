@@ -141,7 +141,8 @@ impl SweepRule {
         if feedback.rule != Rule::Ldfa {
             return feedback.exact.is_empty().then_some(SweepRule::Whole(feedback.rule));
         }
-        let constrained = weighted(layers).into_iter().filter(|name| !feedback.exact.contains(name));
+        // The first weight sends its error to no other.
+        let constrained = weighted(layers).into_iter().skip(1).filter(|name| !feedback.exact.contains(name));
         let route = match (&feedback.source, &constrained.collect::<Vec<_>>()[..]) {
             _ if !feedback.ranks.is_empty() => return None,
             (Source::Layer, _) if feedback.exact.is_empty() => Route::Own,
