@@ -204,6 +204,10 @@ fn what_does_not_fit_together_is_refused() {
         "relu is not a layer of this network",
     );
     refuse(&["compare", "run", "--images", "1", "--out", "o"], folder, "1 images cannot be compared on");
+    for (shrink, words) in [("3", "must divide both sides of the images, 8 and 8"), ("0", "must be at least 1")] {
+        let setting = format!("data.shrink={shrink}");
+        refuse(&["train", "digits", "--set", &setting, "--out", "o"], folder, words);
+    }
     // A sweep none of whose cells has ended, and a run without a checkpoint.
     let sweep =
         ["sweep", "digits", "--rules", "backprop", "--out", "swept", "--epochs", "1", "--seeds", "1", "--no-tune"];

@@ -11,7 +11,7 @@ use crate::plan::{Options, Plan, Tuned};
 use crate::train::config::{Config, ConfigError, Draft};
 use crate::train::machine::machine_on;
 use crate::train::session::Session;
-use crate::train::spec::network_spec;
+use crate::train::spec::{formed, network_spec};
 
 /// How errors travel back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,7 +78,7 @@ pub(crate) fn dataset(config: &Config) -> Result<Dataset, BenchError> {
     };
     let train = split((BATCHES * config.train.batch as usize).max(LEAST_IMAGES));
     let classes = (0..*classes).map(|class| class.to_string()).collect();
-    let data = Dataset::new(name, shape, classes, train, split(64))?;
+    let data = formed(Dataset::new(name, shape, classes, train, split(64))?, &config.data)?;
     let data = data.of_classes(config.data.classes.map_or(usize::MAX, |classes| classes as usize));
     Ok(match config.data.limit {
         Some(limit) => data.limited(limit as usize),

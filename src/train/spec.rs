@@ -22,18 +22,7 @@ const SHARD_BYTES: u64 = 64 << 20;
 /// # Errors
 /// If the set cannot be read, or has fewer classes or images than it is limited to.
 pub fn dataset(section: &DataSection, search: &SearchPath) -> Result<Dataset, TrainError> {
-    let mut data = data::open(&section.name, search)?;
-    if section.grey {
-        data = data.grey();
-    }
-    if section.shrink > 1 {
-        let (value, side) = (section.shrink, [data.shape.height, data.shape.width]);
-        if side.iter().any(|side| !side.is_multiple_of(value)) {
-            let rule = format!("must divide both sides of the images, {} and {}", side[0], side[1]);
-            return Err(ConfigError::Range { key: "data.shrink", value: value.to_string(), rule }.into());
-        }
-        data = data.shrunk(value);
-    }
+    let mut data = formed(data::open(&section.name, search)?, section)?;
     if let Some(classes) = section.classes {
         let found = data.classes.len();
         if found < classes as usize {
@@ -49,6 +38,25 @@ pub fn dataset(section: &DataSection, search: &SearchPath) -> Result<Dataset, Tr
         return Err(ConfigError::Range { key: "data.limit", value: limit.to_string(), rule }.into());
     }
     Ok(data.limited(limit as usize))
+}
+
+/// A set with images of the colours and the size that a configuration wants.
+///
+/// # Errors
+/// If their sides cannot be shrunk so.
+pub(crate) fn formed(mut data: Dataset, section: &DataSection) -> Result<Dataset, ConfigError> {
+    if section.grey {
+        data = data.grey();
+    }
+    if section.shrink > 1 {
+        let (value, side) = (section.shrink, [data.shape.height, data.shape.width]);
+        if side.iter().any(|side| !side.is_multiple_of(value)) {
+            let rule = format!("must divide both sides of the images, {} and {}", side[0], side[1]);
+            return Err(ConfigError::Range { key: "data.shrink", value: value.to_string(), rule });
+        }
+        data = data.shrunk(value);
+    }
+    Ok(data)
 }
 
 /// The description of the network that a configuration and a data set make.
