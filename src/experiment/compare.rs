@@ -147,7 +147,8 @@ impl Comparison {
         exact.unwrap_or(1.min(self.families.len().saturating_sub(1)))
     }
 
-    /// Linear CKA of every family with backprop (else with the first family that has learned), layer by layer; the first line names the columns.
+    /// Linear CKA of every family with backprop (else with the first family that has learned), layer by layer; the first line names
+    /// the columns.
     pub fn table(&self) -> Vec<Vec<String>> {
         let head = [&["networks of".to_owned()], &self.layers[..]].concat();
         let line = |(index, (rule, rank)): (usize, &Key)| {
