@@ -4,11 +4,11 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::eval::CheckpointArg;
-use super::{CliError, DataDirArg, DeviceArg, say, table};
+use super::eval::PlaceArgs;
+use super::{CliError, say, table};
 use crate::experiment::compare::{Comparison, draw_likeness};
 use crate::experiment::exhibit::prepare;
-use crate::experiment::networks::{Place, Population};
+use crate::experiment::networks::Population;
 use crate::model::activations;
 
 /// How alike the networks of several runs represent the same test images: linear CKA and SVCCA, layer by layer.
@@ -30,24 +30,20 @@ pub(super) struct CompareArgs {
     #[arg(long, default_value = "")]
     title: String,
     #[command(flatten)]
-    checkpoint: CheckpointArg,
-    #[command(flatten)]
-    device: DeviceArg,
-    #[command(flatten)]
-    data: DataDirArg,
+    place: PlaceArgs,
 }
 
 impl CompareArgs {
     pub(super) fn run(self) -> Result<(), CliError> {
-        let (device, search) = (&self.device.device, &self.data.search());
-        let population = Population::gather(&self.runs, Place { which: self.checkpoint.which(), device, search })?;
+        let place = self.place.place();
+        let population = Population::gather(&self.runs, &place)?;
         let layers = if self.layers.is_empty() {
             activations(&population.config.model.layers, population.image())?
         } else {
             self.layers.clone()
         };
         let images = self.images.min(population.data.test.len());
-        let comparison = Comparison::of_layers(&population, &layers, images, device)?;
+        let comparison = Comparison::of_layers(&population, &layers, images, &place.device)?;
         prepare(&self.out)?;
         let [csv, picture] = ["compare.csv", "compare.png"].map(|name| self.out.join(name));
         comparison.write(&csv)?;

@@ -6,18 +6,27 @@ use clap::Args;
 use comfy_table::{CellAlignment, Table, presets};
 
 use super::{CliError, DataDirArg, DeviceArg, say};
-use crate::data::SearchPath;
-use crate::gpu::DeviceChoice;
-use crate::train::opened::{Opened, Which};
+use crate::train::opened::{Opened, Place, Which};
 use crate::train::progress;
 use crate::train::session::Session;
 
-/// Which checkpoint of a run.
-#[derive(Args, Clone, Copy)]
-pub(super) struct CheckpointArg {
+/// Which checkpoint of a run, and where it is opened.
+#[derive(Args, Clone)]
+pub(super) struct PlaceArgs {
     /// The epoch with the best mean test accuracy, not the last one (that chooses on the test set: say so).
     #[arg(long)]
     best: bool,
+    #[command(flatten)]
+    device: DeviceArg,
+    #[command(flatten)]
+    data: DataDirArg,
+}
+
+impl PlaceArgs {
+    pub(super) fn place(&self) -> Place {
+        let which = if self.best { Which::Best } else { Which::Last };
+        Place { which, device: self.device.device.clone(), search: self.data.search() }
+    }
 }
 
 /// Loss and accuracy of a run's networks on the test set.
@@ -26,34 +35,19 @@ pub(super) struct EvalArgs {
     /// Run directory.
     run: PathBuf,
     #[command(flatten)]
-    checkpoint: CheckpointArg,
-    #[command(flatten)]
-    device: DeviceArg,
-    #[command(flatten)]
-    data: DataDirArg,
-}
-
-impl CheckpointArg {
-    pub(super) fn which(self) -> Which {
-        if self.best { Which::Best } else { Which::Last }
-    }
+    place: PlaceArgs,
 }
 
 /// A session that holds a run's checkpoint.
-pub(super) fn open_run(
-    path: &Path,
-    checkpoint: CheckpointArg,
-    device: &DeviceChoice,
-    search: &SearchPath,
-) -> Result<Session, CliError> {
-    let mut run = Opened::new(path, checkpoint.which(), device, search)?;
+pub(super) fn open_run(path: &Path, place: &Place) -> Result<Session, CliError> {
+    let mut run = Opened::new(path, place)?;
     run.restore()?;
     Ok(run.session)
 }
 
 impl EvalArgs {
     pub(super) fn run(self) -> Result<(), CliError> {
-        let mut session = open_run(&self.run, self.checkpoint, &self.device.device, &self.data.search())?;
+        let mut session = open_run(&self.run, &self.place.place())?;
         let metrics = session.evaluate()?;
         let mut table = Table::new();
         table.load_style(presets::UTF8_FULL_CONDENSED);

@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::eval::{CheckpointArg, open_run};
-use super::{CliError, DataDirArg, DeviceArg, say};
+use super::eval::{PlaceArgs, open_run};
+use super::{CliError, say};
 use crate::train::checkpoint::write_weights;
 
 /// Write a network's weights as plain safetensors, by PyTorch's names and layouts.
@@ -20,16 +20,12 @@ pub(super) struct ExportArgs {
     #[arg(long, default_value_t = 0)]
     replica: usize,
     #[command(flatten)]
-    checkpoint: CheckpointArg,
-    #[command(flatten)]
-    device: DeviceArg,
-    #[command(flatten)]
-    data: DataDirArg,
+    place: PlaceArgs,
 }
 
 impl ExportArgs {
     pub(super) fn run(self) -> Result<(), CliError> {
-        let mut session = open_run(&self.run, self.checkpoint, &self.device.device, &self.data.search())?;
+        let mut session = open_run(&self.run, &self.place.place())?;
         let count = session.replicas.len();
         if self.replica >= count {
             let message = format!(

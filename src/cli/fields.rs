@@ -4,11 +4,11 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::eval::CheckpointArg;
-use super::{CliError, DataDirArg, DeviceArg, say, table};
+use super::eval::PlaceArgs;
+use super::{CliError, say, table};
 use crate::experiment::exhibit::prepare;
 use crate::experiment::fields::{self, Fields, draw_distribution, draw_montage, summaries, verdicts, write_rows};
-use crate::experiment::networks::{Place, Population};
+use crate::experiment::networks::Population;
 
 /// Receptive fields of a layer of several runs, as pictures, and how oriented or centre-surround they are, beside untrained networks.
 #[derive(Args)]
@@ -26,18 +26,14 @@ pub(super) struct FieldsArgs {
     #[arg(long, default_value = "")]
     title: String,
     #[command(flatten)]
-    checkpoint: CheckpointArg,
-    #[command(flatten)]
-    device: DeviceArg,
-    #[command(flatten)]
-    data: DataDirArg,
+    place: PlaceArgs,
 }
 
 impl FieldsArgs {
     pub(super) fn run(self) -> Result<(), CliError> {
-        let (device, search) = (&self.device.device, &self.data.search());
-        let population = Population::gather(&self.runs, Place { which: self.checkpoint.which(), device, search })?;
-        let found = Fields::of_layer(&population, &self.layer, device)?;
+        let place = self.place.place();
+        let population = Population::gather(&self.runs, &place)?;
+        let found = Fields::of_layer(&population, &self.layer, &place.device)?;
         prepare(&self.out)?;
         let title =
             if self.title.is_empty() { format!("Receptive fields of {}", self.layer) } else { self.title.clone() };

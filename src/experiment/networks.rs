@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::sweep::{Sweep, SweepRule, is_sweep};
 use super::{ExperimentError, setting};
-use crate::data::{Dataset, SearchPath};
+use crate::data::Dataset;
 use crate::feedback::Rank;
 use crate::gpu::{Cache, DeviceChoice};
 use crate::model::Probe;
@@ -13,24 +13,13 @@ use crate::plan::{Executor, Options};
 use crate::train::TrainError;
 use crate::train::config::Config;
 use crate::train::machine::{Kernels, Preparation, machine};
-use crate::train::opened::{Opened, Which};
+use crate::train::opened::{Opened, Place};
 use crate::train::session::Session;
 use crate::train::spec::standardisation;
 use crate::train::weights::{self, NamedTensor};
 
 /// The family of networks as they were before they learned.
 pub const UNTRAINED: &str = "untrained";
-
-/// Where runs are opened.
-#[derive(Clone, Copy, Debug)]
-pub struct Place<'a> {
-    /// Which of their checkpoints.
-    pub which: Which,
-    /// Adapter.
-    pub device: &'a DeviceChoice,
-    /// Folders of the data.
-    pub search: &'a SearchPath,
-}
 
 /// One network.
 #[derive(Clone, Debug)]
@@ -89,12 +78,12 @@ impl Population {
     ///
     /// # Errors
     /// If there is no run or no checkpoint, one is given twice, or the networks have other layers or other test images.
-    pub fn gather(folders: &[PathBuf], place: Place<'_>) -> Result<Population, ExperimentError> {
+    pub fn gather(folders: &[PathBuf], place: &Place) -> Result<Population, ExperimentError> {
         let (runs, missing) = runs_of(folders)?;
         let mut population: Option<Population> = None;
         let mut untrained = Family { rule: UNTRAINED.to_owned(), rank: None, members: Vec::new() };
         for folder in runs {
-            let mut run = Opened::new(&folder, place.which, place.device, place.search)?;
+            let mut run = Opened::new(&folder, place)?;
             let inputs = standardisation(&run.data);
             for (replica, (_, seed)) in run.session.replicas.clone().into_iter().enumerate() {
                 if !untrained.members.iter().any(|member| member.seed == seed) {

@@ -24,6 +24,17 @@ pub enum Which {
     Best,
 }
 
+/// Where runs are opened, and what of them.
+#[derive(Clone, Debug)]
+pub struct Place {
+    /// Which of their checkpoints.
+    pub which: Which,
+    /// Adapter.
+    pub device: DeviceChoice,
+    /// Folders of the data.
+    pub search: SearchPath,
+}
+
 /// A run's networks and images.
 pub struct Opened {
     /// The networks, with their first values until they are restored.
@@ -39,11 +50,11 @@ impl Opened {
     ///
     /// # Errors
     /// If there is no run, it has no checkpoint yet, or something of it is damaged or does not fit its configuration.
-    pub fn new(folder: &Path, which: Which, device: &DeviceChoice, search: &SearchPath) -> Result<Opened, TrainError> {
+    pub fn new(folder: &Path, place: &Place) -> Result<Opened, TrainError> {
         let run = RunDir::open(folder)?;
         let config = Config::load(&run.config())?;
-        let data = dataset(&config.data, search)?;
-        let path = match which {
+        let data = dataset(&config.data, &place.search)?;
+        let path = match place.which {
             Which::Last => run.last_checkpoint(),
             Which::Best => run.best_checkpoint(),
         };
@@ -52,7 +63,7 @@ impl Opened {
             error => error.into(),
         })?;
         let preparation = preparation_of(&run)?;
-        let session = Session::prepared(config, &data, device, Options::default(), &preparation)?;
+        let session = Session::prepared(config, &data, &place.device, Options::default(), &preparation)?;
         checkpoint.check_config(&path, &session.hash)?;
         Ok(Opened { session, data, path, checkpoint })
     }

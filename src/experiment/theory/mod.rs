@@ -5,27 +5,24 @@
 //! (U^T W2 W1 V)_ii / s_i has come to 1. The inputs are whitened Gaussians (X^T X / n = 1), which stands for a batch without
 //! end: the weights then obey closed equations, integrated here in f64 beside the engine's own steps.
 
-use std::io::Write;
+mod picture;
+mod results;
+
 use std::ops::Range;
-use std::path::Path;
 
 use faer::{Mat, MatRef};
-use image::RgbImage;
-use plotters::style::Color;
-use plotters::style::text_anchor::HPos;
-use serde::{Deserialize, Serialize};
 
-use super::{ExperimentError, setting};
+pub use picture::draw_modes;
+pub use results::{CAPTION, Ending, endings, read_csv, table, write_csv};
+
+use super::ExperimentError;
 use crate::feedback::{PRule, Pathway, QRule, Way, learn};
-use crate::files::{FileError, write_atomically};
 use crate::gpu::DeviceChoice;
 use crate::model::{ModelError, factorise, normal};
 use crate::ops::{Dtype, Epilogue, Gemm, Phase, Recording, ReplicaStep, Role, ShapeError, StepState, Tensor};
 use crate::optim::{GroupBuilder, OptimizerSpec, Parameter};
-use crate::picture::{Axis, Frame, INK, Legend, MARGIN, Panel, Sheet, Stroke, WIDTH, encode, paint, range_of};
 use crate::plan::{Executor, Options};
 use crate::train::machine::{Preparation, machine};
-use crate::train::metrics::Spread;
 
 /// Sizes and rates; the default is the setting of the paper.
 #[derive(Clone, Debug)]
@@ -378,44 +375,6 @@ fn from_row_major(values: &[f64], rows: usize, cols: usize) -> Mat<f64> {
     MatRef::from_row_major_slice(values, rows, cols).to_owned()
 }
 
-/// Modes that are drawn.
-const DRAWN: [usize; 7] = [0, 1, 2, 5, 8, 12, 20];
-
-/// Draws overlaps over the iterations, a panel a feedback: the engine's in colour, with a band of one standard deviation over seeds,
-/// the closed equations' dashed over them.
-///
-/// # Errors
-/// If the picture cannot be drawn or written.
-pub fn draw_modes(path: &Path, trajectories: &[Trajectory]) -> Result<(), ExperimentError> {
-    let png = render(trajectories)
-        .and_then(|picture| encode(&picture))
-        .map_err(|message| ExperimentError::Draw { path: path.to_owned(), message })?;
-    Ok(write_atomically(path, |file| file.write_all(&png))?)
-}
-
-fn render(trajectories: &[Trajectory]) -> Result<RgbImage, String> {
-    const COLUMNS: usize = 4;
-    /// Pixels from panel to panel, down, and what is above the first.
-    const DOWN: f64 = 300.0;
-    const ABOVE: f64 = 120.0;
-    let across = (f64::from(WIDTH) - MARGIN) / COLUMNS as f64;
-    let feedbacks = feedbacks(trajectories);
-    let height = ABOVE + DOWN * feedbacks.len().div_ceil(COLUMNS) as f64;
-    paint(height as u32, |sheet| {
-        let title =
-            "Overlap with the modes of the data (dashed: closed equations; bands: standard deviation over seeds)";
-        sheet.text(title, (MARGIN, 34.0), 22.0, INK, HPos::Left)?;
-        Legend::new(DRAWN.map(|mode| format!("mode {mode}"))).draw(sheet, 72.0)?;
-        for (index, feedback) in feedbacks.into_iter().enumerate() {
-            let (left, top) = (MARGIN + across * (index % COLUMNS) as f64, ABOVE + DOWN * (index / COLUMNS) as f64);
-            let frame = Frame { left, right: left + across - 50.0, top: top + 20.0, bottom: top + DOWN - 70.0 };
-            let own: Vec<&Trajectory> = trajectories.iter().filter(|t| t.feedback == feedback).collect();
-            panel(sheet, frame, feedback, &own)?;
-        }
-        Ok(())
-    })
-}
-
 /// Each once.
 fn feedbacks(trajectories: &[Trajectory]) -> Vec<Feedback> {
     let mut feedbacks = Vec::new();
@@ -425,176 +384,4 @@ fn feedbacks(trajectories: &[Trajectory]) -> Vec<Feedback> {
         }
     }
     feedbacks
-}
-
-/// A mode by iteration, over seeds.
-fn course(own: &[&Trajectory], mode: usize, of: fn(&Trajectory) -> &[Vec<f64>]) -> Vec<(f64, Spread)> {
-    let iterations = own.first().map_or(&[][..], |first| &first.iterations);
-    let at = |(row, iteration): (usize, &u32)| {
-        let values: Vec<f64> = own.iter().filter_map(|t| of(t).get(row)?.get(mode).copied()).collect();
-        (f64::from(*iteration), Spread::of(&values))
-    };
-    iterations.iter().enumerate().map(at).filter(|(_, spread)| spread.mean.is_finite()).collect()
-}
-
-fn panel(sheet: &Sheet<'_>, frame: Frame, feedback: Feedback, own: &[&Trajectory]) -> Result<(), String> {
-    let engine = DRAWN.map(|mode| course(own, mode, |t| &t.engine));
-    let closed = DRAWN.map(|mode| course(own, mode, |t| &t.closed));
-    let edges = |spread: &Spread| [-1.0, 1.0].map(|side| spread.mean + side * spread.std.unwrap_or(0.0));
-    let all = engine.iter().chain(&closed).flatten().flat_map(|(_, spread)| edges(spread));
-    let (low, high) = range_of(all).unwrap_or((0.0, 1.0));
-    let last = own.first().and_then(|first| first.iterations.last()).copied().unwrap_or(1);
-    let y = Axis::linear(low.min(0.0), high.max(1.05), 5);
-    let panel = Panel { frame, x: Axis::linear(0.0, f64::from(last), 3), y };
-    let rank = feedback.rank().map_or(String::new(), |rank| format!(", r = {rank}"));
-    panel.draw_axes(sheet, &format!("{}{rank}", feedback.name()), "iteration")?;
-    for (index, line) in engine.iter().enumerate() {
-        let edge = |side: usize| line.iter().map(move |(i, spread)| (*i, edges(spread)[side]));
-        let outline: Vec<_> = edge(0).chain(edge(1).rev()).map(|point| panel.at(point)).collect();
-        sheet.polygon(&outline, Stroke::of_curve(index).color.mix(0.16))?;
-    }
-    for (index, line) in engine.iter().enumerate() {
-        panel.draw_curve(sheet, line.iter().map(|(i, spread)| (*i, spread.mean)), Stroke::of_curve(index))?;
-    }
-    for line in closed {
-        let points: Vec<_> = line.into_iter().map(|(i, spread)| panel.at((i, spread.mean))).collect();
-        sheet.stroke(&points, Stroke { color: INK, dashed: true })?;
-    }
-    Ok(())
-}
-
-/// A line of `theory.csv`.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-struct Row {
-    feedback: String,
-    rank: Option<usize>,
-    seed: u32,
-    iteration: u32,
-    mode: usize,
-    singular_value: f64,
-    overlap: f64,
-    closed_overlap: f64,
-}
-
-/// Writes every overlap as a row: feedback, rank, seed, iteration, mode, singular value, the engine's and the closed one.
-///
-/// # Errors
-/// If the file cannot be written.
-pub fn write_csv(path: &Path, trajectories: &[Trajectory]) -> Result<(), FileError> {
-    // No more digits than the engine's f32 has.
-    let short = |value: f64| (value * 1e6).round() / 1e6;
-    write_atomically(path, |file| {
-        let mut csv = csv::Writer::from_writer(file);
-        for trajectory in trajectories {
-            let rows = trajectory.iterations.iter().zip(trajectory.engine.iter().zip(&trajectory.closed));
-            for (&iteration, (engine, closed)) in rows {
-                for (mode, ((overlap, closed), value)) in engine.iter().zip(closed).zip(&trajectory.modes).enumerate() {
-                    csv.serialize(Row {
-                        feedback: trajectory.feedback.name().to_owned(),
-                        rank: trajectory.feedback.rank(),
-                        seed: trajectory.seed,
-                        iteration,
-                        mode,
-                        singular_value: short(*value),
-                        overlap: short(*overlap),
-                        closed_overlap: short(*closed),
-                    })
-                    .map_err(std::io::Error::other)?;
-                }
-            }
-        }
-        csv.flush()
-    })
-}
-
-/// What one kind of feedback has come to, over seeds.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Ending {
-    /// Its name.
-    pub feedback: String,
-    /// Its rank, where it has one.
-    pub rank: Option<usize>,
-    /// How many.
-    pub seeds: usize,
-    /// Mean overlaps of the modes 0 to 7, 8 to 15, and from 17 on.
-    pub overlaps: [Spread; 3],
-    /// Largest difference between engine and closed equations, of any mode, time and seed.
-    pub distance: f64,
-}
-
-/// Modes of [`Ending::overlaps`].
-const BANDS: [Range<usize>; 3] = [0..8, 8..16, 17..usize::MAX];
-
-/// Every ending as a line of a table; the first line names the columns.
-pub fn table(endings: &[Ending]) -> Vec<Vec<String>> {
-    let head = ["feedback", "rank", "seeds", "modes 0-7", "modes 8-15", "beyond 16", "distance"];
-    let line = |ending: &Ending| {
-        let rank = ending.rank.map_or("-".to_owned(), |rank| rank.to_string());
-        let overlaps = ending.overlaps.map(overlap).to_vec();
-        let distance = format!("{:.1e}", ending.distance);
-        [vec![ending.feedback.clone(), rank, ending.seeds.to_string()], overlaps, vec![distance]].concat()
-    };
-    std::iter::once(head.map(str::to_owned).to_vec()).chain(endings.iter().map(line)).collect()
-}
-
-/// What the table's numbers are.
-pub const CAPTION: &str =
-    "overlap of a mode: 1 where it is learned; distance: the largest between the engine and the closed equations";
-
-/// An overlap in words: its mean, and its standard deviation over several seeds.
-fn overlap(spread: Spread) -> String {
-    spread.std.map_or(format!("{:.3}", spread.mean), |std| format!("{:.3} ± {std:.3}", spread.mean))
-}
-
-/// Every kind of feedback once, in order.
-pub fn endings(trajectories: &[Trajectory]) -> Vec<Ending> {
-    let ending = |feedback: Feedback| {
-        let own: Vec<&Trajectory> = trajectories.iter().filter(|t| t.feedback == feedback).collect();
-        let distances = own.iter().map(|t| t.distance());
-        Ending {
-            feedback: feedback.name().to_owned(),
-            rank: feedback.rank(),
-            seeds: own.len(),
-            overlaps: BANDS.map(|band| Spread::of(&own.iter().map(|t| t.mean(band.clone())).collect::<Vec<_>>())),
-            distance: distances.fold(0.0, |most, d| if d > most || d.is_nan() { d } else { most }),
-        }
-    };
-    feedbacks(trajectories).into_iter().map(ending).collect()
-}
-
-/// The trajectories of a `theory.csv`.
-///
-/// # Errors
-/// If it is missing or damaged.
-pub fn read_csv(path: &Path) -> Result<Vec<Trajectory>, ExperimentError> {
-    let damaged = |what: String| setting(format!("{}: {what}; `ldfa-gpu theory` writes it anew", path.display()));
-    let mut found: Vec<Trajectory> = Vec::new();
-    let mut reader = csv::Reader::from_path(path).map_err(|e| damaged(e.to_string()))?;
-    for row in reader.deserialize() {
-        let row: Row = row.map_err(|e| damaged(e.to_string()))?;
-        let feedback = match (row.feedback.as_str(), row.rank) {
-            ("backprop", None) => Feedback::Exact,
-            ("fixed", Some(rank)) => Feedback::Fixed { rank },
-            ("learned", Some(rank)) => Feedback::Learned { rank },
-            (name, _) => return Err(damaged(format!("there is no feedback {name:?} of that rank"))),
-        };
-        let is_new = found.last().is_none_or(|last| last.feedback != feedback || last.seed != row.seed);
-        if is_new {
-            let (iterations, engine, closed) = (Vec::new(), Vec::new(), Vec::new());
-            found.push(Trajectory { feedback, seed: row.seed, modes: Vec::new(), iterations, engine, closed });
-        }
-        let Some(own) = found.last_mut() else { continue };
-        if own.iterations.last() != Some(&row.iteration) {
-            own.iterations.push(row.iteration);
-            own.engine.push(Vec::new());
-            own.closed.push(Vec::new());
-        }
-        if own.iterations.len() == 1 {
-            own.modes.push(row.singular_value);
-        }
-        for (rows, value) in [(&mut own.engine, row.overlap), (&mut own.closed, row.closed_overlap)] {
-            rows.last_mut().into_iter().for_each(|row| row.push(value));
-        }
-    }
-    Ok(found)
 }
