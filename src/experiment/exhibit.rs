@@ -60,7 +60,7 @@ static KINDS: [Kind; 3] = [
         csv: "compare.csv",
         heading: "Representations",
         published: "There are no published numbers: how the dimension of errors shapes representations is an open question.",
-        pictures: &[("compare.png", "Linear CKA and SVCCA between networks of different seeds, by layer")],
+        pictures: &[("compare.png", "Linear CKA and SVCCA between networks, by layer")],
         numbers: of_likeness,
     },
 ];

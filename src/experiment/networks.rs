@@ -169,7 +169,7 @@ fn in_common(config: &Config) -> Config {
     let mut common = config.clone().resolved();
     common.name = None;
     common.feedback.rank = None;
-    (common.train.seed, common.train.seeds, common.train.max_steps) = (0, 1, None);
+    (common.train.seed, common.train.seeds) = (0, 1);
     common
 }
 
