@@ -206,6 +206,8 @@ fn median(mut times: Vec<Duration>) -> f64 {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Along {
     Rows,
+    /// The rows of the result, once for each part of a sum.
+    PartRows(u32),
     Cols,
     Neither,
 }
@@ -215,7 +217,7 @@ type Place<'a> = dyn FnMut(&'static str, Tensor, Along) -> Tensor + 'a;
 
 /// The operation with other operands; `None` if it is of a kind that is not measured.
 fn rebuild(op: &Op, place: &mut Place<'_>) -> Option<Op> {
-    use Along::{Cols, Neither, Rows};
+    use Along::{Cols, Neither, PartRows, Rows};
     let epilogue = |epilogue: &Epilogue, place: &mut Place<'_>| Epilogue {
         addend: epilogue.addend.map(|(tensor, scale)| (place("addend", tensor, Rows), scale)),
         bias: epilogue.bias.map(|tensor| place("bias", tensor, Neither)),
@@ -228,7 +230,7 @@ fn rebuild(op: &Op, place: &mut Place<'_>) -> Option<Op> {
                 a: place("a", op.a, if op.transpose_a { Cols } else { Rows }),
                 b: place("b", op.b, Neither),
                 epilogue: epilogue(&op.epilogue, place),
-                out: place("out", op.out, Rows),
+                out: place("out", op.out, PartRows(op.parts)),
                 sums: op.sums.map(|tensor| place("sums", tensor, Cols)),
                 ..*op
             }
@@ -265,6 +267,7 @@ impl Alone {
         let rebuilt = rebuild(op, &mut |name, tensor, along| {
             let (height, width) = match (along, rows) {
                 (Along::Rows, Some(rows)) => (rows, tensor.cols()),
+                (Along::PartRows(parts), Some(rows)) => (parts * rows, tensor.cols()),
                 (Along::Cols, Some(rows)) => (tensor.rows(), rows),
                 _ => (tensor.rows(), tensor.cols()),
             };
@@ -285,6 +288,10 @@ impl Alone {
         let outputs: Vec<Tensor> = self.op.outputs().collect();
         let all = self.tensors.iter().enumerate().map(|(at, (tensor, along))| (at, *tensor, *along));
         all.filter(move |(_, tensor, _)| !outputs.contains(tensor))
+    }
+
+    fn along(&self, of: Tensor) -> Along {
+        self.tensors.iter().find(|(tensor, _)| *tensor == of).map_or(Along::Rows, |(_, along)| *along)
     }
 }
 
@@ -336,8 +343,7 @@ impl Bench {
         right.run(Phase::Train, &[step])?;
         let mut expected = Vec::new();
         for (output, part) in whole.op.outputs().zip(sample.op.outputs()) {
-            let along = whole.tensors.iter().find(|(tensor, _)| *tensor == output).map_or(Along::Rows, |(_, a)| *a);
-            expected.push((output, along, right.read(part)?));
+            expected.push((output, whole.along(output), right.read(part)?));
         }
         let default = variants.iter().position(|v| *v == standard).unwrap_or(0);
         Ok(Bench { gpu, variants, default, allowed: allowance(op), rows, expected })
@@ -384,7 +390,10 @@ impl Trial for Bench {
 /// within a tile, which random rows meet. Every sampled row is compared over all its columns and in all replicas, and
 /// rows that are not written at all are noticed in the whole result.
 fn sampled_rows(op: &Op) -> Vec<u32> {
-    let total = op.outputs().map(Tensor::rows).max().unwrap_or(1);
+    let total = match op {
+        Op::Gemm(gemm) => gemm.rows(),
+        _ => op.outputs().map(Tensor::rows).max().unwrap_or(1),
+    };
     let each = (op.cost().flops / 2 / u64::from(total.max(1))).max(1);
     let count = (CHECKED / each).max(2);
     if count >= u64::from(total) {
@@ -407,12 +416,14 @@ fn noise(tensor: usize, elements: usize) -> Vec<f64> {
 /// The part of an operand that these rows of the result depend on.
 fn picked(values: &[f64], tensor: Tensor, along: Along, rows: &[u32]) -> Vec<f64> {
     let (size, cols) = (tensor.shape.per_replica(), tensor.cols() as usize);
+    let of_each = |size: usize| {
+        let row = move |matrix: &[f64], row: u32| matrix[row as usize * cols..][..cols].to_vec();
+        values.chunks(size).flat_map(|matrix| rows.iter().flat_map(move |&r| row(matrix, r))).collect()
+    };
     match along {
         Along::Neither => values.to_vec(),
-        Along::Rows => {
-            let row = |matrix: &[f64], row: u32| matrix[row as usize * cols..][..cols].to_vec();
-            values.chunks(size).flat_map(|matrix| rows.iter().flat_map(move |&r| row(matrix, r))).collect()
-        }
+        Along::Rows => of_each(size),
+        Along::PartRows(parts) => of_each(size / parts as usize),
         Along::Cols => {
             let lines = values.chunks(cols);
             lines.flat_map(|line| rows.iter().map(move |&r| line[r as usize])).collect()
@@ -500,7 +511,7 @@ mod tests {
             .unwrap_or_else(|e| panic!("the tuner's tests need an adapter: {e}"))
     }
 
-    /// Products of every orientation with every part of an epilogue, and a transport.
+    /// Products of every orientation with every part of an epilogue, one in parts, and a transport.
     fn program() -> Recording {
         let mut recording = Recording::new(3);
         let square = recording.state("square", 37, 37, Dtype::F32);
@@ -518,6 +529,8 @@ mod tests {
             let product = Gemm { transpose_a, transpose_b, epilogue: parts[at], ..Gemm::nn(square, shared, out) };
             recording.push(product).unwrap();
         }
+        let (out, sums) = (recording.scratch("parts", 3 * 37, 37), Some(recording.scratch("sums", 3, 37)));
+        recording.push(Gemm { parts: 3, sums, ..Gemm::tn(square, shared, out) }).unwrap();
         let (p, q) = (recording.state("p", 37, 5, Dtype::F32), recording.state("q", 5, 37, Dtype::F32));
         let (y, out) = (recording.scratch("y", 37, 5), recording.scratch("t", 37, 37));
         let epilogue = Epilogue { clamp: Some(1.0), gate, ..Epilogue::default() };
@@ -610,7 +623,8 @@ mod tests {
                 whole.inputs().zip(&data).map(|((_, t, along), values)| picked(values, t, along, &rows)).collect();
             let (all, some) = (run(&mut whole, &data), run(&mut part, &few));
             for ((tensor, all), some) in whole.op.outputs().zip(all).zip(some) {
-                assert_eq!(picked(&all, tensor, Along::Rows, &rows), some, "{}", entry.op.details());
+                let along = whole.along(tensor);
+                assert_eq!(picked(&all, tensor, along, &rows), some, "{}", entry.op.details());
             }
         }
     }
@@ -625,5 +639,7 @@ mod tests {
         assert!(rows.contains(&0) && rows.contains(&4095) && rows.is_sorted());
         let small = recording.state("small", 7, 7, Dtype::F32);
         assert_eq!(sampled_rows(&Gemm::nn(small, small, small).into()), [0, 1, 2, 3, 4, 5, 6]);
+        let (long, parts) = (recording.state("long", 7, 40, Dtype::F32), recording.state("parts", 14, 7, Dtype::F32));
+        assert_eq!(sampled_rows(&Gemm { parts: 2, ..Gemm::nt(long, long, parts) }.into()), [0, 1, 2, 3, 4, 5, 6]);
     }
 }

@@ -1,4 +1,4 @@
-//! Parameter groups: every tensor of a group in one row, so that one dispatch updates them all.
+//! Parameter groups: the tensors that one optimizer updates, in as few rows as bindings allow, a dispatch a row.
 
 use super::OptimizerSpec;
 use crate::ops::{Accumulate, Dtype, Optimize, Recording, Role, ShapeError, Tensor};
@@ -6,7 +6,10 @@ use crate::ops::{Accumulate, Dtype, Optimize, Recording, Role, ShapeError, Tenso
 /// Elements at which a member may start: 256 bytes, WebGPU's largest alignment of a binding.
 const ALIGNMENT: u32 = 64;
 
-/// Most elements of a group: 4 GiB, more than any adapter binds at once, and far from where 32-bit offsets end.
+/// Most bytes of a row of several members, all replicas together: the least binding that WebGPU guarantees.
+const ROW_BYTES: u64 = 128 << 20;
+
+/// Most elements of a group: 4 GiB in every replica, and far from where 32-bit offsets end.
 pub const MOST_ELEMENTS: u64 = 1 << 30;
 
 /// A learned tensor and its gradient.
@@ -21,22 +24,33 @@ pub struct Parameter {
 /// Collects the members of a group, then lays them out.
 #[derive(Clone, Debug, Default)]
 pub struct GroupBuilder {
-    members: Vec<(String, u32, u32, u32)>,
-    length: u64,
+    members: Vec<Member>,
+}
+
+#[derive(Clone, Debug)]
+struct Member {
+    name: String,
+    rows: u32,
+    cols: u32,
+}
+
+impl Member {
+    /// Elements that it takes of a row.
+    fn length(&self) -> u64 {
+        (u64::from(self.rows) * u64::from(self.cols)).next_multiple_of(ALIGNMENT.into())
+    }
 }
 
 impl GroupBuilder {
     /// Reserves a rows x cols member and says which one it will be.
     pub fn add(&mut self, name: impl Into<String>, rows: u32, cols: u32) -> usize {
-        // An offset that does not fit belongs to a group that is over `MOST_ELEMENTS`, and never laid out.
-        self.members.push((name.into(), rows, cols, self.length as u32));
-        self.length += (u64::from(rows) * u64::from(cols)).next_multiple_of(ALIGNMENT.into());
+        self.members.push(Member { name: name.into(), rows, cols });
         self.members.len() - 1
     }
 
     /// Elements of all members so far, padding included; at most [`MOST_ELEMENTS`] can be laid out.
     pub fn elements(&self) -> u64 {
-        self.length
+        self.members.iter().map(Member::length).sum()
     }
 
     /// Allocates values, gradients and moments, and a second row of gradients where a step takes its batch in `parts`.
@@ -52,23 +66,60 @@ impl GroupBuilder {
         if self.members.is_empty() {
             return None;
         }
-        let mut row = |what: &str| recording.state(format!("{name}.{what}"), 1, self.length as u32, Dtype::F32);
-        let (values, gradients) = (row("values"), row("gradients"));
-        let later = (parts > 1).then(|| row("later.gradients"));
-        let mut moments = [None; 3];
-        for (moment, what) in moments.iter_mut().zip(["moment1", "moment2", "moment3"]).take(spec.update().moments()) {
-            *moment = Some(row(what));
+        let shares = self.shares(recording.replicas());
+        let (mut rows, mut members, mut later) = (Vec::new(), Vec::new(), Vec::new());
+        for (at, share) in shares.iter().enumerate() {
+            let name = if shares.len() == 1 { name.to_owned() } else { format!("{name}.{at}") };
+            let row = Row::allocate(recording, &name, share, spec, parts > 1);
+            let mut offset = 0;
+            for member in *share {
+                let Member { name, rows, cols } = member;
+                let mut window =
+                    |suffix: &str, of: Tensor| recording.view(format!("{name}{suffix}"), of, offset, *rows, *cols);
+                members.push(Parameter { value: window("", row.values), gradient: window(".gradient", row.gradients) });
+                later.extend(row.later.map(|of| window(".later.gradient", of)));
+                offset += member.length() as u32;
+            }
+            rows.push(row);
         }
-        let mut view = |suffix: &str, of: Tensor| -> Vec<Tensor> {
-            let members = self.members.iter();
-            members
-                .map(|(name, rows, cols, offset)| recording.view(format!("{name}{suffix}"), of, *offset, *rows, *cols))
-                .collect()
-        };
-        let members = view("", values).into_iter().zip(view(".gradient", gradients));
-        let members = members.map(|(value, gradient)| Parameter { value, gradient }).collect();
-        let later = later.map(|row| (row, view(".later.gradient", row)));
-        Some(Group { index, spec: spec.clone(), values, gradients, later, moments, members })
+        Some(Group { index, spec: spec.clone(), rows, members, later })
+    }
+
+    /// The members of each row, in order. A member that is larger than a row should be has one to itself.
+    fn shares(&self, replicas: u32) -> Vec<&[Member]> {
+        let most = ROW_BYTES / (4 * u64::from(replicas));
+        let (mut shares, mut first, mut length) = (Vec::new(), 0, 0);
+        for (at, member) in self.members.iter().enumerate() {
+            if at > first && length + member.length() > most {
+                shares.push(&self.members[first..at]);
+                (first, length) = (at, 0);
+            }
+            length += member.length();
+        }
+        shares.push(&self.members[first..]);
+        shares
+    }
+}
+
+/// Members that lie side by side in the same tensors, 1 x n each.
+#[derive(Clone, Copy, Debug)]
+struct Row {
+    values: Tensor,
+    gradients: Tensor,
+    // What parts of a batch but the first write.
+    later: Option<Tensor>,
+    moments: [Option<Tensor>; 3],
+}
+
+impl Row {
+    fn allocate(recording: &mut Recording, name: &str, members: &[Member], spec: &OptimizerSpec, later: bool) -> Row {
+        let length = members.iter().map(Member::length).sum::<u64>() as u32;
+        let mut tensor = |what: &str| recording.state(format!("{name}.{what}"), 1, length, Dtype::F32);
+        let (values, gradients) = (tensor("values"), tensor("gradients"));
+        let later = later.then(|| tensor("later.gradients"));
+        let names = ["moment1", "moment2", "moment3"];
+        let moments = std::array::from_fn(|i| (i < spec.update().moments()).then(|| tensor(names[i])));
+        Row { values, gradients, later, moments }
     }
 }
 
@@ -77,12 +128,10 @@ impl GroupBuilder {
 pub struct Group {
     index: u32,
     spec: OptimizerSpec,
-    values: Tensor,
-    gradients: Tensor,
-    // What parts of a batch but the first write: the row and the members' windows.
-    later: Option<(Tensor, Vec<Tensor>)>,
-    moments: [Option<Tensor>; 3],
+    rows: Vec<Row>,
     members: Vec<Parameter>,
+    // Where parts of a batch but the first write the members' gradients; empty where there is one part.
+    later: Vec<Tensor>,
 }
 
 impl Group {
@@ -94,7 +143,7 @@ impl Group {
     /// Where a part of a batch after the first writes the gradient that the first part writes here.
     pub fn later(&self, gradient: Tensor) -> Option<Tensor> {
         let at = self.members.iter().position(|member| member.gradient == gradient)?;
-        self.later.as_ref().map(|(_, windows)| windows[at])
+        self.later.get(at).copied()
     }
 
     /// Adds what a part of a batch after the first has written.
@@ -103,13 +152,12 @@ impl Group {
     /// Never for a group made by [`GroupBuilder::finish`].
     pub fn accumulate(&self, recording: &mut Recording) -> Result<(), ShapeError> {
         recording.role(Role::Update);
-        let Some((later, _)) = self.later else { return Ok(()) };
-        recording.push(Accumulate { x: later, out: self.gradients })
-    }
-
-    /// Moment tensors, which a checkpoint must hold beside the values.
-    pub fn moments(&self) -> impl Iterator<Item = Tensor> {
-        self.moments.into_iter().flatten()
+        for row in &self.rows {
+            if let Some(later) = row.later {
+                recording.push(Accumulate { x: later, out: row.gradients })?;
+            }
+        }
+        Ok(())
     }
 
     /// Writes the update of all members.
@@ -118,14 +166,60 @@ impl Group {
     /// Never for a group made by [`GroupBuilder::finish`].
     pub fn record(&self, recording: &mut Recording, fault: Tensor) -> Result<(), ShapeError> {
         recording.role(Role::Update);
-        recording.push(Optimize {
-            update: self.spec.update(),
-            group: self.index,
-            clamp: self.spec.clamp,
-            values: self.values,
-            gradients: self.gradients,
-            moments: self.moments,
-            fault,
-        })
+        for row in &self.rows {
+            recording.push(Optimize {
+                update: self.spec.update(),
+                group: self.index,
+                clamp: self.spec.clamp,
+                values: row.values,
+                gradients: row.gradients,
+                moments: row.moments,
+                fault,
+            })?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::{Kind, Phase};
+
+    /// Shapes of the rows of values, and the offset of every member in its own.
+    fn laid_out(replicas: u32, members: &[(u32, u32)]) -> (Vec<u32>, Vec<u32>) {
+        let mut builder = GroupBuilder::default();
+        for (index, (rows, cols)) in members.iter().enumerate() {
+            assert_eq!(builder.add(format!("w{index}"), *rows, *cols), index);
+        }
+        let mut recording = Recording::new(replicas);
+        let group = builder.finish(&mut recording, "weights", 0, &OptimizerSpec::sgd(1.0), 2).expect("it has members");
+        recording.begin(Phase::Train);
+        let fault = recording.state("fault", 1, 1, Dtype::U32);
+        group.accumulate(&mut recording).expect("rows are laid out alike");
+        group.record(&mut recording, fault).expect("rows are laid out alike");
+        assert_eq!(recording.entries(Phase::Train).len(), 2 * group.rows.len(), "one addition and one update a row");
+        for (index, (rows, cols)) in members.iter().enumerate() {
+            let Parameter { value, gradient } = group.member(index);
+            let later = group.later(gradient).expect("there are two parts");
+            assert!([value, gradient, later].iter().all(|t| (t.rows(), t.cols()) == (*rows, *cols)));
+        }
+        let offset = |index| match recording.info(group.member(index).value).kind {
+            Kind::View { offset, .. } => offset,
+            _ => panic!("a member is a window of its row"),
+        };
+        (group.rows.iter().map(|row| row.values.cols()).collect(), (0..members.len()).map(offset).collect())
+    }
+
+    #[test]
+    fn members_share_rows_that_the_least_binding_holds() {
+        assert_eq!(laid_out(1, &[(3, 50), (1, 3), (8, 8)]), (vec![192 + 64 + 64], vec![0, 192, 256]));
+        let mebi = 1 << 20;
+        // 32 Mi elements are 128 MiB: one member fills a row, what stands before and behind it has rows of its own.
+        assert_eq!(laid_out(1, &[(1, 9), (1024, 32 * 1024), (1, 64)]), (vec![64, 32 * mebi, 64], vec![0, 0, 0]));
+        // Replicas share the row's bytes.
+        assert_eq!(laid_out(4, &[(2, mebi), (6, mebi), (1, 64)]), (vec![8 * mebi, 64], vec![0, 2 * mebi, 0]));
+        // Larger than a row should be, alone.
+        assert_eq!(laid_out(8, &[(5, mebi), (1, 64)]), (vec![5 * mebi, 64], vec![0, 0]));
     }
 }
