@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
+use ldfa_gpu::analysis::{Products, spectrum};
 use ldfa_gpu::feedback::{FeedbackSpec, Init, PRule, QRule, Rank, Ranks, Rule, Source, Statistics};
 use ldfa_gpu::gpu::{Context, DeviceChoice, Gpu, LimitPolicy};
 use ldfa_gpu::model::{DataFeed, Feed, FeedSpec, LayerSpec, Loss, Network, NetworkSpec, Precision, Sides, initialise};
@@ -601,6 +602,61 @@ fn sharing_memory_saves_memory() {
 }
 
 // ---- replicas ----
+
+/// Variance and participation ratio of samples, from their centred covariance.
+fn dimension(samples: &[f64], width: usize) -> (f64, f64) {
+    let count = (samples.len() / width) as f64;
+    let mean: Vec<f64> = (0..width).map(|j| samples.iter().skip(j).step_by(width).sum::<f64>() / count).collect();
+    let covariance = |i: usize, j: usize| {
+        samples.chunks(width).map(|sample| (sample[i] - mean[i]) * (sample[j] - mean[j])).sum::<f64>() / count
+    };
+    let variance: f64 = (0..width).map(|i| covariance(i, i)).sum();
+    let squares: f64 =
+        (0..width).flat_map(|i| (0..width).map(move |j| (i, j))).map(|(i, j)| covariance(i, j).powi(2)).sum();
+    (variance, variance * variance / squares)
+}
+
+#[test]
+fn a_diagnosis_has_the_spectrum_of_the_errors_that_it_holds() {
+    // Of more samples than columns and of fewer; samples times positions.
+    let wide = vec![dense(20), LayerSpec::Relu {}, dense(CLASSES)];
+    let mut shapes = HashSet::new();
+    for layers in [wide, convolved()] {
+        let spec = NetworkSpec { ranks: vec![None, None], ..spec(layers, other(Rule::Backprop)) };
+        let network = Network::new(&spec).unwrap();
+        let mut executors: [Box<dyn Executor>; 2] =
+            [Box::new(reference(&network, UNFUSED)), Box::new(gpu(&network, FUSED))];
+        for executor in &mut executors {
+            start(&spec, &network, executor.as_mut(), &[3, 4], 0);
+            executor.run(Phase::Diagnose, &[state(&spec, &[3, 4], 0)]).unwrap();
+            assert_eq!(network.diagnosis.errors.len(), network.linear.len());
+            for error in &network.diagnosis.errors {
+                shapes.insert(error.sums.is_some());
+                let (width, samples) = (error.delta.cols() as usize, error.delta.rows() as usize);
+                let halves =
+                    |values: Vec<f64>| values.chunks(values.len() / 2).map(<[f64]>::to_vec).collect::<Vec<_>>();
+                let deltas = halves(executor.read(error.delta).unwrap());
+                let products = halves(executor.read(error.products).unwrap());
+                let sums = error.sums.map(|sums| halves(executor.read(sums).unwrap()));
+                assert!(products[0].len() <= deltas[0].len(), "products need no more room than the error itself");
+                for replica in 0..2 {
+                    let sums = sums.as_ref().map(|sums| &sums[replica][..]);
+                    let found = spectrum(&Products { products: &products[replica], sums, samples }).unwrap();
+                    let (variance, dimension) = dimension(&deltas[replica], width);
+                    let off = |found: f64, expected: f64| (found - expected).abs() / expected;
+                    // Sums of 260 terms at most, each rounded to 6e-8 of itself.
+                    assert!(off(found.variance, variance) < 2e-6, "{} and {variance}", found.variance);
+                    assert!(
+                        off(found.effective_dimension, dimension) < 2e-6,
+                        "{} of {dimension}",
+                        found.effective_dimension
+                    );
+                }
+            }
+        }
+    }
+    assert_eq!(shapes.len(), 2, "both products were looked at");
+}
 
 fn adam(lr: f64) -> OptimizerSpec {
     OptimizerSpec { algorithm: Algorithm::Adam, ..OptimizerSpec::sgd(lr) }

@@ -11,4 +11,4 @@ pub use alignment::{Alignment, Matrices, alignment};
 pub use center_surround::{Shape, shape};
 pub use orientedness::orientedness;
 pub use similarity::Representation;
-pub use spectrum::{Spectrum, spectrum};
+pub use spectrum::{Products, Spectrum, spectrum};

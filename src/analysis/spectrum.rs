@@ -2,9 +2,6 @@
 
 use faer::{Mat, MatRef, Side};
 
-/// Most samples that a spectrum is taken of: its matrices are no larger.
-const SAMPLES: usize = 512;
-
 /// Largest eigenvalues that are kept.
 const KEPT: usize = 32;
 
@@ -20,24 +17,54 @@ pub struct Spectrum {
     pub shares: Vec<f64>,
 }
 
-/// Of `error`, rows x width, row-major; of evenly spaced rows where there are more than 512. None without variance, or where
-/// a number is not finite.
-pub fn spectrum(error: &[f64], width: usize) -> Option<Spectrum> {
-    let all = MatRef::from_row_major_slice(error, error.len() / width.max(1), width);
-    let rows = all.nrows().min(SAMPLES);
-    let chosen = Mat::from_fn(rows, width, |i, j| all[(i * all.nrows() / rows.max(1), j)]);
-    let mean: Vec<f64> = (0..width).map(|j| (0..rows).map(|i| chosen[(i, j)]).sum::<f64>() / rows as f64).collect();
-    let centred = Mat::from_fn(rows, width, |i, j| chosen[(i, j)] - mean[j]);
-    // Both products have the same eigenvalues but for zeros.
-    let product = if rows < width { &centred * centred.transpose() } else { centred.transpose() * &centred };
-    let variance = (0..product.nrows()).map(|i| product[(i, i)]).sum::<f64>() / rows as f64;
-    if !(variance > 0.0 && variance.is_finite()) {
+/// Sums of products of an error's values, not centred: of every two of its columns over all samples, or of every two samples
+/// over all columns. Both have the same eigenvalues but for zeros.
+#[derive(Clone, Copy, Debug)]
+pub struct Products<'a> {
+    /// A square.
+    pub products: &'a [f64],
+    /// Sums of the columns over the samples, where the products are those of columns.
+    pub sums: Option<&'a [f64]>,
+    /// How many samples there were.
+    pub samples: usize,
+}
+
+impl Products<'_> {
+    fn size(&self) -> usize {
+        self.sums.map_or(self.samples, <[f64]>::len)
+    }
+
+    /// What the products would be had the mean been taken from every column.
+    fn centred(&self) -> Mat<f64> {
+        let (size, samples) = (self.size(), self.samples as f64);
+        let all = MatRef::from_row_major_slice(self.products, size, size);
+        if let Some(sums) = self.sums {
+            return Mat::from_fn(size, size, |i, j| all[(i, j)] - sums[i] * sums[j] / samples);
+        }
+        // Of every sample with the mean, and of the mean with itself.
+        let means: Vec<f64> = (0..size).map(|i| (0..size).map(|j| all[(i, j)]).sum::<f64>() / samples).collect();
+        let mean = means.iter().sum::<f64>() / samples;
+        Mat::from_fn(size, size, |i, j| all[(i, j)] - means[i] - means[j] + mean)
+    }
+}
+
+/// Share of the products that their rounding to 32 bits may leave where there is nothing.
+const ROUNDING: f64 = 1e-5;
+
+/// Of an error's covariance. None without variance (or with so little beside the mean that rounding hides it), or where a number
+/// is not finite.
+pub fn spectrum(error: &Products<'_>) -> Option<Spectrum> {
+    let (size, samples) = (error.size(), error.samples as f64);
+    let centred = error.centred();
+    let trace: f64 = (0..size).map(|i| centred[(i, i)]).sum();
+    let whole: f64 = (0..size).map(|i| error.products[i * size + i]).sum();
+    if !(trace.is_finite() && trace > ROUNDING * whole) {
         return None;
     }
-    let mut values = product.self_adjoint_eigenvalues(Side::Lower).ok()?;
-    values.iter_mut().for_each(|value| *value = (*value / rows as f64).max(0.0));
+    let mut values = centred.self_adjoint_eigenvalues(Side::Lower).ok()?;
+    values.iter_mut().for_each(|value| *value = (*value / samples).max(0.0));
     values.sort_by(|a, b| b.total_cmp(a));
-    let squares: f64 = values.iter().map(|value| value * value).sum();
+    let (variance, squares) = (trace / samples, values.iter().map(|value| value * value).sum::<f64>());
     values.truncate(KEPT);
     let shares = values.into_iter().map(|value| value / variance).collect();
     Some(Spectrum { variance, effective_dimension: variance * variance / squares, shares })
@@ -47,40 +74,53 @@ pub fn spectrum(error: &[f64], width: usize) -> Option<Spectrum> {
 mod tests {
     use super::*;
 
+    /// Of samples one after the other: by columns and by samples.
+    fn both(error: &[f64], width: usize) -> [Option<Spectrum>; 2] {
+        let samples = error.len() / width;
+        let all = MatRef::from_row_major_slice(error, samples, width);
+        let flat = |square: Mat<f64>| -> Vec<f64> {
+            (0..square.nrows()).flat_map(|i| square.row(i).iter().copied().collect::<Vec<_>>()).collect()
+        };
+        let (columns, rows) = (flat(all.transpose() * all), flat(all * all.transpose()));
+        let sums: Vec<f64> = (0..width).map(|j| all.col(j).iter().sum()).collect();
+        [
+            spectrum(&Products { products: &columns, sums: Some(&sums), samples }),
+            spectrum(&Products { products: &rows, sums: None, samples }),
+        ]
+    }
+
     /// Variances 4 and 1 along two orthogonal directions of three; the mean must not count.
     #[test]
     fn by_hand() {
         let sample = |a: f64, b: f64| [7.0 + 0.6 * a, 0.8 * a, b - 2.0];
         let error: Vec<f64> = [sample(2.0, 1.0), sample(-2.0, 1.0), sample(2.0, -1.0), sample(-2.0, -1.0)].concat();
-        let found = spectrum(&error, 3).unwrap();
-        assert!((found.variance - 5.0).abs() < 1e-12);
-        assert!((found.effective_dimension - 25.0 / 17.0).abs() < 1e-12);
-        let expected = [0.8, 0.2, 0.0];
-        assert!(found.shares.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-12), "{:?}", found.shares);
+        for found in both(&error, 3) {
+            let found = found.unwrap();
+            assert!((found.variance - 5.0).abs() < 1e-12);
+            assert!((found.effective_dimension - 25.0 / 17.0).abs() < 1e-12);
+            let expected = [0.8, 0.2, 0.0];
+            assert!(found.shares.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-12), "{:?}", found.shares);
+        }
     }
 
-    /// The smaller of both products is decomposed.
     #[test]
-    fn few_samples_of_many_columns_have_the_same_spectrum() {
+    fn columns_and_samples_have_the_same_spectrum() {
         let value = |i: usize, j: usize| ((i * 31 + j * 17) % 23) as f64 - 11.0 + (i * j % 7) as f64;
         let wide: Vec<f64> = (0..5).flat_map(|i| (0..40).map(move |j| value(i, j))).collect();
-        let found = spectrum(&wide, 40).unwrap();
-        assert_eq!(found.shares.len(), 5, "centred, one of them is zero");
-        assert!(found.shares[4] < 1e-9 && (found.shares.iter().sum::<f64>() - 1.0).abs() < 1e-9);
-        // Zero columns more make rows fewer than columns no longer, and change nothing.
-        let tall: Vec<f64> = wide.chunks(40).flat_map(|row| row[..3].to_vec()).collect();
-        let padded: Vec<f64> = tall.chunks(3).flat_map(|row| [row, &[0.0; 9]].concat()).collect();
-        let (tall, padded) = (spectrum(&tall, 3).unwrap(), spectrum(&padded, 12).unwrap());
-        assert!((tall.effective_dimension - padded.effective_dimension).abs() < 1e-9);
+        let [columns, samples] = both(&wide, 40).map(Option::unwrap);
+        assert_eq!((columns.shares.len(), samples.shares.len()), (KEPT, 5));
+        assert!(samples.shares[4] < 1e-9, "centred, one of them is zero");
+        assert!((columns.effective_dimension - samples.effective_dimension).abs() < 1e-9);
+        assert!((columns.variance - samples.variance).abs() < 1e-9 * samples.variance);
+        assert!(columns.shares.iter().zip(&samples.shares).all(|(a, b)| (a - b).abs() < 1e-9));
     }
 
     #[test]
-    fn many_samples_are_thinned_and_nothing_has_no_spectrum() {
-        let error: Vec<f64> = (0..4000).map(|i| f64::from(i % 2)).collect();
-        let found = spectrum(&error, 1).unwrap();
-        assert!(found.effective_dimension == 1.0 && found.shares == [1.0] && found.variance > 0.2);
-        assert_eq!(spectrum(&[], 4), None);
-        assert_eq!(spectrum(&[2.0; 12], 3), None, "all samples are the same");
-        assert_eq!(spectrum(&[1.0, f64::NAN, 2.0, 0.0], 2), None);
+    fn nothing_has_no_spectrum() {
+        for error in [vec![2.0; 12], vec![0.0; 12], vec![1.0, f64::NAN, 2.0, 0.0, 3.0, 1.0]] {
+            assert_eq!(both(&error, 3), [None, None], "{error:?}");
+        }
+        // What rounding leaves of products of equal samples is not taken for variance.
+        assert_eq!(spectrum(&Products { products: &[12.000_001], sums: Some(&[6.0]), samples: 3 }), None);
     }
 }

@@ -108,11 +108,12 @@ fn is_over(deadline: Option<Instant>) -> bool {
     deadline.is_some_and(|deadline| Instant::now() >= deadline)
 }
 
-/// Classes to measure with their largest operation, those with most work in a training step first.
+/// Classes to measure with their largest operation, those with most work in a training step first. What only the one step of
+/// an epoch's diagnosis needs is not worth it.
 fn open_classes(context: &Context, plan: &Plan, known: &Tuned) -> Vec<(ShapeClass, Op)> {
     let profile = context.profile();
     let mut work: HashMap<ShapeClass, (u64, Op)> = HashMap::new();
-    for phase in Phase::ALL {
+    for phase in [Phase::Train, Phase::Evaluate] {
         for node in plan.nodes(phase) {
             let op = &node.entry.op;
             let bytes: u64 = op.operands().iter().map(|o| o.tensor.bytes()).sum();
@@ -122,7 +123,7 @@ fn open_classes(context: &Context, plan: &Plan, known: &Tuned) -> Vec<(ShapeClas
                 continue;
             }
             let flops = op.cost().flops;
-            // Evaluation runs once an epoch, diagnosis not even that.
+            // Evaluation runs once an epoch.
             let weight = if phase == Phase::Train { flops } else { 0 };
             let (sum, largest) = work.entry(class).or_insert_with(|| (0, op.clone()));
             *sum += weight;

@@ -2,6 +2,7 @@
 
 mod backward;
 mod cost;
+mod diagnosis;
 mod exchange;
 mod feed;
 mod forward;
@@ -13,6 +14,7 @@ mod probe;
 mod spec;
 
 pub use cost::{LayerCost, break_even, layer_costs};
+pub use diagnosis::{Diagnosis, LayerError};
 pub use exchange::Exchange;
 pub use feed::{DataFeed, Feed, FeedSpec};
 pub use graph::{Extent, activations, widest};

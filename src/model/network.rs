@@ -1,6 +1,7 @@
 //! From a description to a recording: tensors first, then the operations of every phase.
 
 use super::backward::Part;
+use super::diagnosis::{Diagnosis, LayerError};
 use super::exchange::{Exchange, exchange};
 use super::feed::{Feed, FeedSpec};
 use super::forward::Trace;
@@ -131,8 +132,6 @@ pub struct Network {
     pub feed: Feed,
     /// Layers with a weight, from input to output.
     pub linear: Vec<LinearLayer>,
-    /// Weights, then feedback; absent if nothing in it learns.
-    pub groups: [Option<Group>; 2],
     /// Sums of loss and correct answers, and samples, of training steps: 1 x 3.
     pub train_metrics: Tensor,
     /// The same of evaluation steps.
@@ -143,10 +142,8 @@ pub struct Network {
     pub test_fault: Tensor,
     /// Outputs of an evaluation step: rows x classes, readable after [`Phase::Evaluate`].
     pub outputs: Tensor,
-    /// Error at the output of each layer with a weight, readable after [`Phase::Diagnose`]; same order as `linear`.
-    pub deltas: Vec<Tensor>,
-    /// Every layer's output with its name, readable after [`Phase::Diagnose`].
-    pub activations: Vec<(String, Tensor)>,
+    /// Errors and activations of a batch, readable after [`Phase::Diagnose`].
+    pub diagnosis: Diagnosis,
     /// Parameters and statistics as files name them.
     pub exchange: Vec<Exchange>,
 }
@@ -174,7 +171,7 @@ impl Network {
         let parts = Parts { spec, feed: &feed, input: graph.input, layers: &layers, groups: &groups };
         parts.record_training(&mut recording, train)?;
         let outputs = parts.record_evaluation(&mut recording, test)?;
-        let Diagnosis { deltas, activations } = parts.record_diagnosis(&mut recording)?;
+        let diagnosis = parts.record_diagnosis(&mut recording)?;
         Ok(Network {
             train_metrics: train.metrics,
             test_metrics: test.metrics,
@@ -186,11 +183,9 @@ impl Network {
                 .into_iter()
                 .filter_map(|layer| if let Tensors::Linear(linear) = layer.tensors { Some(linear) } else { None })
                 .collect(),
-            deltas,
-            activations,
+            diagnosis,
             recording,
             feed,
-            groups,
         })
     }
 
@@ -227,12 +222,6 @@ struct Judged {
     delta: Tensor,
     losses: Tensor,
     correct: Tensor,
-}
-
-/// What the host looks at after [`Phase::Diagnose`].
-struct Diagnosis {
-    deltas: Vec<Tensor>,
-    activations: Vec<(String, Tensor)>,
 }
 
 impl Parts<'_> {
@@ -308,18 +297,23 @@ impl Parts<'_> {
         Ok(trace.output())
     }
 
-    /// Returns the errors of the layers with weights and the outputs of all layers, which stay readable.
+    /// Returns the errors of the layers with weights, with their products, and the outputs of all layers, which stay readable.
     fn record_diagnosis(&self, rec: &mut Recording) -> Result<Diagnosis, ShapeError> {
         rec.begin(Phase::Diagnose);
         let (trace, Judged { delta, .. }, labels) = self.record_forward(rec, Phase::Diagnose, 0)?;
         let part = Part { index: 0, update: false };
         let deltas = backward::record(rec, self.layers, &trace, (delta, labels), self.spec, part)?.deltas;
+        let weighted = self.layers.iter().filter(|layer| matches!(layer.tensors, Tensors::Linear(_)));
+        let errors: Vec<LayerError> = weighted
+            .zip(deltas)
+            .map(|(layer, delta)| LayerError::record(rec, &layer.name, delta))
+            .collect::<Result<_, _>>()?;
         let names = self.layers.iter().map(|layer| layer.name.clone());
         let activations: Vec<_> = names.zip(trace.values[1..].iter().copied()).collect();
-        for &tensor in deltas.iter().chain(activations.iter().map(|(_, tensor)| tensor)) {
+        for tensor in errors.iter().flat_map(LayerError::tensors).chain(activations.iter().map(|(_, tensor)| *tensor)) {
             rec.keep(tensor);
         }
-        Ok(Diagnosis { deltas, activations })
+        Ok(Diagnosis { errors, activations })
     }
 }
 

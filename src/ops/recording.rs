@@ -37,11 +37,13 @@ pub enum Role {
     Feedback,
     /// Parameter updates and running statistics.
     Update,
+    /// What only a diagnosis looks at.
+    Diagnosis,
 }
 
 impl Role {
     /// All roles, in the order of a step.
-    pub const ALL: [Role; 8] = [
+    pub const ALL: [Role; 9] = [
         Role::Data,
         Role::Forward,
         Role::Loss,
@@ -50,6 +52,7 @@ impl Role {
         Role::WeightGradient,
         Role::Feedback,
         Role::Update,
+        Role::Diagnosis,
     ];
 
     /// Name in tables and files.
@@ -63,6 +66,7 @@ impl Role {
             Role::WeightGradient => "weight-gradient",
             Role::Feedback => "feedback",
             Role::Update => "update",
+            Role::Diagnosis => "diagnosis",
         }
     }
 }

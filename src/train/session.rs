@@ -9,7 +9,7 @@ use super::config::Config;
 use super::machine::{Machine, Preparation, machine};
 use super::spec::{network_spec, with_largest_batch};
 use super::weights::{self, NamedTensor};
-use crate::analysis::{Alignment, Matrices, Spectrum, alignment, spectrum};
+use crate::analysis::{Alignment, Matrices, Products, Spectrum, alignment, spectrum};
 use crate::data::Dataset;
 use crate::feedback::{Init, Pathway, Rank};
 use crate::gpu::DeviceChoice;
@@ -244,7 +244,8 @@ impl Session {
     /// Where the first value lies that is not finite, of one replica's weights and what diagnosing has left.
     fn first_not_finite(&mut self, replica: usize) -> Result<Option<String>, TrainError> {
         let weights = self.network.exchange.iter().map(|e| (format!("{} was", e.name), e.tensor));
-        let outputs = self.network.activations.iter().map(|(name, t)| (format!("the output of {name} is"), *t));
+        let outputs =
+            self.network.diagnosis.activations.iter().map(|(name, t)| (format!("the output of {name} is"), *t));
         for (name, tensor) in weights.chain(outputs).collect::<Vec<_>>() {
             let values = self.executor.read(tensor)?;
             let size = tensor.shape.per_replica();
@@ -310,10 +311,16 @@ impl Session {
     /// The errors at the layers' outputs.
     fn spectra(&mut self) -> Result<Vec<(usize, String, Spectrum)>, TrainError> {
         let mut found = Vec::new();
-        for (linear, delta) in self.network.linear.iter().zip(&self.network.deltas) {
-            let errors = self.executor.read(*delta)?;
-            for replica in 0..self.seeds.len() {
-                let own = spectrum(part(&errors, replica, self.seeds.len()), delta.cols() as usize);
+        let replicas = self.seeds.len();
+        for (linear, error) in self.network.linear.iter().zip(&self.network.diagnosis.errors) {
+            let products = self.executor.read(error.products)?;
+            let sums = error.sums.map(|sums| self.executor.read(sums)).transpose()?;
+            for replica in 0..replicas {
+                let own = spectrum(&Products {
+                    products: part(&products, replica, replicas),
+                    sums: sums.as_ref().map(|sums| part(sums, replica, replicas)),
+                    samples: error.delta.rows() as usize,
+                });
                 found.extend(own.map(|own| (replica, linear.name.clone(), own)));
             }
         }
@@ -334,7 +341,7 @@ impl Session {
                 continue;
             }
             let at = self.network.linear.iter().position(|l| l.index == linear.source).unwrap_or(0);
-            let delta = self.network.deltas[at];
+            let delta = self.network.diagnosis.errors[at].delta;
             let weight = self.executor.read(linear.weight.value)?;
             let errors = self.executor.read(delta)?;
             let mut read = |tensor: Option<Tensor>| tensor.map(|t| self.executor.read(t)).transpose();
