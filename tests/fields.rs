@@ -131,12 +131,15 @@ fn fields_and_representations_of_all_networks() {
         "train.seed=7",
         "--set",
         "optimizer.lr=2e-3",
+        "--max-steps",
+        "50",
         "--out",
         "fast",
     ];
     succeed(&[&other[..], &short].concat(), folder);
     let told = succeed(&["compare", "exact", "fast", "--layers", "layers.6", "--out", "rates"], folder);
     assert!(told.contains("backprop (fast)"), "{told}");
+    assert!(told.contains("fast stopped after 50 of 88 steps") && !told.contains("exact stopped"), "{told}");
     assert!(page.contains("linear CKA with backprop"));
     fs::write(folder.join("compared/compare.png"), "no picture").unwrap();
     refuse(&["report", "compared", "--html", "other.html"], folder, "is no PNG file");

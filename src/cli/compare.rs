@@ -55,8 +55,8 @@ impl CompareArgs {
         draw_likeness(&picture, &title, &comparison)?;
         say(table(comparison.table()))?;
         say(comparison.caption())?;
-        for missing in &population.missing {
-            say(missing)?;
+        for unfinished in &population.unfinished {
+            say(unfinished)?;
         }
         say(format!("every pair in {}, means in {}", csv.display(), picture.display()))
     }

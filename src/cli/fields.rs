@@ -46,7 +46,7 @@ impl FieldsArgs {
         let families = summaries(&rows);
         say(table(fields::table(&families)))?;
         say(fields::CAPTION)?;
-        for sentence in verdicts(&families).iter().chain(&population.missing) {
+        for sentence in verdicts(&families).iter().chain(&population.unfinished) {
             say(sentence)?;
         }
         say(format!(

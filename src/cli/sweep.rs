@@ -153,7 +153,8 @@ pub(super) fn merge(sweep: &Sweep, folder: &Path, target: Option<f64>) -> Result
             .into_iter()
             .filter(|rule| rule.has_rank())
             .map(|rule| {
-                let rank = results.smallest_rank(classes, rule).map_or("none".to_owned(), |rank| rank.to_string());
+                let rank = results.smallest_rank(classes, rule);
+                let rank = rank.map_or_else(|why| why.to_string(), |rank| rank.to_string());
                 format!("{rule} {rank}")
             })
             .collect();

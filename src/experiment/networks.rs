@@ -67,8 +67,8 @@ pub struct Population {
     pub data: Dataset,
     /// In the order of the runs, then of their ranks; the untrained ones first.
     pub families: Vec<Family>,
-    /// Cells of sweeps that have not ended, in words.
-    pub missing: Vec<String>,
+    /// Cells of sweeps that have not ended and runs that have not, in words.
+    pub unfinished: Vec<String>,
     /// Names of rules, and what their networks have in common.
     rules: Vec<(String, Config)>,
 }
@@ -79,11 +79,14 @@ impl Population {
     /// # Errors
     /// If there is no run or no checkpoint, one is given twice, or the networks have other layers or other test images.
     pub fn gather(folders: &[PathBuf], place: &Place) -> Result<Population, ExperimentError> {
-        let (runs, missing) = runs_of(folders)?;
+        let (runs, mut unfinished) = runs_of(folders)?;
         let mut population: Option<Population> = None;
         let mut untrained = Family { rule: UNTRAINED.to_owned(), rank: None, members: Vec::new() };
         for folder in runs {
             let mut run = Opened::new(&folder, place)?;
+            if let Some((done, all)) = run.stopped_after() {
+                unfinished.push(format!("{} stopped after {done} of {all} steps", folder.display()));
+            }
             let inputs = standardisation(&run.data);
             for (replica, (_, seed)) in run.session.replicas.clone().into_iter().enumerate() {
                 if !untrained.members.iter().any(|member| member.seed == seed) {
@@ -98,14 +101,15 @@ impl Population {
                     all
                 }
                 None => {
-                    let (data, families, rules, missing) = (run.data, Vec::new(), Vec::new(), missing.clone());
-                    population.insert(Population { config, data, families, missing, rules })
+                    let (data, families, rules, unfinished) = (run.data, Vec::new(), Vec::new(), Vec::new());
+                    population.insert(Population { config, data, families, unfinished, rules })
                 }
             };
             all.add(&mut run.session, &folder, inputs)?;
         }
         let mut population = population.ok_or_else(|| setting("there is no run to look into"))?;
         population.families.insert(0, untrained);
+        population.unfinished = unfinished;
         Ok(population)
     }
 

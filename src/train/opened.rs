@@ -41,6 +41,7 @@ pub struct Opened {
     pub session: Session,
     /// What they learn and are tested on.
     pub data: Dataset,
+    which: Which,
     path: PathBuf,
     checkpoint: Checkpoint,
 }
@@ -65,7 +66,15 @@ impl Opened {
         let preparation = preparation_of(&run)?;
         let session = Session::prepared(config, &data, &place.device, Options::default(), &preparation)?;
         checkpoint.check_config(&path, &session.hash)?;
-        Ok(Opened { session, data, path, checkpoint })
+        Ok(Opened { session, data, which: place.which, path, checkpoint })
+    }
+
+    /// Steps that were taken and those of the whole run, where the last step was not taken yet. An earlier checkpoint that was asked
+    /// for is none that the run stopped at.
+    pub fn stopped_after(&self) -> Option<(u64, u64)> {
+        let horizon = self.session.horizon;
+        let (done, all) = (self.checkpoint.meta.step, u64::from(horizon.epochs) * u64::from(horizon.steps_per_epoch));
+        (self.which == Which::Last && done < all).then_some((done, all))
     }
 
     /// Gives the networks the values that they have come to.

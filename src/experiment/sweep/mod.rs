@@ -21,7 +21,7 @@ pub use compute::{Cost, Reach, draw_compute, reaches, write_reaches};
 pub(super) use picture::accuracies_png;
 pub use picture::draw_accuracies;
 pub(super) use results::order;
-pub use results::{Group, ResultRow, Results};
+pub use results::{Group, NoRank, ResultRow, Results};
 pub use rule::{Route, SweepRule, UnknownRule};
 
 use super::{ExperimentError, setting};

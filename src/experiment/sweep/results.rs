@@ -65,6 +65,20 @@ impl Group {
     }
 }
 
+/// Why a rule has no smallest rank.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NoRank {
+    /// The cell of the rule or that of backprop has not ended, or there is none.
+    #[error("unknown without it and backprop trained to their end")]
+    Untrained,
+    /// One network has no standard error.
+    #[error("unknown from one seed")]
+    OneSeed,
+    /// All are further below.
+    #[error("none")]
+    BelowBackprop,
+}
+
 /// All networks that have been trained to their end.
 #[derive(Clone, Debug, Default)]
 pub struct Results {
@@ -130,21 +144,25 @@ impl Results {
         self.alike().into_iter().map(group).collect()
     }
 
-    /// The smallest rank from which on a rule is within one standard error of backprop: that of the difference of both means.
-    /// None without backprop, with a single seed, or where no rank is.
-    pub fn smallest_rank(&self, classes: Option<u32>, rule: SweepRule) -> Option<Rank> {
+    /// The smallest rank at which a rule is within one standard error of backprop: that of the difference of both means.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub fn smallest_rank(&self, classes: Option<u32>, rule: SweepRule) -> Result<Rank, NoRank> {
         let groups = self.groups();
         let of = |wanted: SweepRule| groups.iter().filter(move |g| g.classes == classes && g.rule == wanted);
-        let exact = of(SweepRule::Whole(Rule::Backprop)).next()?;
-        let own = exact.standard_error()?;
-        let mut ranked: Vec<&Group> = of(rule).filter(|group| group.rank.is_some()).collect();
-        ranked.sort_by_key(|group| order(group.rank));
-        let meets = |group: &&&Group| {
-            group
-                .standard_error()
-                .is_some_and(|error| group.accuracy.mean >= exact.accuracy.mean - (error * error + own * own).sqrt())
-        };
-        ranked.iter().find(meets)?.rank
+        let mut ranked: Vec<(Rank, &Group)> = of(rule).filter_map(|group| Some((group.rank?, group))).collect();
+        ranked.sort_by_key(|(rank, _)| order(Some(*rank)));
+        let exact =
+            of(SweepRule::Whole(Rule::Backprop)).next().filter(|_| !ranked.is_empty()).ok_or(NoRank::Untrained)?;
+        for (rank, group) in ranked {
+            let errors = exact.standard_error().zip(group.standard_error());
+            let (own, other) = errors.ok_or(NoRank::OneSeed)?;
+            if group.accuracy.mean >= exact.accuracy.mean - own.hypot(other) {
+                return Ok(rank);
+            }
+        }
+        Err(NoRank::BelowBackprop)
     }
 
     /// 95 % of backprop's mean test accuracy, of the least where classes are varied; none without backprop.
@@ -271,9 +289,10 @@ mod tests {
         ];
         let results = Results { rows, ..Results::default() };
         let local: SweepRule = "local".parse().unwrap();
-        assert_eq!(results.smallest_rank(None, local), Some(Rank::Of(8)));
-        assert_eq!(results.smallest_rank(None, "fixed".parse().unwrap()), None);
-        assert_eq!(results.smallest_rank(Some(3), local), None, "no such classes");
+        assert_eq!(results.smallest_rank(None, local), Ok(Rank::Of(8)));
+        assert_eq!(results.smallest_rank(None, "fixed".parse().unwrap()), Err(NoRank::BelowBackprop));
+        assert_eq!(results.smallest_rank(None, "normative".parse().unwrap()), Err(NoRank::Untrained));
+        assert_eq!(results.smallest_rank(Some(3), local), Err(NoRank::Untrained), "no such classes");
         let groups = results.groups();
         let eight = groups.iter().find(|g| g.rank == Some(Rank::Of(8))).unwrap();
         assert_eq!(eight.n, 2);
@@ -281,7 +300,9 @@ mod tests {
         assert_eq!(results.rules().len(), 3);
         assert_eq!(results.classes(), [None]);
         let alone = Results { rows: vec![row("backprop", None, 0, 0.9), row("local", Some(2), 0, 0.9)], ..results };
-        assert_eq!(alone.smallest_rank(None, local), None, "one seed has no error");
+        assert_eq!(alone.smallest_rank(None, local), Err(NoRank::OneSeed));
+        let without = Results { rows: vec![row("local", Some(2), 0, 0.9), row("local", Some(2), 1, 0.9)], ..alone };
+        assert_eq!(without.smallest_rank(None, local), Err(NoRank::Untrained));
     }
 
     #[test]
