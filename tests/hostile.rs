@@ -210,7 +210,7 @@ fn networks_past_thirty_two_bits_are_refused() {
     // Each tensor is possible, all replicas of it are not.
     let layers = wide(&[20_000, 20_000, 10]);
     let many = ["explain", "digits", "--seeds", "64", "--rule", "backprop", "--set", &layers];
-    place.fails(&on_cpu(&many), &["weights.values", "fewer replicas"]);
+    place.fails(&on_cpu(&many), &["weights.layers.1.weight.values", "fewer replicas"]);
     assert!(snapshot(place.0.path()).is_empty());
 }
 

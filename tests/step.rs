@@ -2,13 +2,14 @@
 //! feedback rule on the GPU against the reference, replicas side by side against each alone.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::ops::Range;
 
 use ldfa_gpu::analysis::{Products, spectrum};
 use ldfa_gpu::feedback::{FeedbackSpec, Init, PRule, QRule, Rank, Ranks, Rule, Source, Statistics};
 use ldfa_gpu::gpu::{Context, DeviceChoice, Gpu, LimitPolicy};
 use ldfa_gpu::model::{DataFeed, Feed, FeedSpec, LayerSpec, Loss, Network, NetworkSpec, Precision, Sides, initialise};
 use ldfa_gpu::ops::random::{pcg4d, unit};
-use ldfa_gpu::ops::{Access, Augment, Kind, Op, Phase, Role, StepState, Tensor};
+use ldfa_gpu::ops::{Access, Augment, Kind, MAX_REPLICAS, Op, Phase, Role, StepState, Tensor};
 use ldfa_gpu::optim::{Algorithm, Horizon, OptimizerSpec, step_state};
 use ldfa_gpu::plan::{Executor, Options, Plan, Profile};
 use ldfa_gpu::reference::Reference;
@@ -512,14 +513,14 @@ fn fused_and_unfused_plans_agree_on_the_gpu() {
 // ---- memory ----
 
 /// Bytes of a replica's part of a tensor in its buffer.
-fn range(plan: &Plan, tensor: Tensor, replica: u32) -> (usize, std::ops::Range<u64>) {
+fn range(plan: &Plan, tensor: Tensor, replica: u32) -> (usize, Range<u64>) {
     let place = plan.placement(tensor).unwrap();
     let size = tensor.dtype.size() as u64;
     let first = place.offset + u64::from(replica) * u64::from(place.replica_stride) * size;
     (place.buffer, first..first + tensor.shape.per_replica() as u64 * size)
 }
 
-fn overlap(a: &(usize, std::ops::Range<u64>), b: &(usize, std::ops::Range<u64>)) -> bool {
+fn overlap(a: &(usize, Range<u64>), b: &(usize, Range<u64>)) -> bool {
     a.0 == b.0 && a.1.start < b.1.end && b.1.start < a.1.end
 }
 
@@ -712,6 +713,32 @@ fn ranks_and_seeds_trained_together_equal_each_alone_bitwise() {
         }
         assert_ne!(together[0], together[1], "seeds must differ");
     }
+}
+
+/// So many replicas that one row for all weights would be longer than the least binding; alone, each has one.
+#[test]
+fn parameters_in_several_rows_step_as_those_in_one() {
+    let layers = vec![dense(512), LayerSpec::Relu {}, dense(1024), LayerSpec::Relu {}, dense(CLASSES)];
+    let one = NetworkSpec { batch: 2, evaluation_batch: 2, ..spec(layers, ldfa(PRule::Oja, QRule::Hebbian)) };
+    let last = MAX_REPLICAS - 1;
+    let run = |seeds: Range<u32>, rows: usize| {
+        let seeds: Vec<u32> = seeds.collect();
+        let spec = NetworkSpec { ranks: vec![one.ranks[0]; seeds.len()], ..one.clone() };
+        let network = Network::new(&spec).unwrap();
+        let names = network.recording.tensors().iter().map(|t| t.name.as_str());
+        assert_eq!(names.filter(|n| n.starts_with("weights.") && n.ends_with(".values")).count(), rows);
+        let mut gpu = gpu(&network, FUSED);
+        start(&spec, &network, &mut gpu, &seeds, seeds[0] as usize);
+        train(&spec, &mut gpu, &seeds, 1);
+        weights::read(&network.exchange, &mut gpu, seeds.len() - 1).unwrap()
+    };
+    let (alone, together) = (run(last as u32..last as u32 + 1, 1), run(0..last as u32 + 1, 3));
+    for (alone, together) in alone.iter().zip(&together) {
+        let off = relative_error(&together.values, &alone.values);
+        assert!(alone == together, "{} is off by {off:.1e}", alone.name);
+    }
+    let too_many = NetworkSpec { ranks: vec![one.ranks[0]; MAX_REPLICAS + 1], ..one };
+    assert!(Network::new(&too_many).is_err());
 }
 
 /// The same program twice, from the same start.

@@ -42,7 +42,7 @@ pub enum GpuError {
     /// Memory for the program's tensors could not be had.
     #[error(
         "out of device memory: {what} needs {bytes} bytes of {total} bytes for the whole program; use fewer replicas \
-         (--seeds, --rank), a smaller batch or another --device"
+         (--seeds, --rank; of a sweep --networks), a smaller batch or another --device"
     )]
     OutOfMemory {
         /// Which allocation failed.

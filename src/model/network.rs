@@ -11,8 +11,8 @@ use super::spec::{LayerSpec, Loss, ModelError, Precision};
 use super::{backward, forward};
 use crate::feedback::{FeedbackSpec, PRule, Pathway, QRule, Rank};
 use crate::ops::{
-    Dtype, MeanSquaredError, Phase, Recording, Role, ShapeError, SoftmaxCrossEntropy, Tally, Tensor, TrackMoments,
-    Window,
+    Dtype, MAX_REPLICAS, MeanSquaredError, Phase, Recording, Role, ShapeError, SoftmaxCrossEntropy, Tally, Tensor,
+    TrackMoments, Window,
 };
 use crate::optim::{Group, GroupBuilder, MOST_ELEMENTS, OptimizerSpec, Parameter};
 
@@ -159,7 +159,7 @@ impl Network {
             optimizer.check().map_err(|source| ModelError::Optimizer { section, source })?;
         }
         let graph = Graph::new(&spec.layers, spec.feed.image())?;
-        check_parts(spec)?;
+        check_counts(spec)?;
         check_output(spec, &graph)?;
         let mut recording = Recording::new(spec.ranks.len() as u32);
         let feed = Feed::allocate(&mut recording, &spec.feed, spec.batch, graph.input);
@@ -317,9 +317,13 @@ impl Parts<'_> {
     }
 }
 
-/// A batch can be halved where the data set feeds it, not where the host writes it whole.
-fn check_parts(spec: &NetworkSpec) -> Result<(), ModelError> {
-    let (batch, parts) = (spec.batch, spec.accumulate);
+/// A step's state has room for so many replicas; a batch can be halved where the data set feeds it, not where the host writes it
+/// whole.
+fn check_counts(spec: &NetworkSpec) -> Result<(), ModelError> {
+    let (batch, parts, replicas) = (spec.batch, spec.accumulate, spec.ranks.len());
+    if !(1..=MAX_REPLICAS).contains(&replicas) {
+        return Err(ModelError::Network(format!("{replicas} networks side by side, and 1 to {MAX_REPLICAS} can be")));
+    }
     if parts == 0 || !batch.is_multiple_of(parts) {
         let problem = format!("train.accumulate = {parts} must divide train.batch = {batch}");
         return Err(ModelError::Network(problem));

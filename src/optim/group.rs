@@ -68,8 +68,9 @@ impl GroupBuilder {
         }
         let shares = self.shares(recording.replicas());
         let (mut rows, mut members, mut later) = (Vec::new(), Vec::new(), Vec::new());
-        for (at, share) in shares.iter().enumerate() {
-            let name = if shares.len() == 1 { name.to_owned() } else { format!("{name}.{at}") };
+        for share in &shares {
+            // One of several rows is named after its first member.
+            let name = if shares.len() == 1 { name.to_owned() } else { format!("{name}.{}", share[0].name) };
             let row = Row::allocate(recording, &name, share, spec, parts > 1);
             let mut offset = 0;
             for member in *share {

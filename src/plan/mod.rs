@@ -66,7 +66,7 @@ pub enum PlanError {
     /// A tensor is larger than one binding may be.
     #[error(
         "tensor {name} ({shape}) needs {needed} bytes, and this device takes at most {limit} at once; use fewer \
-         replicas (--seeds, --rank), a smaller batch or a narrower network"
+         replicas (--seeds, --rank; of a sweep --networks), a smaller batch or a narrower network"
     )]
     TensorTooLarge {
         /// Its name.
