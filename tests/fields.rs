@@ -246,7 +246,7 @@ mod real {
             assert!(found.len() > 16, "{rule}: {} units have a field", found.len());
             found.iter().sum::<f64>() / found.len() as f64
         };
-        let (before, after) = (explained("untrained"), explained("ldfa-oja-hebbian"));
+        let (before, after) = (explained("untrained"), explained("local"));
         println!("a model explains {before:.3} of untrained fields, {after:.3} of trained ones");
         assert!(after > before + 0.15, "{before} before, {after} after");
         is_drawn(&folder.join("fields/fields.png"));

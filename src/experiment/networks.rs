@@ -144,7 +144,8 @@ impl Population {
             Some((rule, _)) => rule.clone(),
             None => {
                 let feedback = &session.config.feedback;
-                let plain = SweepRule::of(&session.config).map_or_else(|| feedback.label(), |rule| rule.to_string());
+                let plain =
+                    SweepRule::nearest(&session.config).map_or_else(|| feedback.label(), |rule| rule.to_string());
                 let is_taken = self.rules.iter().any(|(rule, _)| *rule == plain);
                 let rule = if is_taken { format!("{plain} ({})", folder.display()) } else { plain };
                 self.rules.push((rule.clone(), common));

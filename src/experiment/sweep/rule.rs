@@ -153,6 +153,17 @@ impl SweepRule {
         Some(SweepRule::Factored { p: feedback.p_rule(), q: feedback.q_rule(), route })
     }
 
+    /// The same, or what it would be without ranks of single layers and without exact ones, which presets fix: the rule of whose
+    /// sweep this is a cell.
+    pub(in crate::experiment) fn nearest(config: &Config) -> Option<SweepRule> {
+        SweepRule::of(config).or_else(|| {
+            let mut plain = config.clone();
+            plain.feedback.ranks.clear();
+            plain.feedback.exact.clear();
+            SweepRule::of(&plain)
+        })
+    }
+
     /// Whether ranks mean anything to it.
     pub fn has_rank(self) -> bool {
         matches!(self, SweepRule::Factored { .. })
@@ -216,6 +227,18 @@ mod tests {
         }
         assert_eq!("oja+hebbian".parse::<SweepRule>().unwrap().to_string(), "local");
         assert_eq!("direct:oja+fixed".parse::<SweepRule>().unwrap().folder(), "direct-oja-fixed");
+    }
+
+    /// The large retina's ranks of single layers and its exact output are no part of a rule's name.
+    #[test]
+    fn presets_are_named_by_their_rule() {
+        let mut draft = Draft::open("retina-cifar10").unwrap();
+        for name in ["local", "fixed", "backprop"] {
+            name.parse::<SweepRule>().unwrap().apply(&mut draft).unwrap();
+            let config = draft.clone().finish().unwrap();
+            assert_eq!(SweepRule::nearest(&config).unwrap().to_string(), name);
+            assert_eq!(SweepRule::of(&config).is_some(), name == "backprop");
+        }
     }
 
     #[test]
