@@ -110,6 +110,14 @@ impl Axis {
         Axis { low, high, logarithmic: false, ticks, names: Vec::new() }
     }
 
+    /// Of what is counted, such as epochs: no tick between whole numbers.
+    pub(crate) fn counts(values: impl Iterator<Item = u32>, count: u32) -> Axis {
+        let (low, high) = range_of(values.map(f64::from)).unwrap_or((0.0, 1.0));
+        let mut axis = Axis::linear(low, high, count);
+        axis.ticks.retain(|tick| tick.fract() == 0.0);
+        axis
+    }
+
     /// Ticks at 1, 2 and 5 of each decade, or at powers of ten where those would crowd. `low` is positive.
     pub(crate) fn logarithmic(low: f64, high: f64) -> Axis {
         let (first, last) = (low.log10().floor() as i32, high.log10().ceil() as i32);
@@ -407,6 +415,8 @@ mod tests {
         assert_eq!(labels(Axis::linear(87.3, 99.1, 6)), ["88", "90", "92", "94", "96", "98"]);
         assert_eq!(labels(Axis::linear(1.0, 20.0, 10)), ["2", "4", "6", "8", "10", "12", "14", "16", "18", "20"]);
         assert_eq!(labels(Axis::linear(0.1, 0.4, 6)), ["0.1", "0.2", "0.3", "0.4"]);
+        assert_eq!(labels(Axis::counts([3, 1, 2].into_iter(), 4)), ["1", "2", "3"]);
+        assert_eq!(labels(Axis::counts([7].into_iter(), 4)).concat().matches('.').count(), 0);
         assert_eq!(labels(Axis::logarithmic(0.04, 2.5)), ["0.05", "0.1", "0.2", "0.5", "1", "2"]);
         assert_eq!(labels(Axis::logarithmic(1e-6, 2e3)), ["1e-6", "1e-4", "0.01", "1", "100"]);
     }

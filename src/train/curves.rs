@@ -166,11 +166,7 @@ fn loss_panel(sheet: &Sheet<'_>, frame: Frame, curves: &[Curve]) -> Result<(), S
 }
 
 fn epoch_axis(curves: &[Curve]) -> Axis {
-    let epochs = curves.iter().flat_map(|curve| &curve.points).map(|point| f64::from(point.epoch));
-    let (low, high) = range_of(epochs).unwrap_or((0.0, 1.0));
-    let mut axis = Axis::linear(low, high, 10);
-    axis.ticks.retain(|tick| tick.fract() == 0.0);
-    axis
+    Axis::counts(curves.iter().flat_map(|curve| &curve.points).map(|point| point.epoch), 10)
 }
 
 #[cfg(test)]

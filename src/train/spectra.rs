@@ -121,8 +121,7 @@ fn render(title: &str, spectra: &[Spectra]) -> Result<RgbImage, String> {
 fn panel(sheet: &Sheet<'_>, frame: Frame, name: &str, lines: &Lines) -> Result<(), String> {
     let points = || lines.iter().flat_map(|(_, points)| points);
     let (_, high) = range_of(points().map(|(_, value)| *value)).unwrap_or((0.0, 1.0));
-    let (first, last) = range_of(points().map(|(epoch, _)| f64::from(*epoch))).unwrap_or((0.0, 1.0));
-    let x = Axis::linear(first.min(1.0), last, 4);
+    let x = Axis::counts(points().map(|(epoch, _)| *epoch), 4);
     let panel = Panel { frame, x, y: Axis::linear(0.0, 1.05 * high, 4) };
     panel.draw_axes(sheet, name, "epoch")?;
     for (at, points) in lines {
