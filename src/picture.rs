@@ -416,7 +416,7 @@ mod tests {
         assert_eq!(labels(Axis::linear(1.0, 20.0, 10)), ["2", "4", "6", "8", "10", "12", "14", "16", "18", "20"]);
         assert_eq!(labels(Axis::linear(0.1, 0.4, 6)), ["0.1", "0.2", "0.3", "0.4"]);
         assert_eq!(labels(Axis::counts([3, 1, 2].into_iter(), 4)), ["1", "2", "3"]);
-        assert_eq!(labels(Axis::counts([7].into_iter(), 4)).concat().matches('.').count(), 0);
+        assert_eq!(labels(Axis::counts([7].into_iter(), 4)), ["4", "6", "8", "10"]);
         assert_eq!(labels(Axis::logarithmic(0.04, 2.5)), ["0.05", "0.1", "0.2", "0.5", "1", "2"]);
         assert_eq!(labels(Axis::logarithmic(1e-6, 2e3)), ["1e-6", "1e-4", "0.01", "1", "100"]);
     }

@@ -729,10 +729,16 @@ fn parameters_in_several_rows_step_as_those_in_one() {
         assert_eq!(names.filter(|n| n.starts_with("weights.") && n.ends_with(".values")).count(), rows);
         let mut gpu = gpu(&network, FUSED);
         start(&spec, &network, &mut gpu, &seeds, seeds[0] as usize);
+        let before = weights::read(&network.exchange, &mut gpu, seeds.len() - 1).unwrap();
         train(&spec, &mut gpu, &seeds, 1);
-        weights::read(&network.exchange, &mut gpu, seeds.len() - 1).unwrap()
+        let after = weights::read(&network.exchange, &mut gpu, seeds.len() - 1).unwrap();
+        for (before, after) in before.iter().zip(&after) {
+            assert!(before != after, "{} has not learned", before.name);
+        }
+        after
     };
     let (alone, together) = (run(last as u32..last as u32 + 1, 1), run(0..last as u32 + 1, 3));
+    assert_eq!(alone.len(), together.len());
     for (alone, together) in alone.iter().zip(&together) {
         let off = relative_error(&together.values, &alone.values);
         assert!(alone == together, "{} is off by {off:.1e}", alone.name);

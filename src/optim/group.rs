@@ -88,7 +88,7 @@ impl GroupBuilder {
 
     /// The members of each row, in order. A member that is larger than a row should be has one to itself.
     fn shares(&self, replicas: u32) -> Vec<&[Member]> {
-        let most = ROW_BYTES / (4 * u64::from(replicas));
+        let most = ROW_BYTES / (4 * u64::from(replicas.max(1)));
         let (mut shares, mut first, mut length) = (Vec::new(), 0, 0);
         for (at, member) in self.members.iter().enumerate() {
             if at > first && length + member.length() > most {
