@@ -36,6 +36,8 @@ pub(super) struct Dispatch {
     pipeline: wgpu::ComputePipeline,
     tensors: wgpu::BindGroup,
     grid: [u32; 3],
+    #[cfg(test)]
+    writes: Vec<wgpu::Buffer>,
 }
 
 /// A plan on a device.
@@ -352,15 +354,7 @@ impl Binder<'_> {
             block[..words.len()].copy_from_slice(words);
         }
         self.context.queue.write_buffer(&params, 0, &bytes);
-        // Bound in place of an optional operand that an operation does not have; its kernel never touches it.
-        let absent = [false, true].map(|writable| {
-            device.create_buffer(&wgpu::BufferDescriptor {
-                label: Some(if writable { "absent output" } else { "absent input" }),
-                size: UNIFORM_ALIGNMENT as u64,
-                usage: wgpu::BufferUsages::STORAGE,
-                mapped_at_creation: false,
-            })
-        });
+        let absent_input = self.stand_in("absent input");
         kernels
             .iter()
             .enumerate()
@@ -370,9 +364,19 @@ impl Binder<'_> {
                     offset: (index * slot) as u64,
                     size: std::num::NonZeroU64::new(packed[index].len() as u64),
                 };
-                self.dispatch(op, kernel, block, &absent)
+                self.dispatch(op, kernel, block, &absent_input)
             })
             .collect()
+    }
+
+    /// Bound in place of an optional operand that an operation does not have; its kernel never touches it.
+    fn stand_in(&self, label: &str) -> wgpu::Buffer {
+        self.context.device.create_buffer(&wgpu::BufferDescriptor {
+            label: Some(label),
+            size: UNIFORM_ALIGNMENT as u64,
+            usage: wgpu::BufferUsages::STORAGE,
+            mapped_at_creation: false,
+        })
     }
 
     /// The `Params` block: what the lowering set, and `stride_<operand>` from the operands' places.
@@ -405,29 +409,36 @@ impl Binder<'_> {
         op: &Op,
         kernel: &Kernel,
         params: wgpu::BufferBinding<'_>,
-        absent: &[wgpu::Buffer; 2],
+        absent_input: &wgpu::Buffer,
     ) -> Result<Dispatch, GpuError> {
         let entry_point = kernel.key.entry_point()?;
         let operands = op.operands();
-        let mut entries = vec![wgpu::BindGroupEntry { binding: 0, resource: wgpu::BindingResource::Buffer(params) }];
+        let mut bound = Vec::new();
         for binding in entry_point.bindings {
             let operand = operands.iter().find(|o| o.name == binding.name);
             if operand.is_some_and(|o| (o.access != Access::Read) != binding.writable) {
                 return Err(kernel.key.wrong(format!("{} is read-only on one side only", binding.name)));
             }
-            let resource = match operand.and_then(|o| self.plan.placement(o.tensor)) {
-                Some(place) if binding.quads && !place.replica_stride.is_multiple_of(4) => {
-                    return Err(kernel.key.wrong(format!("replicas of {} do not start at whole quads", binding.name)));
-                }
-                Some(place) => wgpu::BindingResource::Buffer(wgpu::BufferBinding {
-                    buffer: &self.buffers[place.buffer],
-                    offset: place.offset,
-                    size: std::num::NonZeroU64::new(place.span.next_multiple_of(4)),
-                }),
-                None => absent[usize::from(binding.writable)].as_entire_binding(),
+            let place = operand.and_then(|o| self.plan.placement(o.tensor));
+            if place.is_some_and(|place| binding.quads && !place.replica_stride.is_multiple_of(4)) {
+                return Err(kernel.key.wrong(format!("replicas of {} do not start at whole quads", binding.name)));
+            }
+            let buffer = match place {
+                Some(place) => self.buffers[place.buffer].clone(),
+                // A buffer that one dispatch may write and another uses is a barrier between the two, so that every absent
+                // output has a stand-in of its own.
+                None if binding.writable => self.stand_in("absent output"),
+                None => absent_input.clone(),
             };
-            entries.push(wgpu::BindGroupEntry { binding: binding.index, resource });
+            bound.push((binding, place, buffer));
         }
+        let mut entries = vec![wgpu::BindGroupEntry { binding: 0, resource: wgpu::BindingResource::Buffer(params) }];
+        entries.extend(bound.iter().map(|(binding, place, buffer)| {
+            let (offset, size) = place
+                .map_or((0, None), |place| (place.offset, std::num::NonZeroU64::new(place.span.next_multiple_of(4))));
+            let resource = wgpu::BindingResource::Buffer(wgpu::BufferBinding { buffer, offset, size });
+            wgpu::BindGroupEntry { binding: binding.index, resource }
+        }));
         if let Some(unbound) = operands.iter().find(|o| !entry_point.bindings.iter().any(|b| b.name == o.name)) {
             return Err(kernel.key.wrong(format!("there is no binding for operand {}", unbound.name)));
         }
@@ -444,6 +455,44 @@ impl Binder<'_> {
         let limit = self.context.device.limits().max_compute_workgroups_per_dimension;
         let across = kernel.groups.clamp(1, limit);
         let grid = [across, kernel.groups.div_ceil(across).max(1), op.replicas()];
-        Ok(Dispatch { pipeline: pipeline.pipeline.clone(), tensors, grid })
+        Ok(Dispatch {
+            pipeline: pipeline.pipeline.clone(),
+            tensors,
+            grid,
+            #[cfg(test)]
+            writes: bound.into_iter().filter(|(binding, ..)| binding.writable).map(|(.., buffer)| buffer).collect(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gpu::{DeviceChoice, LimitPolicy};
+    use crate::ops::{Correlate, Gemm, Recording};
+    use crate::plan::Options;
+
+    /// Products without sums and statistics without a Hebbian gradient have an output less than their kernels: what stands in
+    /// for it must not make one wait for another.
+    #[test]
+    fn dispatches_share_no_buffer_that_they_write_but_those_of_their_operands() {
+        let mut rec = Recording::new(1);
+        let mut state = |rows, cols| rec.state(format!("{rows} x {cols}"), rows, cols, Dtype::F32);
+        let (a, b, p) = (state(8, 12), state(12, 20), state(12, 3));
+        for _ in 0..3 {
+            let (out, y, statistics) = (rec.scratch("out", 8, 20), rec.scratch("y", 8, 3), rec.scratch("s", 6, 15));
+            rec.push(Gemm::nn(a, b, out)).unwrap();
+            rec.push(Gemm::nn(a, p, y)).unwrap();
+            rec.push(Correlate { x: a, y, statistics, origin: None, hebbian: None, parts: 1 }).unwrap();
+        }
+        let context = Context::open(&DeviceChoice::Best, LimitPolicy::from_env()).expect("the tests need an adapter");
+        let options = Options { fuse: false, share_memory: false, force: None };
+        let plan = Plan::new(rec, &context.profile(), options).unwrap();
+        let gpu = Gpu::new(context, plan).unwrap();
+        let writes: Vec<&wgpu::Buffer> = gpu.phases[Phase::Train as usize].iter().flat_map(|d| &d.writes).collect();
+        assert!(writes.len() > 9, "nothing stands in for an absent output");
+        for (at, buffer) in writes.iter().enumerate() {
+            assert!(!writes[..at].contains(buffer), "two dispatches write one buffer");
+        }
     }
 }
