@@ -10,11 +10,10 @@ struct Params {
     // pieces of the rows, and how long each but the last is
     parts: u32,
     depth: u32,
-    // of these rows among all of a step
-    share: f32,
     stride_x: u32,
     stride_y: u32,
     stride_input: u32,
+    stride_origin: u32,
     stride_p: u32,
     stride_statistics: u32,
     stride_correlated: u32,
@@ -32,6 +31,11 @@ struct Params {
 @group(1) @binding(7) var<storage, read_write> out: array<f32>;
 // what the first kernel wrote
 @group(1) @binding(8) var<storage, read> correlated: array<f32>;
+// statistics of the accumulation steps before
+@group(1) @binding(9) var<storage, read> origin: array<f32>;
+
+// Whether samples are shifted as those of the accumulation steps before, or by their own first row.
+override has_origin: bool = false;
 
 // ---- tiled: 64 columns of x, y or input by 16 ranks a workgroup, four by four an invocation ----
 
@@ -86,7 +90,9 @@ fn tiled(
         tile_of -= across.x;
     }
 
-    // An invocation always fetches the same column and the same rank, so that their first values stay in registers.
+    let wide = params.outputs + params.rank;
+    let shift = replica * params.stride_origin + (params.rank + 2u) * wide;
+    // An invocation always fetches the same column and the same rank, so that what shifts them stays in registers.
     let col = tile_of * COLS + lane;
     let has_col = col < width;
     let rank = first_rank + lane % RANKS;
@@ -94,10 +100,18 @@ fn tiled(
     var first_value = 0.0;
     var first_y = 0.0;
     if source != INPUT && has_col {
-        first_value = element(source, replica, 0u, col);
+        if has_origin {
+            first_value = origin[shift + select(0u, params.outputs, source == SQUEEZED) + col];
+        } else {
+            first_value = element(source, replica, 0u, col);
+        }
     }
     if source != INPUT && has_rank {
-        first_y = element(SQUEEZED, replica, 0u, rank);
+        if has_origin {
+            first_y = origin[shift + params.outputs + rank];
+        } else {
+            first_y = element(SQUEEZED, replica, 0u, rank);
+        }
     }
 
     // Sums over the rows for columns c, c + 16, c + 32, c + 48 and four neighbouring ranks.
@@ -146,8 +160,7 @@ fn tiled(
     if part >= params.parts {
         return;
     }
-    let wide = params.outputs + params.rank;
-    let base = replica * params.stride_statistics + part * (params.rank + 2u) * wide;
+    let base = replica * params.stride_statistics + part * (params.rank + 3u) * wide;
     let begin = select(0u, params.outputs, source == SQUEEZED);
 //% for c in range(4)
     let col{{ c }} = tile_of * COLS + own_col + {{ 16 * c }}u;
@@ -166,6 +179,11 @@ fn tiled(
         if source != INPUT && first_rank + own_ranks == 0u {
             statistics[base + params.rank * wide + begin + col{{ c }}] = total.{{ "xyzw"[c] }};
             statistics[base + (params.rank + 1u) * wide + begin + col{{ c }}] = squares.{{ "xyzw"[c] }};
+            var first{{ c }} = 0.0;
+            if !has_origin && part == 0u {
+                first{{ c }} = element(source, replica, 0u, col{{ c }});
+            }
+            statistics[base + (params.rank + 2u) * wide + begin + col{{ c }}] = first{{ c }};
         }
     }
 //% endfor
@@ -243,7 +261,7 @@ fn oja(
 //% endfor
     ) / count - mean{{ r }} * mean_y;
     // Step by step, so that nothing overflows where the deviation is tiny.
-    let step{{ r }} = (inside{{ r }} - along{{ r }}) * scale * scale * params.share;
+    let step{{ r }} = (inside{{ r }} - along{{ r }}) * scale * scale;
     let at{{ r }} = group.z * params.stride_out + rows.{{ "xyzw"[r] }} * params.rank + first;
 //% for e in range(4)
     if row + {{ r }}u < params.outputs && first + {{ e }}u < params.rank {

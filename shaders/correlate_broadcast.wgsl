@@ -14,6 +14,7 @@ struct Params {
     depth: u32,
     stride_x: u32,
     stride_y: u32,
+    stride_origin: u32,
     stride_statistics: u32,
 }
 
@@ -21,9 +22,14 @@ struct Params {
 @group(1) @binding(1) var<storage, read> x: array<f32>;
 @group(1) @binding(2) var<storage, read> y: array<f32>;
 @group(1) @binding(3) var<storage, read_write> statistics: array<f32>;
+// statistics of the accumulation steps before
+@group(1) @binding(4) var<storage, read> origin: array<f32>;
 
 // x where its rows are whole quads.
 @group(1) @binding(1) var<storage, read> x_quads: array<vec4<f32>>;
+
+// Whether samples are shifted as those of the accumulation steps before, or by their own first row.
+override has_origin: bool = false;
 
 //% set steps = 4
 // Up to 16 ranks are one block, whose products with itself are made from the same loads. More are blocks of 16 in
@@ -56,10 +62,15 @@ fn broadcast_{{ "blocks" if blocks else ranks }}{{ quads }}(
     let end = min((part + 1u) * params.depth, params.rows);
     // Rows, ranks and columns past the edge repeat the last ones; rows count for nothing, the rest is not stored.
     let wide = params.outputs + params.rank;
-    let base = replica * params.stride_statistics + part * (params.rank + 2u) * wide;
+    let base = replica * params.stride_statistics + part * (params.rank + 3u) * wide;
+    let shift = replica * params.stride_origin + (params.rank + 2u) * wide;
 //% for h in range(halves)
-    let y{{ h }} = replica * params.stride_y + min(first_rank + {{ 8 * h }}u + lane, params.rank - 1u);
-    let first_y{{ h }} = y[y{{ h }}];
+    let rank{{ h }} = min(first_rank + {{ 8 * h }}u + lane, params.rank - 1u);
+    let y{{ h }} = replica * params.stride_y + rank{{ h }};
+    var first_y{{ h }} = y[y{{ h }}];
+    if has_origin {
+        first_y{{ h }} = origin[shift + params.outputs + rank{{ h }}];
+    }
 //% endfor
 //% for part in ["x", "y"]
 //% set wide = part == "x" or blocks
@@ -71,12 +82,18 @@ fn broadcast_{{ "blocks" if blocks else ranks }}{{ quads }}(
         let col = {{ "which" if part == "x" else "(which - tiles)" }} * 64u + lane{{ " * 4u" if by_quad }};
 //% for c in range(2)
 //% if by_quad
-        let x{{ c }} = (replica * params.stride_x + min(col + {{ 32 * c }}u, params.outputs - 4u)) / 4u;
-        let first{{ c }} = x_quads[x{{ c }}];
+        let cols{{ c }} = min(col + {{ 32 * c }}u, params.outputs - 4u) + vec4<u32>(0u, 1u, 2u, 3u);
+        let x{{ c }} = (replica * params.stride_x + cols{{ c }}.x) / 4u;
+        var first{{ c }} = x_quads[x{{ c }}];
 //% else
-        let x{{ c }} = replica * params.stride_{{ part }} + min(col + vec4<u32>({{ 32 * c }}u, {{ 32 * c + 8 }}u, {{ 32 * c + 16 }}u, {{ 32 * c + 24 }}u), vec4<u32>({{ pitch }} - 1u));
-        let first{{ c }} = vec4<f32>({{ part }}[x{{ c }}.x], {{ part }}[x{{ c }}.y], {{ part }}[x{{ c }}.z], {{ part }}[x{{ c }}.w]);
+        let cols{{ c }} = min(col + vec4<u32>({{ 32 * c }}u, {{ 32 * c + 8 }}u, {{ 32 * c + 16 }}u, {{ 32 * c + 24 }}u), vec4<u32>({{ pitch }} - 1u));
+        let x{{ c }} = replica * params.stride_{{ part }} + cols{{ c }};
+        var first{{ c }} = vec4<f32>({{ part }}[x{{ c }}.x], {{ part }}[x{{ c }}.y], {{ part }}[x{{ c }}.z], {{ part }}[x{{ c }}.w]);
 //% endif
+        if has_origin {
+            let at = shift{{ "" if part == "x" else " + params.outputs" }} + cols{{ c }};
+            first{{ c }} = vec4<f32>(origin[at.x], origin[at.y], origin[at.z], origin[at.w]);
+        }
 //% endfor
 //% endif
 //% for c in range(columns)
@@ -129,6 +146,7 @@ fn broadcast_{{ "blocks" if blocks else ranks }}{{ quads }}(
             if first_rank == 0u {
                 statistics[at + params.rank * wide] = total{{ c }}{{ component }};
                 statistics[at + (params.rank + 1u) * wide] = squares{{ c }}{{ component }};
+                statistics[at + (params.rank + 2u) * wide] = select(0.0, {{ "first" if wide else "first_y" }}{{ c }}{{ component }}, !has_origin && part == 0u);
             }
         }
 //% endfor

@@ -15,14 +15,15 @@ pub struct Matrices<'a> {
     pub width: usize,
 }
 
-/// How a pathway compares with exact transport.
+/// How a pathway compares with exact transport. What is not defined is `None`, never a number that looks like one.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Alignment {
-    /// Angle between feedback and weight as vectors, in degrees.
-    pub angle_degrees: f64,
-    /// ||feedback|| / ||W||.
-    pub norm_ratio: f64,
-    /// Share of the error's variance within the rows of P: tr(P C P^T) / tr C, P made orthonormal first.
+    /// Angle between feedback and weight as vectors, in degrees; none where one of them is zero.
+    pub angle_degrees: Option<f64>,
+    /// ||feedback|| / ||W||; none where W is zero.
+    pub norm_ratio: Option<f64>,
+    /// Share of the error's variance within the rows of P: tr(P C P^T) / tr C, P made orthonormal first; none without P, and
+    /// where all rows of the error are equal.
     pub captured_energy: Option<f64>,
     /// ||P P^T - I||, 0 for orthonormal P.
     pub orthonormality_error: Option<f64>,
@@ -32,12 +33,12 @@ pub struct Alignment {
 pub fn alignment(matrices: &Matrices<'_>) -> Alignment {
     let (weight, feedback) = (matrices.weight, matrices.feedback);
     let norms = norm(weight) * norm(feedback);
-    let cosine = if norms > 0.0 { (dot(weight, feedback) / norms).clamp(-1.0, 1.0) } else { 0.0 };
+    let cosine = (norms > 0.0).then(|| (dot(weight, feedback) / norms).clamp(-1.0, 1.0));
     let rows_of_p = matrices.p.map(|p| columns(p, matrices.width));
     Alignment {
-        angle_degrees: cosine.acos().to_degrees(),
-        norm_ratio: norm(feedback) / norm(weight),
-        captured_energy: rows_of_p.as_ref().map(|rows| captured(rows, matrices.error, matrices.width)),
+        angle_degrees: cosine.map(|cosine| cosine.acos().to_degrees()),
+        norm_ratio: (norm(weight) > 0.0).then(|| norm(feedback) / norm(weight)),
+        captured_energy: rows_of_p.as_ref().and_then(|rows| captured(rows, matrices.error, matrices.width)),
         orthonormality_error: rows_of_p.as_ref().map(|rows| orthonormality_error(rows)),
     }
 }
@@ -86,7 +87,7 @@ fn basis(rows: &[Vec<f64>]) -> Vec<Vec<f64>> {
     basis
 }
 
-fn captured(rows: &[Vec<f64>], error: &[f64], width: usize) -> f64 {
+fn captured(rows: &[Vec<f64>], error: &[f64], width: usize) -> Option<f64> {
     let count = (error.len() / width).max(1) as f64;
     let mut mean = vec![0.0; width];
     for sample in error.chunks(width) {
@@ -99,7 +100,7 @@ fn captured(rows: &[Vec<f64>], error: &[f64], width: usize) -> f64 {
         total += dot(&centred, &centred);
         inside += basis.iter().map(|row| dot(row, &centred).powi(2)).sum::<f64>();
     }
-    if total > 0.0 { inside / total } else { 0.0 }
+    (total > 0.0).then(|| inside / total)
 }
 
 #[cfg(test)]
@@ -114,9 +115,9 @@ mod tests {
     fn a_scaled_copy_has_no_angle_and_an_orthogonal_one_ninety_degrees() {
         let (weight, error) = ([3.0, 0.0, 0.0, 4.0], [1.0, 0.0, -1.0, 0.0]);
         let copy = alignment(&matrices(&weight, &[6.0, 0.0, 0.0, 8.0], &[1.0, 0.0], &error));
-        assert!(copy.angle_degrees < 1e-6 && (copy.norm_ratio - 2.0).abs() < 1e-12);
+        assert!(copy.angle_degrees.unwrap() < 1e-6 && (copy.norm_ratio.unwrap() - 2.0).abs() < 1e-12);
         let other = alignment(&matrices(&weight, &[0.0, 5.0, 1.0, 0.0], &[1.0, 0.0], &error));
-        assert!((other.angle_degrees - 90.0).abs() < 1e-9);
+        assert!((other.angle_degrees.unwrap() - 90.0).abs() < 1e-9);
     }
 
     #[test]
@@ -126,5 +127,21 @@ mod tests {
         let found = alignment(&matrices(&[1.0; 4], &[1.0; 4], &[0.0, 2.0], &error));
         assert!((found.captured_energy.unwrap() - 8.0 / 10.0).abs() < 1e-12);
         assert!((found.orthonormality_error.unwrap() - 3.0).abs() < 1e-12, "|2 * 2 - 1|");
+    }
+
+    #[test]
+    fn what_is_not_defined_is_no_number() {
+        let (one, zero) = ([1.0; 4], [0.0; 4]);
+        // A single row, and rows that are equal, have no variance.
+        for error in [&[3.0, 4.0][..], &[3.0, 4.0, 3.0, 4.0]] {
+            let found = alignment(&matrices(&one, &one, &[1.0, 0.0], error));
+            assert_eq!(found.captured_energy, None);
+            assert!(found.angle_degrees.is_some() && found.norm_ratio.is_some());
+        }
+        let error = [1.0, 0.0, -1.0, 0.0];
+        let no_weight = alignment(&matrices(&zero, &one, &[1.0, 0.0], &error));
+        assert_eq!((no_weight.angle_degrees, no_weight.norm_ratio), (None, None));
+        let no_feedback = alignment(&matrices(&one, &zero, &[1.0, 0.0], &error));
+        assert_eq!((no_feedback.angle_degrees, no_feedback.norm_ratio), (None, Some(0.0)));
     }
 }

@@ -72,7 +72,7 @@ pub(super) struct ConfigArgs {
     /// Passes over the training set.
     #[arg(long, value_name = "N")]
     epochs: Option<u32>,
-    /// Take every batch in so many parts, one after the other: less memory, the same step but for statistics of batches.
+    /// Take every batch in so many parts, one after the other: less memory, the same step but for batch norm.
     #[arg(long, value_name = "N")]
     accumulate: Option<u32>,
     /// Stop after so many steps.

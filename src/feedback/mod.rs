@@ -4,6 +4,6 @@ mod pathway;
 mod rank;
 mod spec;
 
-pub use pathway::{Pathway, Squeezed, Way, learn};
+pub use pathway::{Accumulation, Pathway, Squeezed, Way, learn};
 pub use rank::{Rank, UnknownRank};
 pub use spec::{FeedbackError, FeedbackSpec, Init, PRule, QRule, Ranks, Rule, Source, Statistics};

@@ -4,7 +4,7 @@
 //! multiply from the left: `y = delta p`, `error = y q`.
 
 use super::{PRule, QRule};
-use crate::ops::{Correlate, Epilogue, Gemm, Half, Oja, Recording, Role, ShapeError, Significant, Tensor, Window};
+use crate::ops::{Add, Correlate, Epilogue, Gemm, Half, Oja, Recording, Role, ShapeError, Significant, Tensor, Window};
 use crate::optim::Parameter;
 
 /// What stands in for a layer's W on the way back.
@@ -28,10 +28,13 @@ pub enum Pathway {
 }
 
 impl Pathway {
-    /// The same with gradients elsewhere, and without those that no sample enters: they are written once a step.
+    /// The same with gradients elsewhere, but for those that are written once a step: those that no sample enters by its first
+    /// accumulation step, the Oja rule's by its last.
     pub fn later(self, place: impl Fn(Tensor) -> Tensor) -> Pathway {
         let Pathway::Factored { p, q, learn_p, learn_q } = self else { return self };
-        let learn_p = learn_p.filter(|(rule, _)| *rule != PRule::Normative).map(|(rule, g)| (rule, place(g)));
+        let learn_p = learn_p
+            .filter(|(rule, _)| *rule != PRule::Normative)
+            .map(|(rule, g)| (rule, if rule == PRule::Oja { g } else { place(g) }));
         let learn_q = learn_q.filter(|(rule, _)| *rule != QRule::Normative).map(|(rule, g)| (rule, place(g)));
         Pathway::Factored { p, q, learn_p, learn_q }
     }
@@ -44,6 +47,22 @@ pub struct Squeezed {
     pub source: Tensor,
     /// Its projection y, rows x r; absent for unfactored pathways.
     pub y: Option<Tensor>,
+}
+
+/// Where an accumulation step stands among those that a training step takes its batch in.
+#[derive(Clone, Copy, Debug)]
+pub struct Accumulation {
+    /// What the Oja rule needs of the accumulation steps before.
+    pub statistics: Option<Tensor>,
+    /// Rows of all accumulation steps, if this is the last one.
+    pub rows: Option<u32>,
+}
+
+impl Accumulation {
+    /// The only step, of so many rows.
+    pub fn whole(rows: u32) -> Accumulation {
+        Accumulation { statistics: None, rows: Some(rows) }
+    }
 }
 
 /// A weight (m x k; of a convolution m x (taps k)) with what stands in for it.
@@ -105,7 +124,8 @@ impl Way<'_> {
 /// Writes the gradients of p and q, from values before the step.
 ///
 /// `input` is the layer's input h (rows x k); `statistics` what the Oja rule learns from, usually the error that was
-/// sent. Its rows are `share` of all that the step learns from: sums over rows need no weight, means do.
+/// sent. Gradients are sums over rows, which add up over accumulation steps; the Oja rule's is not, and follows in the
+/// last of them from statistics that do. Returns those so far.
 ///
 /// # Errors
 /// If a shape does not fit, which is a bug of the caller.
@@ -115,28 +135,34 @@ pub fn learn(
     squeezed: Squeezed,
     statistics: Tensor,
     input: Tensor,
-    share: f64,
-) -> Result<(), ShapeError> {
-    let (Pathway::Factored { p, q, learn_p, learn_q }, Some(y)) = (*way.pathway, squeezed.y) else { return Ok(()) };
+    accumulation: Accumulation,
+) -> Result<Option<Tensor>, ShapeError> {
+    let (Pathway::Factored { p, q, learn_p, learn_q }, Some(y)) = (*way.pathway, squeezed.y) else { return Ok(None) };
     let weight = way.weight;
+    let mut so_far = None;
     recording.role(Role::Feedback);
     match learn_p {
         Some((PRule::Normative, gradient)) => normative_p(recording, p, q, weight.value, gradient)?,
         Some((PRule::Oja, gradient)) => {
             let sent = (statistics == squeezed.source).then_some(y);
-            oja(recording, statistics, sent, p, gradient, share)?;
+            let sums = correlate(recording, statistics, sent, p, accumulation.statistics)?;
+            if let Some(rows) = accumulation.rows {
+                recording.push(Oja { statistics: sums, p, out: gradient, rows })?;
+            }
+            so_far = Some(sums);
         }
         Some((PRule::KolenPollack, gradient)) => recording.push(Gemm::nt(weight.gradient, q, gradient))?,
         Some((PRule::Fixed, _)) | None => {}
     }
     match learn_q {
-        Some((QRule::Normative, gradient)) => normative_q(recording, p, q, weight.value, gradient),
+        Some((QRule::Normative, gradient)) => normative_q(recording, p, q, weight.value, gradient)?,
         Some((QRule::Hebbian, gradient)) => recording.push(match way.window {
             Some(window) => Gemm::correlate(y, input, gradient, window),
             None => Gemm::tn(y, input, gradient),
-        }),
-        Some((QRule::Fixed, _)) | None => Ok(()),
+        })?,
+        Some((QRule::Fixed, _)) | None => {}
     }
+    Ok(so_far)
 }
 
 /// grad p = E q^T = p (q q^T) - W q^T with E = p q - W, which is never formed: 2 m k r + 2 r^2 (m + k) instead of
@@ -166,27 +192,29 @@ fn normative_q(rec: &mut Recording, p: Tensor, q: Tensor, weight: Tensor, gradie
     rec.push(Significant { x: difference, scale: target, out: gradient })
 }
 
-/// grad p = -(D^T Y - p (Y^T Y)) / rows with D the centred and scaled statistics, Y = D p.
+/// What the Oja rule needs of `x`, rows x m, added to what the accumulation steps `before` have left.
 ///
-/// `y` is the statistics' projection, which the transport has already made where they are the error it sent.
-fn oja(
+/// `y` is the projection of x, which the transport has already made where x is the error that it sent.
+fn correlate(
     rec: &mut Recording,
-    statistics: Tensor,
+    x: Tensor,
     y: Option<Tensor>,
     p: Tensor,
-    gradient: Tensor,
-    share: f64,
-) -> Result<(), ShapeError> {
-    let (rows, width, rank) = (statistics.rows(), p.rows(), p.cols());
+    before: Option<Tensor>,
+) -> Result<Tensor, ShapeError> {
+    let (width, rank) = (p.rows(), p.cols());
     let y = match y {
         Some(y) => y,
         None => {
-            let y = rec.scratch("statistics_p", rows, rank);
-            rec.push(Gemm::nn(statistics, p, y))?;
+            let y = rec.scratch("statistics_p", x.rows(), rank);
+            rec.push(Gemm::nn(x, p, y))?;
             y
         }
     };
-    let moments = rec.scratch("statistics", rank + 2, width + rank);
-    rec.push(Correlate { x: statistics, y, statistics: moments, hebbian: None, parts: 1 })?;
-    rec.push(Oja { statistics: moments, p, out: gradient, rows, share })
+    let statistics = rec.scratch("statistics", rank + 3, width + rank);
+    rec.push(Correlate { x, y, statistics, origin: before, hebbian: None, parts: 1 })?;
+    let Some(before) = before else { return Ok(statistics) };
+    let sum = rec.scratch("statistics_so_far", rank + 3, width + rank);
+    rec.push(Add { a: before, b: statistics, out: sum })?;
+    Ok(sum)
 }

@@ -143,7 +143,6 @@ pub(super) fn lower(op: &Op, variant: Variant, profile: &Profile) -> Kernel {
                 .u("rows", op.rows)
                 .u("outputs", op.p.rows())
                 .u("rank", op.p.cols())
-                .f("share", op.share)
         }
         Op::TrackMoments(op) => {
             normalise("track".into(), op.running.shape.per_replica(), op.rows, op.running.cols(), 0.0, op.momentum)
@@ -423,7 +422,13 @@ fn correlate(op: &Correlate, variant: Variant) -> Kernel {
         let tiles = outputs.div_ceil(64) + rank.div_ceil(64) + inputs.div_ceil(64);
         Kernel::new("correlate", "tiled", tiles * rank.div_ceil(16) * op.parts).u("inputs", inputs)
     };
-    kernel.u("rows", op.x.rows()).u("outputs", outputs).u("rank", rank).u("parts", op.parts).u("depth", op.depth())
+    kernel
+        .flag("has_origin", op.origin.is_some())
+        .u("rows", op.x.rows())
+        .u("outputs", outputs)
+        .u("rank", rank)
+        .u("parts", op.parts)
+        .u("depth", op.depth())
 }
 
 fn optimize(op: &Optimize) -> Kernel {

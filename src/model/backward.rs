@@ -5,19 +5,18 @@ use std::collections::BTreeMap;
 use super::forward::{Trace, dropout_stream};
 use super::graph::Kind;
 use super::network::{BATCHNORM_EPSILON, Layer, LinearLayer, NetworkSpec, Tensors};
-use crate::feedback::{Squeezed, Statistics, Way, learn};
+use crate::feedback::{Accumulation, Squeezed, Statistics, Way, learn};
 use crate::ops::{
     Add, AveragePoolBackward, ColumnSum, Dropout, Gate, Gemm, Half, MaxPoolBackward, NormaliseBackward,
     NormaliseGradients, OneHot, Recording, Role, Saves, ShapeError, Tensor, TransposeBlocks,
 };
 
 /// What a backward pass is of.
-#[derive(Clone, Copy)]
-pub(super) struct Part {
-    /// Which part of the step's batch.
+pub(super) struct Part<'a> {
+    /// Which accumulation step of the training step.
     pub(super) index: u32,
-    /// Whether gradients of parameters are written.
-    pub(super) update: bool,
+    /// If gradients of parameters are written: what the Oja rule needs of the accumulation steps so far, by layer.
+    pub(super) update: Option<&'a mut BTreeMap<usize, Tensor>>,
 }
 
 /// What a backward pass leaves.
@@ -30,7 +29,7 @@ pub(super) struct Errors {
 
 /// Records the backward pass from `delta`, the derivative by the last layer's output.
 ///
-/// With `part.update` the gradients of all parameters are written, those of P and Q after the last error: a transport and
+/// If asked for, the gradients of all parameters are written, those of P and Q after the last error: a transport and
 /// the gate that follows it stay neighbours, which is what the plan fuses.
 pub(super) fn record(
     rec: &mut Recording,
@@ -38,9 +37,9 @@ pub(super) fn record(
     trace: &Trace,
     (delta, labels): (Tensor, Tensor),
     spec: &NetworkSpec,
-    part: Part,
+    Part { index: part, update: so_far }: Part<'_>,
 ) -> Result<Errors, ShapeError> {
-    let (feedback, update) = (&spec.feedback, part.update);
+    let (feedback, update) = (&spec.feedback, so_far.is_some());
     let half = spec.precision.errors(spec.batch);
     // What has arrived at every value so far; values before the first that learns get nothing.
     let mut errors: Vec<Option<Tensor>> = vec![None; trace.values.len()];
@@ -111,15 +110,21 @@ pub(super) fn record(
                 arrive(rec, &mut errors[layer.inputs[1]], error)?;
                 Some(error)
             }
-            (kind, _) => Some(derivative(rec, kind, index, error, trace, layers, part.index)?),
+            (kind, _) => Some(derivative(rec, kind, index, error, trace, layers, part)?),
         };
         if let Some(sent) = sent.filter(|_| passes) {
             arrive(rec, &mut errors[layer.inputs[0]], sent)?;
         }
     }
-    if update {
+    if let Some(so_far) = so_far {
+        let is_last = part + 1 == spec.accumulate;
         for (linear, left) in squeezed {
-            learn_pathway(rec, linear, left, trace.values[layers[linear.index].inputs[0]], labels, spec, layers.len())?;
+            let input = trace.values[layers[linear.index].inputs[0]];
+            let labels = (labels, linear.source == layers.len() - 1);
+            let rows = is_last.then(|| left.source.rows() * spec.accumulate);
+            let accumulation = Accumulation { statistics: so_far.remove(&linear.index), rows };
+            let sums = learn_pathway(rec, linear, left, input, labels, spec, accumulation)?;
+            so_far.extend(sums.map(|sums| (linear.index, sums)));
         }
     }
     Ok(Errors { deltas: deltas.into_values().collect(), input: errors[0] })
@@ -215,18 +220,18 @@ fn learn_pathway(
     linear: &LinearLayer,
     left: Squeezed,
     input: Tensor,
-    labels: Tensor,
+    (labels, is_output): (Tensor, bool),
     spec: &NetworkSpec,
-    layers: usize,
-) -> Result<(), ShapeError> {
-    let Some(pathway) = &linear.pathway else { return Ok(()) };
+    accumulation: Accumulation,
+) -> Result<Option<Tensor>, ShapeError> {
+    let Some(pathway) = &linear.pathway else { return Ok(None) };
     rec.layer(linear.name.clone());
     let mut statistics = left.source;
-    if linear.source == layers - 1 && spec.feedback.output_statistics == Statistics::Labels {
+    if is_output && spec.feedback.output_statistics == Statistics::Labels {
         rec.role(Role::Feedback);
         statistics = rec.scratch("one_hot", left.source.rows(), left.source.cols());
         rec.push(OneHot { labels, out: statistics })?;
     }
     let way = Way { pathway, weight: linear.weight, window: linear.window };
-    learn(rec, &way, left, statistics, input, 1.0 / f64::from(spec.accumulate))
+    learn(rec, &way, left, statistics, input, accumulation)
 }

@@ -1,5 +1,7 @@
 //! From a description to a recording: tensors first, then the operations of every phase.
 
+use std::collections::BTreeMap;
+
 use super::backward::Part;
 use super::diagnosis::{Diagnosis, LayerError};
 use super::exchange::{Exchange, exchange};
@@ -39,8 +41,8 @@ pub struct NetworkSpec {
     pub precision: Precision,
     /// Samples of a training step.
     pub batch: u32,
-    /// Equal parts that a training step takes its batch in, one after the other; their gradients add up. Of batch norm and
-    /// the Oja rule each part has statistics of its own.
+    /// Accumulation steps: equal parts that a training step takes its batch in, one after the other; gradients, and the
+    /// statistics of the Oja rule, add up. Batch norm normalises each part by its own statistics.
     pub accumulate: u32,
     /// Samples of an evaluation step.
     pub evaluation_batch: u32,
@@ -257,10 +259,11 @@ impl Parts<'_> {
         rec.begin(Phase::Train);
         let groups = || self.groups.iter().flatten();
         let mut tracked = Vec::new();
+        let mut so_far = BTreeMap::new();
         for index in 0..self.spec.accumulate {
             let (trace, Judged { delta, losses, correct }, labels) = self.record_forward(rec, Phase::Train, index)?;
             rec.push(Tally { losses, correct, metrics, fault })?;
-            let part = Part { index, update: true };
+            let part = Part { index, update: Some(&mut so_far) };
             if index == 0 {
                 backward::record(rec, self.layers, &trace, (delta, labels), self.spec, part)?;
             } else {
@@ -301,7 +304,7 @@ impl Parts<'_> {
     fn record_diagnosis(&self, rec: &mut Recording) -> Result<Diagnosis, ShapeError> {
         rec.begin(Phase::Diagnose);
         let (trace, Judged { delta, .. }, labels) = self.record_forward(rec, Phase::Diagnose, 0)?;
-        let part = Part { index: 0, update: false };
+        let part = Part { index: 0, update: None };
         let deltas = backward::record(rec, self.layers, &trace, (delta, labels), self.spec, part)?.deltas;
         let weighted = self.layers.iter().filter(|layer| matches!(layer.tensors, Tensors::Linear(_)));
         let errors: Vec<LayerError> = weighted
@@ -362,6 +365,28 @@ fn check_output(spec: &NetworkSpec, graph: &Graph) -> Result<(), ModelError> {
     Ok(())
 }
 
+/// The Oja rule learns from how rows of errors deviate from their mean: one row does not, and decay would be all that is left
+/// of the rule.
+fn check_deviations(spec: &NetworkSpec, graph: &Graph, plans: &[PathwayPlan]) -> Result<(), ModelError> {
+    if spec.feedback.p_rule() != PRule::Oja {
+        return Ok(());
+    }
+    let has_one_row = |plan: &&PathwayPlan| {
+        matches!(plan.kind, PlannedPathway::Factored { .. })
+            && u64::from(spec.batch) * u64::from(graph.nodes[plan.source].extent.pixels()) < 2
+    };
+    match plans.iter().find(has_one_row) {
+        None => Ok(()),
+        Some(plan) => Err(ModelError::Layer {
+            layer: graph.nodes[plan.node].name.clone(),
+            problem:
+                "p = \"oja\" learns from the differences between the rows of an error, and needs train.batch of at \
+                      least 2"
+                    .into(),
+        }),
+    }
+}
+
 /// Indices into the groups, before their tensors exist.
 enum Reserved {
     Linear { weight: usize, bias: usize },
@@ -375,6 +400,7 @@ pub(super) fn allocate(
     recording: &mut Recording,
 ) -> Result<(Vec<Layer>, [Option<Group>; 2]), ModelError> {
     let plans = plan_pathways(spec, graph)?;
+    check_deviations(spec, graph, &plans)?;
     let (mut weights, mut feedback) = (GroupBuilder::default(), GroupBuilder::default());
     let reserved: Vec<Reserved> = graph
         .nodes
@@ -477,9 +503,13 @@ fn pathway(
             let rank = widest(ranks);
             let mut fixed =
                 |side: &str, rows, cols| recording.state(format!("{name}.feedback.{side}"), rows, cols, Dtype::F32);
+            let p = learned_p.map_or_else(|| fixed("p", m, rank), |p| p.value);
+            let q = learned_q.map_or_else(|| fixed("q", rank, k), |q| q.value);
+            recording.mark_ranked(p, [false, true]);
+            recording.mark_ranked(q, [true, false]);
             Pathway::Factored {
-                p: learned_p.map_or_else(|| fixed("p", m, rank), |p| p.value),
-                q: learned_q.map_or_else(|| fixed("q", rank, k), |q| q.value),
+                p,
+                q,
                 learn_p: learned_p.map(|p| (p_rule, p.gradient)),
                 learn_q: learned_q.map(|q| (q_rule, q.gradient)),
             }

@@ -146,7 +146,7 @@ impl Parts {
             rec.role(Role::Transport);
             let output = trace.output();
             let of = rec.state("probe.of", output.rows(), output.cols(), Dtype::F32);
-            let part = Part { index: 0, update: false };
+            let part = Part { index: 0, update: None };
             let errors = backward::record(rec, layers, &trace, (of, labels), &self.spec, part)?;
             gradient = errors.input.map(|by_input| Gradient { of, by_input });
             gradient.iter().for_each(|gradient| rec.keep(gradient.by_input));

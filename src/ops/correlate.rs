@@ -4,18 +4,23 @@ use super::{Operand, Operation, Tensor, read, require, write};
 
 /// Everything that [`Oja`] needs of a batch, and with `hebbian` also the gradient of q, from one pass over the rows.
 ///
-/// With x' = x - first row of x and y' likewise, `statistics` is, once a part of the rows, (r + 2) x (m + r):
-/// row j < r holds the sums over the rows of `y'_j [x' | y']`, row r those of `[x' | y']`, row r + 1 those of its squares.
-/// A covariance is the same for shifted samples, and those are as small as their deviation: a large mean costs no
-/// digits, and where all rows are equal everything is exactly zero.
+/// With x' = x - first row of x and y' likewise, `statistics` is, once a part of the rows, (r + 3) x (m + r):
+/// row j < r holds the sums over the rows of `y'_j [x' | y']`, row r those of `[x' | y']`, row r + 1 those of its squares,
+/// row r + 2 the first row of `[x | y]`. A covariance is the same for shifted samples, and those are as small as their
+/// deviation: a large mean costs no digits, and where all rows are equal everything is exactly zero.
+///
+/// Statistics add up where all are shifted alike. So those of a later accumulation step take the shift from the `origin`,
+/// the sum of the statistics before, and have zeros in row r + 2; and so do all parts but the first.
 #[derive(Clone, Copy, Debug)]
 pub struct Correlate {
     /// Samples, rows x m: the error, or the labels in its place.
     pub x: Tensor,
     /// x p, rows x r.
     pub y: Tensor,
-    /// (parts (r + 2)) x (m + r).
+    /// (parts (r + 3)) x (m + r).
     pub statistics: Tensor,
+    /// (r + 3) x (m + r): statistics of the step's rows so far.
+    pub origin: Option<Tensor>,
     /// The gradient of q from the same tiles of y.
     pub hebbian: Option<Hebbian>,
     /// Pieces of the rows, each with outputs of its own; see [`super::Gemm::parts`].
@@ -45,6 +50,7 @@ impl Operation for Correlate {
 
     fn operands(&self) -> Vec<Operand> {
         let mut all = vec![read("x", self.x), read("y", self.y), write("statistics", self.statistics)];
+        all.extend(self.origin.map(|t| read("origin", t)));
         if let Some(Hebbian { input, gradient }) = self.hebbian {
             all.extend([read("input", input), write("gradient", gradient)]);
         }
@@ -55,9 +61,14 @@ impl Operation for Correlate {
         let (rows, rank) = (self.x.rows(), self.y.cols());
         require(self.y.rows() == rows, "x and y must have as many rows")?;
         require(self.parts >= 1 && self.depth() * (self.parts - 1) < rows, "a part would be empty")?;
+        let fits = |t: Tensor, parts| t.rows() == parts * (rank + 3) && t.cols() == self.x.cols() + rank;
         require(
-            self.statistics.rows() == self.parts * (rank + 2) && self.statistics.cols() == self.x.cols() + rank,
-            "statistics must be (rank + 2) x (columns of x + rank), once a part",
+            fits(self.statistics, self.parts),
+            "statistics must be (rank + 3) x (columns of x + rank), once a part",
+        )?;
+        require(
+            self.origin.is_none_or(|t| fits(t, 1)),
+            "origin must be statistics of one part, (rank + 3) x (columns of x + rank)",
         )?;
         require(
             self.hebbian.is_none_or(|h| {
@@ -77,17 +88,18 @@ impl Operation for Correlate {
     fn details(&self) -> String {
         let hebbian = if self.hebbian.is_some() { " +hebbian" } else { "" };
         let parts = if self.parts == 1 { String::new() } else { format!(" {} parts", self.parts) };
-        format!("r={}{parts}{hebbian}", self.y.cols())
+        let origin = if self.origin.is_some() { " shifted as before" } else { "" };
+        format!("r={}{parts}{origin}{hebbian}", self.y.cols())
     }
 }
 
-/// The Oja rule's gradient: `out = -share (D^T Y - p Y^T Y) / rows` with D = (x - mean) / (s + 1e-8), Y = D p, s the largest
+/// The Oja rule's gradient: `out = -(D^T Y - p Y^T Y) / rows` with D = (x - mean) / (s + 1e-8), Y = D p, s the largest
 /// unbiased standard deviation of a column of x (0 for a single row).
 ///
 /// y = x p makes Y = (y - mean) / (s + 1e-8): the products come from [`Correlate`], and D is never formed.
 #[derive(Clone, Copy, Debug)]
 pub struct Oja {
-    /// Of one part, (r + 2) x (m + r).
+    /// Of all rows, (r + 3) x (m + r).
     pub statistics: Tensor,
     /// m x r.
     pub p: Tensor,
@@ -95,8 +107,6 @@ pub struct Oja {
     pub out: Tensor,
     /// Rows that the statistics were taken over.
     pub rows: u32,
-    /// Weight of these rows among all that a step learns from; 1 if they are all.
-    pub share: f64,
 }
 
 impl Operation for Oja {
@@ -113,8 +123,8 @@ impl Operation for Oja {
         require(self.out.shape == self.p.shape, "p and out must have one shape")?;
         require(self.rows >= 1, "statistics must be of at least one row")?;
         require(
-            self.statistics.rows() == rank + 2 && self.statistics.cols() == width + rank,
-            "statistics must be (rank + 2) x (rows of p + rank)",
+            self.statistics.rows() == rank + 3 && self.statistics.cols() == width + rank,
+            "statistics must be (rank + 3) x (rows of p + rank)",
         )
     }
 

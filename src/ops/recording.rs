@@ -1,6 +1,6 @@
 //! The recording: a tensor table and, for each phase, the operations in order.
 
-use super::{Dtype, Kind, Op, Shape, ShapeError, Tensor, TensorInfo};
+use super::{Dtype, Gemm, Kind, Op, Shape, ShapeError, Tensor, TensorInfo};
 
 /// Lists of operations that share one tensor table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -116,7 +116,7 @@ impl Recording {
     fn add(&mut self, name: String, shape: Shape, dtype: Dtype, kind: Kind) -> Tensor {
         let id = u32::try_from(self.tensors.len()).expect("fewer than 2^32 tensors");
         let tensor = Tensor { id, shape, dtype };
-        self.tensors.push(TensorInfo { name, tensor, kind });
+        self.tensors.push(TensorInfo { name, tensor, kind, ranked: [false; 2] });
         tensor
     }
 
@@ -167,6 +167,19 @@ impl Recording {
         self.layer = layer.into();
     }
 
+    /// Says that a tensor's rows, or its columns, are as many as the largest rank of all replicas. Products pass it on to what
+    /// they make.
+    pub fn mark_ranked(&mut self, tensor: Tensor, [rows, cols]: [bool; 2]) {
+        self.tensors[tensor.index()].ranked = [rows, cols];
+    }
+
+    /// Whether rows, columns and inner length of a product are as long as the largest rank.
+    pub fn ranked(&self, gemm: &Gemm) -> [bool; 3] {
+        let [a, b] = [gemm.a, gemm.b].map(|factor| self.info(factor).ranked);
+        let [rows, inner] = if gemm.transpose_a { [a[1], a[0]] } else { a };
+        [rows, b[usize::from(!gemm.transpose_b)], inner]
+    }
+
     /// Appends an operation.
     ///
     /// # Errors
@@ -174,6 +187,10 @@ impl Recording {
     pub fn push(&mut self, op: impl Into<Op>) -> Result<(), ShapeError> {
         let op = op.into();
         op.check()?;
+        if let Op::Gemm(gemm) = &op {
+            let [rows, cols, _] = self.ranked(gemm);
+            self.mark_ranked(gemm.out, [rows, cols]);
+        }
         self.phases[self.phase as usize].push(Entry { op, role: self.role, layer: self.layer.clone() });
         Ok(())
     }

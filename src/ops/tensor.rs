@@ -114,4 +114,6 @@ pub struct TensorInfo {
     pub tensor: Tensor,
     /// Lifetime.
     pub kind: Kind,
+    /// Whether its rows and its columns are as many as the largest rank: replicas of smaller ranks have zeros there.
+    pub ranked: [bool; 2],
 }

@@ -115,9 +115,10 @@ fn fuse_sums(recording: &mut Recording, phase: Phase) {
 fn split_sums(recording: &mut Recording, phase: Phase, profile: &Profile) {
     let mut entries = Vec::new();
     for entry in recording.entries(phase).to_vec() {
+        let cut = |gemm: &Gemm| parts(gemm, recording.ranked(gemm), profile);
         match &entry.op {
-            Op::Gemm(gemm) if parts(gemm, profile) > 1 => {
-                let ops = split(recording, gemm, parts(gemm, profile));
+            Op::Gemm(gemm) if cut(gemm) > 1 => {
+                let ops = split(recording, gemm, cut(gemm));
                 entries.extend(ops.into_iter().map(|op| Entry { op, ..entry.clone() }));
             }
             Op::Correlate(op) if correlation_parts(op, profile) > 1 => {

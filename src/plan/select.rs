@@ -128,9 +128,25 @@ impl Variant {
         })
     }
 
-    /// Workgroups that cover all outputs of one replica.
-    fn workgroups(self, gemm: &Gemm) -> u32 {
-        self.tile().map_or(1, |(rows, cols)| gemm.rows().div_ceil(rows) * gemm.cols().div_ceil(cols))
+    /// Workgroups that cover all outputs.
+    fn workgroups(self, outputs: Outputs) -> u32 {
+        let Outputs { rows, cols, copies } = outputs;
+        copies * self.tile().map_or(1, |(high, wide)| rows.div_ceil(high) * cols.div_ceil(wide))
+    }
+}
+
+/// What a product computes, as far as the choice of its kernel goes.
+#[derive(Clone, Copy)]
+struct Outputs {
+    rows: u32,
+    cols: u32,
+    /// Matrices of so many rows and columns, side by side.
+    copies: u32,
+}
+
+impl Outputs {
+    fn of(gemm: &Gemm) -> Outputs {
+        Outputs { rows: gemm.rows(), cols: gemm.cols(), copies: gemm.out.shape.replicas * gemm.parts }
     }
 }
 
@@ -280,12 +296,14 @@ fn default_variant(op: &Op, profile: &Profile) -> Variant {
         // Matrix units are used where measuring has chosen them, which compares with the reference first: adapters differ
         // in what they offer, and nobody has seen them all.
         Op::Gemm(op) if op.half.is_some() => {
-            largest(op, [Variant::Half128x64, Variant::Half64x64]).unwrap_or(Variant::Half32x32)
+            largest(Outputs::of(op), [Variant::Half128x64, Variant::Half64x64]).unwrap_or(Variant::Half32x32)
         }
-        Op::Gemm(op) if op.parts > 1 && goes_by_tap(op) => tile(op),
-        Op::Gemm(op) if profile.software && profile.has_eight_lanes() => broadcast(op),
+        Op::Gemm(op) if op.parts > 1 && goes_by_tap(op) => tile(Outputs::of(op)),
+        Op::Gemm(op) if profile.software && profile.has_eight_lanes() => {
+            broadcast(Outputs::of(op), op.convolution.is_some())
+        }
         Op::Gemm(_) if profile.software => Variant::Stream16x64,
-        Op::Gemm(op) => tile(op),
+        Op::Gemm(op) => tile(Outputs::of(op)),
         Op::Transport(_) | Op::Correlate(_) => {
             let broadcast = profile.software && candidates(op, profile).contains(&Variant::Broadcast);
             if broadcast { Variant::Broadcast } else { Variant::Shared }
@@ -295,27 +313,25 @@ fn default_variant(op: &Op, profile: &Profile) -> Variant {
     }
 }
 
-fn tile(gemm: &Gemm) -> Variant {
-    match (gemm.rows(), gemm.cols()) {
+fn tile(outputs: Outputs) -> Variant {
+    match (outputs.rows, outputs.cols) {
         (0..=16, _) => Variant::Tile16x64,
         (_, 0..=16) => Variant::Tile64x16,
-        _ => largest(gemm, [Variant::Tile128x64, Variant::Tile64x64]).unwrap_or(Variant::Tile32x32),
+        _ => largest(outputs, [Variant::Tile128x64, Variant::Tile64x64]).unwrap_or(Variant::Tile32x32),
     }
 }
 
 /// The first of these tiles, the largest first, that leaves no core idle: a large one reads each factor less often.
-fn largest(gemm: &Gemm, tiles: [Variant; 2]) -> Option<Variant> {
-    tiles.into_iter().find(|v| v.workgroups(gemm) * gemm.out.shape.replicas * gemm.parts >= BUSY_GPU)
+fn largest(outputs: Outputs, tiles: [Variant; 2]) -> Option<Variant> {
+    tiles.into_iter().find(|v| v.workgroups(outputs) >= BUSY_GPU)
 }
 
-fn broadcast(gemm: &Gemm) -> Variant {
-    match (gemm.rows(), gemm.cols()) {
+fn broadcast(outputs: Outputs, has_window: bool) -> Variant {
+    match (outputs.rows, outputs.cols) {
         (0..=16, _) => Variant::Broadcast16x64,
-        (64.., 0..=16) if gemm.convolution.is_none() => Variant::Broadcast64x16,
+        (64.., 0..=16) if !has_window => Variant::Broadcast64x16,
         (64.., 0..=32) => Variant::Broadcast64x32,
-        _ if Variant::Broadcast32x64.workgroups(gemm) * gemm.out.shape.replicas * gemm.parts >= BUSY_CPU => {
-            Variant::Broadcast32x64
-        }
+        _ if Variant::Broadcast32x64.workgroups(outputs) >= BUSY_CPU => Variant::Broadcast32x64,
         _ => Variant::Broadcast32x32,
     }
 }
@@ -333,13 +349,11 @@ pub(super) fn fuses(op: &Transport, profile: &Profile) -> bool {
 /// Whether what learns of both factors is worth one operation: one workgroup a factor, without tiles, is slower than products
 /// where there is much to compute.
 pub(super) fn fits_together(op: &Fit, profile: &Profile) -> bool {
-    /// Multiply-adds of a factor.
-    const MOST: u64 = 1 << 19;
-    let [outputs, rank, inputs] = op.extents.map(u64::from);
-    profile.software
-        && profile.has_eight_lanes()
-        && rank <= u64::from(Fit::MAX_RANK)
-        && rank * rank * (outputs + inputs) <= MOST
+    /// Rows of p and columns of q: half a million multiply-adds a factor at the largest rank. Of smaller ranks more would pay, but
+    /// not for the same network beside one of a larger rank, and it would round otherwise there.
+    const LONGEST: u32 = 1 << 11;
+    let [outputs, rank, inputs] = op.extents;
+    profile.software && profile.has_eight_lanes() && rank <= Fit::MAX_RANK && outputs.saturating_add(inputs) <= LONGEST
 }
 
 /// Whether the gradient of q comes from the same tiles of y as the statistics of the error: worth it where a dispatch
@@ -348,7 +362,11 @@ pub(super) fn fuses_hebbian(profile: &Profile) -> bool {
     !profile.software
 }
 
-/// Into how many parts the rows of a correlation are cut. As with [`parts`], replicas play no part in it.
+/// Rank that a cut assumes. The rank of an operation is the largest of all networks trained side by side; a cut that looked
+/// at it would round a network otherwise than the same network alone.
+const ASSUMED_RANK: u32 = 16;
+
+/// Into how many parts the rows of a correlation are cut. As with [`parts`], neither replicas nor ranks play a part in it.
 pub(super) fn correlation_parts(op: &Correlate, profile: &Profile) -> u32 {
     /// Below this a part costs more to add than it saves.
     const SHORTEST: u32 = 128;
@@ -362,26 +380,34 @@ pub(super) fn correlation_parts(op: &Correlate, profile: &Profile) -> u32 {
         return op.x.rows().div_ceil(LONGEST).max(1);
     }
     let inputs = op.hebbian.map_or(0, |h| h.input.cols());
-    let busy = (op.x.cols() + op.y.cols() + inputs).div_ceil(64) * op.y.cols().div_ceil(16);
+    let busy = (op.x.cols() + ASSUMED_RANK + inputs).div_ceil(64) * ASSUMED_RANK.div_ceil(16);
     (BUSY_GPU / busy.max(1)).min(op.x.rows() / SHORTEST).max(1)
 }
 
 /// Into how many parts the sums of a product are cut, so that tall thin products keep a GPU busy. Another cut rounds
-/// otherwise: it must not depend on how many networks are trained beside one.
-pub(super) fn parts(gemm: &Gemm, profile: &Profile) -> u32 {
+/// otherwise: it must not depend on what is trained beside a network, so that it looks at one replica, and not at those of
+/// rows, columns and inner length that are `ranked`.
+pub(super) fn parts(gemm: &Gemm, ranked: [bool; 3], profile: &Profile) -> u32 {
     /// Below this a part costs more to add than it saves.
     const SHORTEST: u32 = 256;
     if gemm.parts > 1 {
         return 1;
     }
+    let [rows, cols] = [(gemm.rows(), ranked[0]), (gemm.cols(), ranked[1])]
+        .map(|(extent, is_rank)| if is_rank { ASSUMED_RANK } else { extent });
+    let outputs = Outputs { rows, cols, copies: 1 };
     if profile.software {
-        return parts_for_cpu(gemm);
+        return parts_for_cpu(gemm, outputs, ranked);
     }
-    let busy = tile(gemm).workgroups(gemm);
+    // A sum over ranks is short.
+    if ranked[2] {
+        return 1;
+    }
+    let busy = tile(outputs).workgroups(outputs);
     (BUSY_GPU / busy.max(1)).min(gemm.inner() / SHORTEST).max(1)
 }
 
-fn parts_for_cpu(gemm: &Gemm) -> u32 {
+fn parts_for_cpu(gemm: &Gemm, outputs: Outputs, ranked: [bool; 3]) -> u32 {
     /// Workgroups that keep the few threads busy.
     const BUSY: u32 = 8;
     /// Below this a part costs more to add than it saves.
@@ -389,22 +415,28 @@ fn parts_for_cpu(gemm: &Gemm) -> u32 {
     if goes_by_tap(gemm) {
         return 1;
     }
-    let workgroups = broadcast(gemm).workgroups(gemm);
+    // More than one invocation may add is cut in any case: that the driver gets it right comes first.
+    let longest = gemm.inner().div_ceil(LONGEST_SUM).max(1);
+    if ranked[2] {
+        return longest;
+    }
+    let workgroups = broadcast(outputs, gemm.convolution.is_some()).workgroups(outputs);
     let idle = (BUSY / workgroups.max(1)).min(gemm.inner() / SHORTEST);
-    let parts = idle.max(gemm.inner().div_ceil(LONGEST_SUM)).max(1);
-    if gemm.transpose_a { parts.max(parts_for_cache(gemm)) } else { parts }
+    let parts = idle.max(longest);
+    if gemm.transpose_a { parts.max(parts_for_cache(gemm, outputs, ranked)) } else { parts }
 }
 
 /// A transposed factor and what it is multiplied by are read from their first row to their last by every tile: in parts that
 /// stay in a core's cache until all tiles have read them, unless the parts would be larger than the factors.
-fn parts_for_cache(gemm: &Gemm) -> u32 {
+fn parts_for_cache(gemm: &Gemm, outputs: Outputs, ranked: [bool; 3]) -> u32 {
     /// Floats of both factors, three quarters of what cores of servers have for themselves.
     const CACHE: u64 = 768 << 8;
     /// Below this the sums are stored and added too often.
     const SHORTEST: u64 = 512;
-    let [rows, cols, inner] = [gemm.rows(), gemm.cols(), gemm.inner()].map(u64::from);
-    let read = u64::from(gemm.a.cols()) + u64::from(gemm.b.cols());
-    let wanted = (inner * read).div_ceil(CACHE);
-    let most = (inner / SHORTEST).min(inner * read / (rows * cols).max(1));
+    let [rows, cols, inner] = [outputs.rows, outputs.cols, gemm.inner()].map(u64::from);
+    let [a, b] = [(gemm.a.cols(), ranked[0]), (gemm.b.cols(), ranked[1])]
+        .map(|(width, is_rank)| u64::from(if is_rank { ASSUMED_RANK } else { width }));
+    let wanted = (inner * (a + b)).div_ceil(CACHE);
+    let most = (inner / SHORTEST).min(inner * (a + b) / (rows * cols).max(1));
     if wanted <= most { wanted as u32 } else { 1 }
 }

@@ -3,14 +3,18 @@
 use super::matrix::Matrix;
 
 /// [`crate::ops::Correlate`]'s statistics, once for every `depth` rows.
-pub(super) fn statistics(x: Matrix<'_>, y: Matrix<'_>, depth: usize) -> Vec<f64> {
-    let first: Vec<f64> = x.row(0).iter().chain(y.row(0)).copied().collect();
+pub(super) fn statistics(x: Matrix<'_>, y: Matrix<'_>, origin: Option<Matrix<'_>>, depth: usize) -> Vec<f64> {
+    let own: Vec<f64> = x.row(0).iter().chain(y.row(0)).copied().collect();
+    let first = origin.map_or(&own[..], |origin| origin.row(y.cols + 2));
     let wide = x.cols + y.cols;
     let part = |begin: usize| {
-        let mut sums = vec![0.0; (y.cols + 2) * wide];
+        let mut sums = vec![0.0; (y.cols + 3) * wide];
+        if begin == 0 && origin.is_none() {
+            sums[(y.cols + 2) * wide..].copy_from_slice(&own);
+        }
         for row in begin..(begin + depth).min(x.rows) {
             let both = x.row(row).iter().chain(y.row(row));
-            let shifted: Vec<f64> = both.zip(&first).map(|(value, first)| value - first).collect();
+            let shifted: Vec<f64> = both.zip(first).map(|(value, first)| value - first).collect();
             for (col, &value) in shifted.iter().enumerate() {
                 for (rank, &y) in shifted[x.cols..].iter().enumerate() {
                     sums[rank * wide + col] += y * value;
@@ -28,7 +32,7 @@ pub(super) fn statistics(x: Matrix<'_>, y: Matrix<'_>, depth: usize) -> Vec<f64>
 const EPSILON: f64 = 1e-8;
 
 /// The Oja rule's gradient of p (m x r) from statistics over so many rows.
-pub(super) fn oja(statistics: Matrix<'_>, p: Matrix<'_>, rows: usize, share: f64) -> Vec<f64> {
+pub(super) fn oja(statistics: Matrix<'_>, p: Matrix<'_>, rows: usize) -> Vec<f64> {
     let (width, rank, count) = (p.rows, p.cols, rows as f64);
     let mean = |col: usize| statistics.at(rank, col) / count;
     let covariance = |j: usize, col: usize| statistics.at(j, col) / count - mean(col) * mean(width + j);
@@ -38,7 +42,7 @@ pub(super) fn oja(statistics: Matrix<'_>, p: Matrix<'_>, rows: usize, share: f64
     let scale = (deviation + EPSILON).powi(2);
     let element = |row: usize, j: usize| {
         let inside: f64 = (0..rank).map(|l| p.at(row, l) * covariance(l, width + j)).sum();
-        share * (inside - covariance(j, row)) / scale
+        (inside - covariance(j, row)) / scale
     };
     (0..width).flat_map(|row| (0..rank).map(move |j| element(row, j))).collect()
 }
@@ -70,16 +74,34 @@ mod tests {
 
     fn from_statistics(x: Matrix<'_>, p: Matrix<'_>) -> Vec<f64> {
         let y = product(x, p);
-        let statistics = statistics(x, Matrix::new(x.rows, p.cols, &y), x.rows);
-        oja(Matrix::new(p.cols + 2, x.cols + p.cols, &statistics), p, x.rows, 1.0)
+        let statistics = statistics(x, Matrix::new(x.rows, p.cols, &y), None, x.rows);
+        oja(Matrix::new(p.cols + 3, x.cols + p.cols, &statistics), p, x.rows)
     }
 
     #[test]
     fn statistics_by_hand() {
         let (x, y) = ([10.0, 20.0, 11.0, 22.0, 13.0, 19.0], [1.0, 3.0, 0.0]);
-        let all = statistics(Matrix::new(3, 2, &x), Matrix::new(3, 1, &y), 2);
+        let all = statistics(Matrix::new(3, 2, &x), Matrix::new(3, 1, &y), None, 2);
         // Shifted: x' = 0 0, 1 2, 3 -1; y' = 0, 2, -1. The second part holds the last row.
-        assert_eq!(all, [2.0, 4.0, 4.0, 1.0, 2.0, 2.0, 1.0, 4.0, 4.0, -3.0, 1.0, 1.0, 3.0, -1.0, -1.0, 9.0, 1.0, 1.0]);
+        let first = [2.0, 4.0, 4.0, 1.0, 2.0, 2.0, 1.0, 4.0, 4.0, 10.0, 20.0, 1.0];
+        let second = [-3.0, 1.0, 1.0, 3.0, -1.0, -1.0, 9.0, 1.0, 1.0, 0.0, 0.0, 0.0];
+        assert_eq!(all, [first, second].concat());
+    }
+
+    #[test]
+    fn statistics_of_accumulation_steps_add_up_to_those_of_all_rows() {
+        let (x, y) = (noise(12 * 5, 1), noise(12 * 2, 2));
+        let of = |rows: std::ops::Range<usize>, origin: Option<&[f64]>| {
+            let (x, y) = (&x[rows.start * 5..rows.end * 5], &y[rows.start * 2..rows.end * 2]);
+            let [x, y] = [(5, x), (2, y)].map(|(cols, values)| Matrix::new(rows.len(), cols, values));
+            statistics(x, y, origin.map(|values| Matrix::new(5, 7, values)), rows.len())
+        };
+        let mut sum = of(0..3, None);
+        for rows in [3..4, 4..12] {
+            let next = of(rows, Some(&sum));
+            sum.iter_mut().zip(next).for_each(|(sum, next)| *sum += next);
+        }
+        assert_close(&sum, &of(0..12, None), 1e-12);
     }
 
     #[test]

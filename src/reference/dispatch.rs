@@ -112,7 +112,7 @@ impl<'a> Replica<'a> {
             Op::Correlate(op) => self.correlate(op)?,
             Op::Oja(op) => {
                 let (statistics, p) = (self.matrix(op.statistics)?, self.matrix(op.p)?);
-                one(op.out, correlate::oja(statistics, p, op.rows as usize, op.share))
+                one(op.out, correlate::oja(statistics, p, op.rows as usize))
             }
             Op::TrackMoments(op) if self.faulty(op.fault)? => Vec::new(),
             Op::TrackMoments(op) => {
@@ -184,7 +184,8 @@ impl<'a> Replica<'a> {
 
     fn correlate(&self, op: &Correlate) -> Result<Outputs, ReferenceError> {
         let (x, y, depth) = (self.matrix(op.x)?, self.matrix(op.y)?, op.depth() as usize);
-        let mut outputs = one(op.statistics, correlate::statistics(x, y, depth));
+        let origin = op.origin.map(|origin| self.matrix(origin)).transpose()?;
+        let mut outputs = one(op.statistics, correlate::statistics(x, y, origin, depth));
         if let Some(hebbian) = op.hebbian {
             let turned = gemm::Transposes { a: true, b: false };
             let gradient = gemm::parts(y, self.matrix(hebbian.input)?, turned, depth);

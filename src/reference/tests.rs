@@ -422,22 +422,22 @@ fn one_hot_labels_and_their_statistics_reach_their_tensors() {
     let mut r = Recording::new(1);
     let (labels, p) = (r.state("labels", 3, 1, Dtype::U32), r.state("p", 2, 1, Dtype::F32));
     let (x, y) = (r.scratch("x", 3, 2), r.scratch("y", 3, 1));
-    let (statistics, out) = (r.scratch("statistics", 3, 3), r.scratch("out", 2, 1));
+    let (statistics, out) = (r.scratch("statistics", 4, 3), r.scratch("out", 2, 1));
     let mut reference = reference(r);
     reference.set(labels, &[1.0, 0.0, 1.0]).unwrap();
     reference.set(p, &[1.0, 0.0]).unwrap();
     let ops: [Op; 4] = [
         OneHot { labels, out: x }.into(),
         Gemm::nn(x, p, y).into(),
-        Correlate { x, y, statistics, hebbian: None, parts: 1 }.into(),
-        Oja { statistics, p, out, rows: 3, share: 1.0 }.into(),
+        Correlate { x, y, statistics, origin: None, hebbian: None, parts: 1 }.into(),
+        Oja { statistics, p, out, rows: 3 }.into(),
     ];
     for op in ops {
         reference.execute(&op, &step(1, 3)).unwrap();
     }
     assert_eq!(reference.get(x).unwrap(), [0.0, 1.0, 1.0, 0.0, 0.0, 1.0]);
     // Of one row that differs from the first: x' = (1, -1), y' = 1.
-    assert_eq!(reference.get(statistics).unwrap(), [1.0, -1.0, 1.0, 1.0, -1.0, 1.0, 1.0, 1.0, 1.0]);
+    assert_eq!(reference.get(statistics).unwrap(), [1.0, -1.0, 1.0, 1.0, -1.0, 1.0, 1.0, 1.0, 1.0, 0.0, 1.0, 0.0]);
     // Both columns have the biased variance 2/9, the unbiased 1/3; Y^T Y = D_0^T Y, so only column 1 turns p.
     let s = (1.0f64 / 3.0).sqrt() + 1e-8;
     assert_close(&reference.get(out).unwrap(), &[0.0, 2.0 / 9.0 / (s * s)], 1e-14);

@@ -77,7 +77,7 @@ pub struct TrainSection {
     /// Images of a step. An incomplete batch at the end of an epoch is left out; the next epoch shuffles anew.
     pub batch: u32,
     /// Equal parts of a batch that are computed one after the other, their gradients added: less memory, the same step but
-    /// for batch norm and the Oja rule, whose statistics are each part's own.
+    /// for batch norm, whose statistics are each part's own.
     #[serde(default = "one", skip_serializing_if = "is_one")]
     pub accumulate: u32,
     /// Passes over the training set.

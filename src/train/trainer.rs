@@ -293,8 +293,8 @@ impl<'a> Trainer<'a> {
                     seed,
                     rank,
                     layer,
-                    angle_degrees: Some(alignment.angle_degrees),
-                    norm_ratio: Some(alignment.norm_ratio),
+                    angle_degrees: alignment.angle_degrees,
+                    norm_ratio: alignment.norm_ratio,
                     captured_energy: alignment.captured_energy,
                     orthonormality_error: alignment.orthonormality_error,
                 }

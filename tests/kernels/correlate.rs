@@ -38,9 +38,9 @@ fn correlations_of_every_shape() {
                 let input = scene.any(rows, inputs);
                 Hebbian { input, gradient: scene.output(parts * rank, inputs) }
             });
-            let statistics = scene.output(parts * (rank + 2), width + rank);
+            let statistics = scene.output(parts * (rank + 3), width + rank);
             // The shift rounds once; the terms of one row are zero, which leaves nothing to round.
-            scene.push(Correlate { x, y, statistics, hebbian, parts }, |_| sums(rows) + roundings(3.0));
+            scene.push(Correlate { x, y, statistics, origin: None, hebbian, parts }, |_| sums(rows) + roundings(3.0));
         }
         scene.verify(&mut report, &[step(replicas, 0, 0, 1)]);
     }
@@ -58,18 +58,48 @@ fn oja_from_the_statistics_of_samples() {
             let x = scene.filled(rows, width, |x, r, i, j| x + 0.1 * f64::from((i + 2 * j + r) % 5));
             let p = scene.filled(width, rank, |x, _, _, _| x / f64::from(width).sqrt());
             let (y, out) = (scene.output(rows, rank), scene.output(width, rank));
-            let statistics = scene.output(rank + 2, width + rank);
+            let statistics = scene.output(rank + 3, width + rank);
             let first = sums(width) + sums(rows) + roundings(6.0);
             scene.push(Gemm::nn(x, p, y), |_| first);
-            scene.push(Correlate { x, y, statistics, hebbian: None, parts: 1 }, |_| 2.0 * first);
+            scene.push(Correlate { x, y, statistics, origin: None, hebbian: None, parts: 1 }, |_| 2.0 * first);
             // The terms partly cancel, by no more than the eightfold on these data.
-            scene.push(Oja { statistics, p, out, rows, share: 0.25 }, |_| {
-                8.0 * (2.0 * first + sums(rank) + roundings(10.0))
-            });
+            scene.push(Oja { statistics, p, out, rows }, |_| 8.0 * (2.0 * first + sums(rank) + roundings(10.0)));
         }
         scene.verify(&mut report, &[step(replicas, 0, 0, 1)]);
     }
     report.finish("oja");
+}
+
+/// Statistics of three accumulation steps, shifted alike, add up to those of all their rows.
+#[test]
+fn statistics_shifted_as_those_before() {
+    let mut report = Report::default();
+    for replicas in [1, 3] {
+        let mut scene = Scene::new(replicas);
+        for [rows, width, rank, inputs, parts] in SHAPES {
+            let parts = rows.div_ceil(rows.div_ceil(parts));
+            let (mut so_far, mut allowed) = (None, 0.0);
+            for _ in 0..3 {
+                // Rows that differ from the origin by more than from each other.
+                let shift = f64::from(scene.draw(5));
+                let mut samples = |cols| scene.filled(rows, cols, move |x, _, _, j| x + shift * f64::from(j % 3));
+                let (x, y) = (samples(width), samples(rank));
+                let hebbian = (inputs > 0).then(|| {
+                    let input = scene.any(rows, inputs);
+                    Hebbian { input, gradient: scene.output(parts * rank, inputs) }
+                });
+                let statistics = scene.output(parts * (rank + 3), width + rank);
+                allowed += sums(rows) + roundings(3.0);
+                scene.push(Correlate { x, y, statistics, origin: so_far, hebbian, parts }, |_| allowed);
+                let whole = scene.output(rank + 3, width + rank);
+                let epilogue = Epilogue { addend: so_far.map(|before| (before, 1.0)), ..Epilogue::default() };
+                scene.push(SumParts { a: statistics, out: whole, alpha: 1.0, epilogue }, |_| allowed);
+                so_far = Some(whole);
+            }
+        }
+        scene.verify(&mut report, &[step(replicas, 0, 0, 1)]);
+    }
+    report.finish("accumulated statistics");
 }
 
 /// A single row, and rows that are all equal, teach nothing: the gradient is zero to the bit.
@@ -80,9 +110,9 @@ fn oja_without_deviation() {
     for rows in [1, 9] {
         let x = scene.filled(rows, 70, |_, r, _, j| 1e3 + f64::from(r) - 0.37 * f64::from(j));
         let (y, p) = (scene.filled(rows, 6, |_, _, _, j| 0.1 + f64::from(j)), scene.own(70, 6));
-        let (statistics, out) = (scene.output(8, 76), scene.output(70, 6));
-        scene.push(Correlate { x, y, statistics, hebbian: None, parts: 1 }, |_| 0.0);
-        scene.push(Oja { statistics, p, out, rows, share: 1.0 }, |_| 0.0);
+        let (statistics, out) = (scene.output(9, 76), scene.output(70, 6));
+        scene.push(Correlate { x, y, statistics, origin: None, hebbian: None, parts: 1 }, |_| 0.0);
+        scene.push(Oja { statistics, p, out, rows }, |_| 0.0);
     }
     scene.verify(&mut report, &[step(2, 0, 0, 1)]);
     report.finish("no deviation");
@@ -94,8 +124,8 @@ fn a_large_mean_costs_no_digits() {
     let mut report = Report::default();
     let mut scene = Scene::new(1);
     let (x, y) = (scene.filled(65, 20, |x, _, _, _| 1e3 + x), scene.filled(65, 5, |x, _, _, _| x - 1e3));
-    let statistics = scene.output(7, 25);
-    scene.push(Correlate { x, y, statistics, hebbian: None, parts: 1 }, |_| sums(65) + roundings(3.0));
+    let statistics = scene.output(8, 25);
+    scene.push(Correlate { x, y, statistics, origin: None, hebbian: None, parts: 1 }, |_| sums(65) + roundings(3.0));
     scene.verify(&mut report, &[step(1, 0, 0, 1)]);
     report.finish("large mean");
 }

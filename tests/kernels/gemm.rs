@@ -1,6 +1,7 @@
 //! Matrix products: all transpositions, all epilogues.
 
 use ldfa_gpu::ops::*;
+use ldfa_gpu::plan::Variant;
 
 use crate::compare::{Report, roundings, sums};
 use crate::scene::{Scene, asymmetric, open, step};
@@ -191,6 +192,45 @@ fn half_precision() {
         scene.verify(&mut report, &[step(replicas, 0, 0, 1)]);
     }
     report.finish("half precision");
+}
+
+/// How many networks are trained side by side enters the choice among kernels that differ in nothing but the size of their
+/// tiles: that choice must not enter the result.
+#[test]
+fn kernels_of_one_family_agree_to_the_bit() {
+    type Outputs = Vec<(String, Tensor, Vec<f64>)>;
+    let mut scene = Scene::new(2);
+    // Less than a tile, more, and whole ones; with quads, and without.
+    for [rows, inner, cols] in [[7, 257, 65], [129, 33, 70], [36, 20, 68], [132, 68, 100]] {
+        for [transpose_a, transpose_b] in [[false, true], [true, false]] {
+            let turn = |transposed: bool, a: u32, b: u32| if transposed { (b, a) } else { (a, b) };
+            let mut factor = |(rows, cols)| scene.filled(rows, cols, asymmetric);
+            let (a, b) = (factor(turn(transpose_a, rows, inner)), factor(turn(transpose_b, inner, cols)));
+            let parts = if inner > 100 { 3 } else { 1 };
+            let (out, sums) = (scene.output(parts * rows, cols), Some(scene.output(parts, rows)));
+            scene.push(Gemm { transpose_a, transpose_b, parts, sums, ..Gemm::nn(a, b, out) }, |_| 0.0);
+        }
+    }
+    let family = |variant: Variant| variant.to_string().split('-').next().map(str::to_owned).unwrap_or_default();
+    let mut report = Report::default();
+    let mut firsts: Vec<(String, Variant, Outputs)> = Vec::new();
+    let mut compared = 0;
+    for variant in scene.variants(&open().profile()) {
+        // The yardstick is a tile that reads no quads.
+        let family = if variant == Variant::Yardstick { family(Variant::Tile64x64) } else { family(variant) };
+        let outputs = scene.outputs(&mut scene.run(Some(variant), &[step(2, 0, 0, 1)]));
+        match firsts.iter().find(|(known, ..)| *known == family) {
+            None => firsts.push((family, variant, outputs)),
+            Some((_, first, expected)) => {
+                compared += 1;
+                for ((name, _, found), (_, _, expected)) in outputs.iter().zip(expected) {
+                    report.same(&format!("{variant} and {first}, {name}"), found, expected);
+                }
+            }
+        }
+    }
+    assert!(compared >= 5, "tiles of five sizes and the yardstick at the least");
+    report.finish("kernels of one family");
 }
 
 fn sums_of(terms: u32) -> f64 {

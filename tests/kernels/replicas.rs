@@ -35,10 +35,10 @@ fn scene(first: u32, count: u32) -> Scene {
         scene.push(Dropout { x, out, drop: 0.4, stream: 3 }, |_| 0.0);
         let (y, p, input) = (scene.own(rows, 5), scene.own(cols, 5), scene.own(rows, 9));
         let hebbian = Some(Hebbian { input, gradient: scene.output(5, 9) });
-        let statistics = scene.output(7, cols + 5);
-        scene.push(Correlate { x, y, statistics, hebbian, parts: 1 }, |_| 0.0);
+        let statistics = scene.output(8, cols + 5);
+        scene.push(Correlate { x, y, statistics, origin: None, hebbian, parts: 1 }, |_| 0.0);
         let out = scene.output(cols, 5);
-        scene.push(Oja { statistics, p, out, rows, share: 1.0 }, |_| 0.0);
+        scene.push(Oja { statistics, p, out, rows }, |_| 0.0);
         let labels = scene.words(rows, 1, |bits, _, _| bits % cols);
         let (delta, losses, correct) = (scene.output(rows, cols), scene.output(rows, 1), scene.output(rows, 1));
         scene.push(SoftmaxCrossEntropy { logits: x, labels, delta, losses, correct }, |_| 0.0);

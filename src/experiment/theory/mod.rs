@@ -16,7 +16,7 @@ pub use picture::draw_modes;
 pub use results::{CAPTION, Ending, endings, read_csv, table, write_csv};
 
 use super::ExperimentError;
-use crate::feedback::{PRule, Pathway, QRule, Way, learn};
+use crate::feedback::{Accumulation, PRule, Pathway, QRule, Way, learn};
 use crate::gpu::DeviceChoice;
 use crate::model::{ModelError, factorise, normal};
 use crate::ops::{Dtype, Epilogue, Gemm, Phase, Recording, ReplicaStep, Role, ShapeError, StepState, Tensor};
@@ -303,7 +303,7 @@ impl Problem {
         let (sent, squeezed) = way.transport(&mut rec, delta, None, None)?;
         rec.role(Role::WeightGradient);
         rec.push(Gemm::tn(sent, x, w1.gradient))?;
-        learn(&mut rec, &way, squeezed, delta, h, 1.0)?;
+        learn(&mut rec, &way, squeezed, delta, h, Accumulation::whole(delta.rows()))?;
         for group in groups.iter().flatten() {
             group.record(&mut rec, fault)?;
         }
