@@ -9,7 +9,7 @@ use super::kernels::{Ceilings, Form, convolution, product, transport};
 use super::rounds::interleave;
 use super::subject::{Subject, Way, dataset};
 use super::workload::Workload;
-use super::{BenchError, Effort, open};
+use super::{BenchError, Effort, open, realised};
 use crate::data::Dataset;
 use crate::gpu::{Context, DeviceChoice, Gpu};
 use crate::model::Network;
@@ -43,6 +43,7 @@ impl fmt::Display for Headline {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let lines = self.0.iter().map(|(name, value)| match value.as_f64() {
             Some(number) if value.is_f64() => format!("{name:<52} {number:.4}"),
+            _ if value.is_null() => format!("{name:<52} -"),
             _ => format!("{name:<52} {}", value.as_str().map_or_else(|| value.to_string(), str::to_owned)),
         });
         f.write_str(&lines.collect::<Vec<_>>().join("\n"))
@@ -239,7 +240,7 @@ fn compare(
                 let time = samples[at].over(&samples[0]);
                 found.put(format!("{prefix}{what}_{name}_over_backprop"), time);
                 found.put(format!("{prefix}{what}_flops_{name}_over_backprop"), flops);
-                found.put(format!("{prefix}{what}_{name}_cut_realised"), (1.0 - time) / (1.0 - flops));
+                found.put(format!("{prefix}{what}_{name}_cut_realised"), realised(time, flops));
             }
         }
     }
@@ -267,6 +268,19 @@ mod tests {
         found.put("memory", None::<i64>);
         assert_eq!(found.json(), json!({"ratio": 0.5, "adapter": "card", "memory": null}));
         let text = found.to_string();
-        assert!(text.contains("0.5000") && text.contains("card") && text.ends_with("null"), "{text}");
+        assert!(
+            text.contains("0.5000") && text.contains("card") && text.ends_with(" -") && !text.contains("null"),
+            "{text}"
+        );
+    }
+
+    /// Of a step of 2 % more operations that takes 6 % longer, of one with as many, and of one that saves half a hundredth.
+    #[test]
+    fn what_cuts_nothing_realises_nothing() {
+        for (time, flops) in [(1.06, 1.02), (1.03, 1.0), (0.97, 0.995), (0.99, 0.9901)] {
+            assert_eq!(realised(time, flops), None, "{time} {flops}");
+        }
+        assert_eq!(realised(0.75, 0.5), Some(0.5));
+        assert_eq!(realised(1.25, 0.75), Some(-1.0), "fewer operations, and longer");
     }
 }

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::rounds::{Samples, interleave};
 use super::subject::{Subject, Way, dataset};
-use super::{BenchError, Effort, open};
+use super::{BenchError, Effort, open, realised};
 use crate::gpu::{Context, DeviceChoice};
 use crate::train::config::{Draft, presets};
 
@@ -29,7 +29,7 @@ pub struct StepRow {
     pub time_over_backprop: f64,
     /// Operations over backprop's.
     pub flops_over_backprop: f64,
-    /// Share of the operations saved that became time saved; none where less than a hundredth is.
+    /// Share of the operations saved that became time saved; none where less than a hundredth is saved.
     pub realised: Option<f64>,
 }
 
@@ -105,7 +105,7 @@ fn preset(
             flops: subject.flops(),
             time_over_backprop: time,
             flops_over_backprop: flops,
-            realised: (flops < 0.99).then(|| (1.0 - time) / (1.0 - flops)),
+            realised: realised(time, flops),
         }
     };
     Ok(subjects.iter().enumerate().zip(&samples).map(row).collect())
