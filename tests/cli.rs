@@ -82,6 +82,41 @@ fn mistakes_in_names_suggest_what_was_meant() {
     fails(&["train", "digits", "--set", "optimizer.type=adem"], &["adem", "did you mean adam?"]);
 }
 
+/// Every command that takes a configuration takes the rules that `sweep` takes, and calls them so.
+#[test]
+fn a_rule_goes_by_one_name() {
+    let names = [
+        "backprop",
+        "feedback-alignment",
+        "normative",
+        "local",
+        "fixed",
+        "oja+fixed",
+        "kolen-pollack+hebbian",
+        "direct:local",
+        "local@layers.4",
+    ];
+    for name in names {
+        let printed = succeeds(&["flops", "digits", "--rule", name]);
+        assert!(printed.contains(&format!("one network; {name} beside backprop")), "{name}: {printed}");
+    }
+    let same = |one: &[&str], other: &[&str]| {
+        let of = |more: &[&str]| succeeds(&[&["flops", "digits"], more].concat());
+        assert_eq!(of(one), of(other));
+    };
+    same(&["--rule", "local"], &["--rule", "ldfa", "--p", "oja", "--q", "hebbian"]);
+    same(&["--rule", "direct:fixed"], &["--p", "fixed", "--q", "fixed", "--set", "feedback.source=output"]);
+    let three = r#"feedback.exact=["layers.0", "layers.2", "layers.6"]"#;
+    same(&["--rule", "local@layers.4"], &["--set", three]);
+    // Of layers that come with the command; and which there are shows in the message.
+    let two = r#"model.layers=[{type="dense",out=20},{type="relu"},{type="dense",out=10}]"#;
+    assert!(succeeds(&["flops", "digits", "--rule", "local@layers.2", "--set", two]).contains("local@layers.2 beside"));
+    fails(&["flops", "digits", "--rule", "local@layers.3"], &["rule local@layers.3", "those are layers.0, layers.2"]);
+    for command in ["train", "explain", "flops", "verify"] {
+        fails(&[command, "digits", "--rule", "lokal"], &["there is no rule \"lokal\"", "did you mean local?"]);
+    }
+}
+
 #[test]
 fn contradictory_or_impossible_settings_are_refused() {
     let cases: &[(&[&str], &[&str])] = &[
@@ -279,7 +314,7 @@ fn a_finished_run_can_be_read_in_every_way() {
     assert_eq!(shape("layers.6.feedback.q"), [10, 128]);
     fails(&["export", path, "--replica", "9", "-o", file.to_str().unwrap()], &["9", "counted from 0"]);
     fails(&["export", path, "-o", "/proc/weights"], &["/proc/weights"]);
-    assert!(succeeds(&["train", "--resume", path]).contains("ldfa-oja-hebbian"), "nothing is left to do");
+    assert!(succeeds(&["train", "--resume", path]).contains("│ local "), "nothing is left to do");
 }
 
 #[test]
@@ -512,7 +547,7 @@ max_steps = 5
     assert!(output.status.success(), "{}", text(&output.stderr));
     assert!(text(&output.stderr).contains("below the 10 classes"), "a rank too small is warned of");
     let printed = text(&output.stdout);
-    assert!(printed.contains("epoch 1/1") && printed.contains("ldfa-normative-normative"), "{printed}");
+    assert!(printed.contains("epoch 1/1") && printed.contains("│ normative "), "{printed}");
     let resolved = std::fs::read_to_string(out.join("config.toml")).unwrap();
     assert!(resolved.contains("feedback_optimizer") && resolved.contains("mine"), "{resolved}");
     succeeds(&["eval", out.to_str().unwrap(), "--device", "reference"]);
@@ -641,7 +676,7 @@ fn steps_are_timed_by_rule() {
     let report: serde_json::Value = serde_json::from_str(&text).unwrap();
     let rows = report["rows"].as_array().unwrap();
     let rules: Vec<_> = rows.iter().map(|row| row["rule"].as_str().unwrap()).collect();
-    let expected = ["backprop", "backprop again", "ldfa oja+hebbian", "ldfa normative", "feedback-alignment"];
+    let expected = ["backprop", "backprop again", "local", "normative", "feedback-alignment"];
     assert_eq!(rules, expected);
     assert!(rows.iter().all(|row| row["batch"] == 8 && row["milliseconds"].as_f64().unwrap() > 0.0), "{text}");
     assert_eq!((&rows[1]["flops_over_backprop"], &rows[4]["flops_over_backprop"]), (&1.0.into(), &1.0.into()));

@@ -83,7 +83,24 @@ fn fields_and_representations_of_all_networks() {
         own.map(|row| row[rows.at("orientedness")].clone()).collect()
     };
     assert!(of("backprop", "0") != of("backprop", "1") && of("backprop", "0") != of("untrained", "0"));
-    assert!(told.contains("local: orientedness") && told.contains("at r = 2") && told.contains("at r = 6"));
+    assert!(
+        told.contains("local: orientedness r=2 ")
+            && told.contains(", r=6 ")
+            && told.contains("no verdict from n = 2 seeds")
+    );
+    // The accuracy of what is looked at stands beside it.
+    assert!(told.contains("test accuracy %") && told.contains("n = 2), r=6"), "{told}");
+    let accuracies: BTreeSet<(&str, &str)> =
+        rows.column("rule").into_iter().zip(rows.column("test_accuracy")).collect();
+    let of_rule =
+        |rule: &str| accuracies.iter().filter(|(own, _)| *own == rule).map(|(_, value)| *value).collect::<Vec<_>>();
+    assert_eq!((of_rule("untrained"), of_rule("backprop").len(), of_rule("local").len()), (vec![""], 2, 4));
+    let summary: serde_json::Value =
+        serde_json::from_slice(&fs::read(folder.join("exact/summary.json")).unwrap()).unwrap();
+    for network in summary["replicas"].as_array().unwrap() {
+        let last = network["last_test_accuracy"].as_f64().unwrap();
+        assert!(of_rule("backprop").iter().any(|value| (value.parse::<f64>().unwrap() - last).abs() < 1e-6), "{last}");
+    }
     for name in ["fields.png", "distribution.png"] {
         is_drawn(&folder.join("fields").join(name));
     }
@@ -114,13 +131,13 @@ fn fields_and_representations_of_all_networks() {
     for id in ["fields-1", "distribution-1", "compare-2", "accuracy-1"] {
         assert_eq!(page.matches(&format!("id=\"{id}\"")).count(), 1, "{id}");
     }
-    assert!(page.contains("Lindsey") && page.contains("orientedness") && page.contains("at r = 2"));
+    assert!(page.contains("Lindsey") && page.contains("orientedness") && page.contains("no verdict from n = 2 seeds"));
     assert!(succeed(&["report", "fields"], folder).contains("--html"));
     // Cells that have not ended are left out, which is said.
     let sweep = ["sweep", "digits", "--rules", "local,fixed", "--ranks", "3", "--out", "halved", "--cell", "1/2"];
     succeed(&[&sweep[..], &short].concat(), folder);
     let told = succeed(&["fields", "halved", "--out", "half"], folder);
-    assert!(told.contains("not ended: 1 of 2 cells of halved") && told.contains("local, r = 3"), "{told}");
+    assert!(told.contains("not ended: 1 of 2 cells of halved") && told.contains("local r=3"), "{told}");
     // Networks that are configured otherwise are another family, whatever their seeds.
     let other = [
         "train",
@@ -138,7 +155,9 @@ fn fields_and_representations_of_all_networks() {
     ];
     succeed(&[&other[..], &short].concat(), folder);
     let told = succeed(&["compare", "exact", "fast", "--layers", "layers.6", "--out", "rates"], folder);
-    assert!(told.contains("backprop (fast)"), "{told}");
+    for label in ["backprop, optimizer.lr = 0.001", "backprop, optimizer.lr = 0.002"] {
+        assert!(told.contains(label), "{label}: {told}");
+    }
     assert!(told.contains("fast stopped after 50 of 88 steps") && !told.contains("exact stopped"), "{told}");
     assert!(page.contains("linear CKA with backprop"));
     fs::write(folder.join("compared/compare.png"), "no picture").unwrap();
@@ -159,10 +178,17 @@ fn a_network_is_like_itself() {
         succeed(&train, folder);
     }
     let told = succeed(&["compare", "one", "two", "--layers", "layers.5,layers.1", "--out", "compared"], folder);
-    assert!(told.contains("backprop (two)") && told.contains("of one seed, which begin alike"), "{told}");
+    assert!(
+        told.contains("backprop (one)")
+            && told.contains("backprop (two)")
+            && told.contains("of one seed, which begin alike"),
+        "{told}"
+    );
     let rows = Csv::read(&folder.join("compared/compare.csv"));
-    let same =
-        rows.rows.iter().filter(|row| row[rows.at("rule_a")] == "backprop" && row[rows.at("rule_b")] != "backprop");
+    let same = rows
+        .rows
+        .iter()
+        .filter(|row| row[rows.at("rule_a")] == "backprop (one)" && row[rows.at("rule_b")] != "backprop (one)");
     let same: Vec<_> = same.filter(|row| row[rows.at("rule_b")] != "untrained").collect();
     assert_eq!(same.len(), 2);
     for row in same {
@@ -206,7 +232,10 @@ fn what_does_not_fit_together_is_refused() {
         folder,
         "relu is not a layer of this network",
     );
-    refuse(&["compare", "run", "--images", "1", "--out", "o"], folder, "1 images cannot be compared on");
+    for images in ["0", "1", "361", "100000"] {
+        let words = format!("{images} images cannot be compared on: use --images with 2 to 360");
+        refuse(&["compare", "run", "--images", images, "--out", "o"], folder, &words);
+    }
     for (shrink, words) in [("3", "must divide both sides of the images, 8 and 8"), ("0", "must be at least 1")] {
         let setting = format!("data.shrink={shrink}");
         refuse(&["train", "digits", "--set", &setting, "--out", "o"], folder, words);

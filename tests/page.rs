@@ -39,6 +39,11 @@ fn a_page_holds_every_part_and_a_browser_shows_it() {
     make(folder.path());
     let title = "Errors & <script>alert('ranks')</script>";
     let report = ["report", "exact", "local", "swept", "--html", "page.html", "--title", title];
+    // The first is said to be of other images by now.
+    let refused = said(&ldfa(&report, folder.path()));
+    assert!(refused.contains("tested on cifar10") && refused.contains("--mix-data"), "{refused}");
+    assert!(!folder.path().join("page.html").exists());
+    let report = [&report[..], &["--mix-data"]].concat();
     let told = succeed(&report, folder.path());
     assert!(told.contains("page written to page.html"), "{told}");
     let page = fs::read_to_string(folder.path().join("page.html")).unwrap();
@@ -55,7 +60,9 @@ fn a_page_holds_every_part_and_a_browser_shows_it() {
         assert!(!page.contains(foreign), "{foreign}");
     }
     assert!(page.contains("Errors &amp; &lt;script&gt;"));
-    for text in ["backprop", "ldfa-oja-hebbian", "84.08", "59.33", "weight gradient", "rank = ["] {
+    for text in
+        ["backprop", "<td>local, ", "own best epoch, by the test set", "84.08", "59.33", "weight gradient", "rank = ["]
+    {
         assert!(page.contains(text), "{text}");
     }
     // Both ranks have a row of accuracy, and of every pathway.
@@ -87,6 +94,58 @@ fn a_page_holds_every_part_and_a_browser_shows_it() {
 fn browser() -> Option<&'static str> {
     let names = ["chromium-headless-shell", "chromium", "chromium-browser", "google-chrome"];
     names.into_iter().find(|name| Command::new(name).arg("--version").output().is_ok_and(|o| o.status.success()))
+}
+
+/// Whatever differs between two rows is in their labels, in the terminal and on the page; and runs of old have the names of today.
+#[test]
+fn runs_are_called_by_what_differs_between_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let train = |out: &str, more: &[&str]| {
+        let base = ["train", "digits", "--epochs", "1", "--seeds", "1", "--no-tune", "--out", out];
+        succeed(&[&base[..], more].concat(), folder);
+    };
+    for (out, lr) in [("slow", "1e-3"), ("middle", "3e-3"), ("fast", "1e-2")] {
+        train(out, &["--rule", "backprop", "--set", &format!("optimizer.lr={lr}")]);
+    }
+    train("local", &[]);
+    let told = succeed(&["report", "slow", "middle", "fast", "--html", "page.html"], folder);
+    let page = fs::read_to_string(folder.join("page.html")).unwrap();
+    assert!(told.contains("data: digits, 360 test images"), "{told}");
+    for lr in ["0.001", "0.003", "0.01"] {
+        let label = format!("backprop, optimizer.lr = {lr} ");
+        assert_eq!(told.matches(&label).count(), 1, "{label}: {told}");
+        // Rows of the runs and of their cost, and the configuration.
+        assert_eq!(page.matches(&format!("<td>backprop, optimizer.lr = {lr}</td>")).count(), 2, "{lr}");
+        assert_eq!(page.matches(&format!("<summary>backprop, optimizer.lr = {lr}:")).count(), 1, "{lr}");
+    }
+    assert!(told.contains("own best epoch, by the test set") && page.contains("own best epoch, by the test set"));
+
+    // A summary from before the names of today, and before test images were counted.
+    let path = folder.join("local/summary.json");
+    let text = fs::read_to_string(&path).unwrap();
+    assert!(text.contains("\"rule\": \"local\"") && text.contains("\"test_images\": 360"), "{text}");
+    let old =
+        text.replace("\"rule\": \"local\"", "\"rule\": \"ldfa-oja-hebbian\"").replace("  \"test_images\": 360,\n", "");
+    assert!(!old.contains("test_images"));
+    fs::write(&path, old).unwrap();
+    let told = succeed(&["report", "slow", "local"], folder);
+    assert!(told.contains("│ local ") && !told.contains("ldfa-oja") && told.contains("│ backprop "), "{told}");
+
+    // Other images are not compared, whether by name, classes or number.
+    train(
+        "three",
+        &["--rule", "backprop", "--set", "data.classes=3", "--set", "model.layers=[{type=\"dense\",out=3}]"],
+    );
+    let refused = said(&ldfa(&["report", "slow", "three"], folder));
+    for words in ["three on digits, the first 3 classes", "slow was tested on digits, 360 test images", "--mix-data"] {
+        assert!(refused.contains(words), "{words}: {refused}");
+    }
+    assert!(succeed(&["report", "slow", "three", "--mix-data"], folder).contains("data.classes = 3"));
+    let path = folder.join("middle/summary.json");
+    let other = fs::read_to_string(&path).unwrap().replace("\"test_images\": 360", "\"test_images\": 361");
+    fs::write(&path, other).unwrap();
+    assert!(said(&ldfa(&["report", "slow", "middle"], folder)).contains("361 test images"));
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::ops::Range;
 
 use ldfa_gpu::analysis::{Products, spectrum};
 use ldfa_gpu::data::{Dataset, ImageShape, Split};
-use ldfa_gpu::feedback::{FeedbackSpec, Init, PRule, QRule, Rank, Ranks, Rule, Source, Statistics};
+use ldfa_gpu::feedback::{FeedbackSpec, Init, PRule, QRule, Rank, Ranks, Rule, RuleName, Source, Statistics};
 use ldfa_gpu::gpu::{Context, DeviceChoice, Gpu, LimitPolicy};
 use ldfa_gpu::model::{DataFeed, Feed, FeedSpec, LayerSpec, Loss, Network, NetworkSpec, Precision, Sides, initialise};
 use ldfa_gpu::ops::random::{pcg4d, unit};
@@ -768,7 +768,7 @@ fn ranks_and_seeds_trained_together_equal_each_alone_bitwise() {
                 let bits = |values: &[f64]| values.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
                 assert!(alone.values.iter().all(|v| v.is_finite()), "{}", alone.name);
                 let off = relative_error(&together.values, &alone.values);
-                let title = format!("{} of replica {replica} with {}", alone.name, rule.label());
+                let title = format!("{} of replica {replica} with {}", alone.name, RuleName::of(&rule, &[]));
                 assert_eq!(bits(&together.values), bits(&alone.values), "{title}, off by {off:.1e}");
             }
         }

@@ -7,12 +7,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use ldfa_gpu::data::SearchPath;
-use ldfa_gpu::experiment::sweep::{Axes, Results, Setup, Sweep, SweepRule, draw_accuracies, is_sweep, open, reaches};
-use ldfa_gpu::feedback::Rank;
+use ldfa_gpu::experiment::sweep::{Axes, Results, Setup, Sweep, draw_accuracies, is_sweep, open, reaches};
+use ldfa_gpu::feedback::{Rank, RuleName};
 use ldfa_gpu::gpu::DeviceChoice;
 use ldfa_gpu::train::machine::Preparation;
 
-fn rule(name: &str) -> SweepRule {
+fn rule(name: &str) -> RuleName {
     name.parse().unwrap()
 }
 
@@ -143,6 +143,49 @@ fn cells_cut_otherwise_and_stopped_find_the_same() {
     assert!(error.contains("3-classes-local") && error.contains("another configuration"), "{error}");
 }
 
+/// Two seeds show a difference and no verdict, five one with all that it rests on: in the terminal and on the page.
+#[test]
+fn a_verdict_takes_five_seeds_and_says_what_it_rests_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = |arguments: &[&str]| {
+        let output = ldfa(arguments, folder.path());
+        assert!(output.status.success(), "{arguments:?}: {}", said(&output));
+        said(&output)
+    };
+    let make = |seeds: &'static str, out: &'static str| {
+        let fixed = ["sweep", "digits", "--rules", "backprop,local", "--ranks", "1,10", "--epochs", "3", "--no-tune"];
+        [&fixed[..], &["--seeds", seeds, "--out", out]].concat()
+    };
+    let two = run(&make("2", "two"));
+    assert!(two.contains("smallest rank within 1 point of backprop: local unknown from n = 2 seeds"), "{two}");
+    assert!(two.contains("points below backprop") && !two.contains("Student"), "{two}");
+    assert!(
+        two.contains("unknown from n = 2 seeds, five are needed (--seeds 5); the means are in compute.csv"),
+        "{two}"
+    );
+    let five = run(&make("5", "five"));
+    for words in ["data: digits", "local none (n = 5, at r=10 up to ", "one-sided 95 % bound", "paired by seed"] {
+        assert!(five.contains(words), "{words}: {five}");
+    }
+    let generous = run(&["report", "five", "--margin", "90.5", "--html", "page.html"]);
+    let verdict = "smallest rank within 90.5 points of backprop: local 1 (n = 5, up to ";
+    assert!(generous.contains(verdict), "{generous}");
+    let page = fs::read_to_string(folder.path().join("page.html")).unwrap();
+    assert!(page.contains(verdict) && page.contains("<th>points below backprop</th>") && page.contains("five: digits"));
+    // The bound that is shown is the table's of Student's t for four degrees of freedom, 2.132 standard errors.
+    let sweep = Sweep::of_folder(&folder.path().join("five")).unwrap();
+    let results = Results::read(&sweep, &folder.path().join("five")).unwrap();
+    let of = |name: &str, rank: Option<u32>| -> Vec<f64> {
+        let own = results.rows.iter().filter(|row| (row.rule, row.rank) == (rule(name), rank.map(Rank::Of)));
+        own.map(|row| row.test_accuracy).collect()
+    };
+    let differences: Vec<f64> = of("backprop", None).iter().zip(of("local", Some(10))).map(|(a, b)| a - b).collect();
+    let mean = differences.iter().sum::<f64>() / 5.0;
+    let variance = differences.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / 4.0;
+    let bound = results.gaps().into_iter().find(|gap| gap.rank == Some(Rank::Of(10))).unwrap().bound.unwrap();
+    assert!((bound - mean - 2.1318 * (variance / 5.0).sqrt()).abs() < 1e-5, "{bound}: {differences:?}");
+}
+
 #[test]
 fn a_killed_sweep_goes_on_and_shares_are_put_together() {
     let folder = tempfile::tempdir().unwrap();
@@ -213,9 +256,20 @@ fn single_layers_can_be_constrained() {
     assert_eq!(configs[1].1.exact, ["layers.0", "layers.4", "layers.6"]);
     assert_eq!(configs[2].1.exact, ["layers.0", "layers.2", "layers.4"]);
     found.check(&SearchPath::new(Vec::new())).unwrap();
+    assert!(found.kept().is_empty(), "{:?}", found.kept());
     // What a configuration says of single layers' ranks would contradict it.
     let ranked = sweep(&axes(&["local@layers.2"], &[1], &[]), &[("feedback.ranks", "{ \"layers.2\" = 8 }")]);
-    assert!(ranked.cells[0].config.feedback.ranks.is_empty());
+    assert!(ranked.cells[0].config.feedback.ranks.is_empty() && ranked.kept().is_empty());
+    // The other rules keep it, and say so.
+    let pinned = [("feedback.ranks", "{ \"layers.2\" = 8 }"), ("feedback.exact", "[\"layers.6\"]")];
+    let kept = sweep(&axes(&["backprop", "local", "fixed"], &[1], &[]), &pinned);
+    assert_eq!(kept.cells[1].config.feedback.ranks.len(), 1);
+    let rest = "layers.2 keeps r=8 (feedback.ranks), layers.6 the exact transport (feedback.exact); --ranks is the rank of layers.4";
+    assert_eq!(kept.kept(), [format!("local: {rest}"), format!("fixed: {rest}")]);
+    // The name of a rule says where its errors come from, whatever the configuration takes.
+    let direct = sweep(&axes(&["local", "direct:local"], &[1], &[]), &[("feedback.source", "\"output\"")]);
+    let sources = direct.cells.iter().map(|cell| cell.config.rule().to_string()).collect::<Vec<_>>();
+    assert_eq!(sources, ["local", "direct:local"]);
     let refused = |rule: &str, ranks: &[u32]| {
         let (draft, _) = open("digits").unwrap();
         Sweep::new(&draft, &axes(&[rule], ranks, &[])).unwrap_err().to_string()
@@ -228,12 +282,15 @@ fn single_layers_can_be_constrained() {
     assert!(refused("direct:local", &[11, 12]).contains("every rank is larger than the 10 outputs"));
 }
 
+/// A rank for every layer of digits that sends its error back.
+const PINNED: &str = r#"{ "layers.2" = 2, "layers.4" = 2, "layers.6" = 2 }"#;
+
 #[test]
 fn impossible_sweeps_are_refused_before_anything_is_trained() {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("thing.txt"), "mine").unwrap();
     fs::write(folder.path().join("typo.toml"), "[sweep]\nrules = [\"backprob\"]\n[data]\nname = \"digits\"\n").unwrap();
-    let cases: [(&[&str], &str); 16] = [
+    let cases: [(&[&str], &str); 20] = [
         (&["digits", "--out", "x"], "needs rules"),
         (&["digits", "--rules", "local", "--out", "x"], "needs ranks"),
         (&["digits", "--rules", "local,oja+hebbian", "--ranks", "2", "--out", "x"], "rule local is listed twice"),
@@ -248,6 +305,19 @@ fn impossible_sweeps_are_refused_before_anything_is_trained() {
         (&["digits", "--rules", "backprop", "--cell", "3/2", "--out", "x"], "K from 1 to N"),
         (&["digits", "--rules", "backprop", "--target", "101", "--out", "x"], "a number from 0 to 100"),
         (&["digits", "--rules", "backprop", "--set", "lr", "--out", "x"], "--set section.key=value"),
+        (&["digits", "--rules", "backprop", "--margin=-1", "--out", "x"], "a number from 0 to 100"),
+        (
+            &["digits", "--rules", "backprop", "--networks", "0", "--out", "x"],
+            "--networks 0: a cell holds from 1 to 64",
+        ),
+        (
+            &["digits", "--rules", "backprop", "--networks", "65", "--out", "x"],
+            "--networks 65: a cell holds from 1 to 64",
+        ),
+        (
+            &["digits", "--rules", "local", "--ranks", "2", "--set", &format!("feedback.ranks={PINNED}"), "--out", "x"],
+            "--ranks changes nothing",
+        ),
         (&["digits", "--rules", "backprop", "--out", "."], "is not empty"),
         (&["typo.toml", "--out", "x"], "missing field"),
     ];

@@ -23,30 +23,20 @@ pub(super) enum Way {
 }
 
 impl Way {
-    /// Name in tables.
+    /// The rule's name.
     pub(super) fn name(self) -> &'static str {
         match self {
             Way::Backprop => "backprop",
-            Way::Local => "ldfa oja+hebbian",
-            Way::Normative => "ldfa normative",
+            Way::Local => "local",
+            Way::Normative => "normative",
             Way::FeedbackAlignment => "feedback-alignment",
         }
     }
 
     /// The configuration with this way in place of its own; one seed, so that it is one network.
     pub(super) fn of(self, mut draft: Draft) -> Result<Config, ConfigError> {
-        let (rule, p, q) = match self {
-            Way::Backprop => ("backprop", None, None),
-            Way::Local => ("ldfa", Some("\"oja\""), Some("\"hebbian\"")),
-            Way::Normative => ("ldfa", Some("\"normative\""), Some("\"normative\"")),
-            Way::FeedbackAlignment => ("feedback-alignment", None, None),
-        };
-        draft.set_rule(rule)?;
-        for (key, value) in [("feedback.p", p), ("feedback.q", q), ("train.seeds", Some("1"))] {
-            if let Some(value) = value {
-                draft.set(key, value)?;
-            }
-        }
+        draft.set_rule(self.name())?;
+        draft.set("train.seeds", "1")?;
         draft.finish()
     }
 }

@@ -11,6 +11,9 @@ use crate::experiment::exhibit::prepare;
 use crate::experiment::networks::Population;
 use crate::model::activations;
 
+/// Images that are looked at where no number is asked for.
+const DEFAULT_IMAGES: usize = 512;
+
 /// How alike the networks of several runs represent the same test images: linear CKA and SVCCA, layer by layer.
 #[derive(Args)]
 pub(super) struct CompareArgs {
@@ -20,9 +23,9 @@ pub(super) struct CompareArgs {
     /// Layers to compare; by default all activations and the output.
     #[arg(long, value_name = "NAME[,NAME...]", value_delimiter = ',')]
     layers: Vec<String>,
-    /// Images of the test set, the first so many.
-    #[arg(long, value_name = "N", default_value_t = 512)]
-    images: usize,
+    /// Images of the test set, the first so many; by default 512, or all where there are fewer.
+    #[arg(long, value_name = "N")]
+    images: Option<usize>,
     /// Folder for compare.csv and compare.png.
     #[arg(long, value_name = "FOLDER")]
     out: PathBuf,
@@ -42,7 +45,7 @@ impl CompareArgs {
         } else {
             self.layers.clone()
         };
-        let images = self.images.min(population.data.test.len());
+        let images = self.images.unwrap_or(DEFAULT_IMAGES.min(population.data.test.len()));
         let comparison = Comparison::of_layers(&population, &layers, images, &place.device)?;
         prepare(&self.out)?;
         let [csv, picture] = ["compare.csv", "compare.png"].map(|name| self.out.join(name));

@@ -60,7 +60,7 @@ impl ExplainArgs {
         say(explain(&machine.plan, phase).trim_end())?;
         if phase == Phase::Train {
             say("")?;
-            side_by_side(&spec, &config.feedback.label())?;
+            side_by_side(&spec, &config.rule().to_string())?;
         }
         Ok(())
     }

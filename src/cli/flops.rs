@@ -30,7 +30,7 @@ impl FlopsArgs {
             Err(error) => return Err(error.into()),
         };
         let spec = network_spec(&config, &data)?;
-        side_by_side(&spec, &config.feedback.label())?;
+        side_by_side(&spec, &config.rule().to_string())?;
         match config.feedback.rank_list() {
             ranks if ranks.len() > 1 => by_rank(&spec, &ranks),
             _ => Ok(()),

@@ -4,14 +4,15 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use super::sweep::MeasureArgs;
 use super::{CliError, say};
 use crate::experiment::page::{Subjects, write_page};
+use crate::experiment::runs::{FinishedRun, data_of};
 use crate::experiment::sweep::Sweep;
+use crate::train::TrainError;
 use crate::train::curves::{Curve, draw_curves};
-use crate::train::metrics::{AlignmentRow, Log, MetricsRow, SpectrumRow};
-use crate::train::run_dir::RunDir;
 use crate::train::spectra::{Spectra, draw_spectra};
-use crate::train::summary::{Summary, table};
+use crate::train::summary::table;
 
 /// Several finished runs in one table, one picture and one page; of a sweep, what its cells have found so far; other experiments on
 /// the page.
@@ -29,9 +30,11 @@ pub(super) struct ReportArgs {
     /// Page to write, with all numbers and pictures in it.
     #[arg(long, value_name = "FILE.html")]
     html: Option<PathBuf>,
-    /// Of sweeps: the test accuracy in percent to which computation is counted; by default 95 % of backprop's.
-    #[arg(long, value_name = "PERCENT", value_parser = super::sweep::share)]
-    target: Option<f64>,
+    #[command(flatten)]
+    measure: MeasureArgs,
+    /// Take runs together that were tested on other images: their accuracies do not compare.
+    #[arg(long)]
+    mix_data: bool,
     /// Title of picture and page.
     #[arg(long, default_value = "")]
     title: String,
@@ -41,11 +44,12 @@ impl ReportArgs {
     pub(super) fn run(self) -> Result<(), CliError> {
         let subjects = Subjects::of_folders(&self.runs);
         for folder in &subjects.sweeps {
-            super::sweep::merge(&Sweep::of_folder(folder)?, folder, self.target)?;
+            super::sweep::merge(&Sweep::of_folder(folder)?, folder, self.measure.measure())?;
         }
-        self.runs_together(&subjects.runs)?;
+        let runs = FinishedRun::all(&subjects.runs, self.mix_data)?;
+        self.runs_together(&runs)?;
         if let Some(path) = &self.html {
-            write_page(path, &self.title, &subjects, self.target)?;
+            write_page(path, &self.title, &runs, &subjects, self.measure.measure())?;
             say(format!("page written to {}", path.display()))?;
         } else if !subjects.others.is_empty() {
             say("what theory, fields and compare have written is shown on a page only: add --html FILE.html")?;
@@ -54,27 +58,22 @@ impl ReportArgs {
     }
 
     /// Table and pictures of the runs, if there are any.
-    fn runs_together(&self, runs: &[PathBuf]) -> Result<(), CliError> {
+    fn runs_together(&self, runs: &[FinishedRun]) -> Result<(), CliError> {
         if runs.is_empty() {
             return Ok(());
         }
-        let (mut summaries, mut curves, mut spectra) = (Vec::new(), Vec::new(), Vec::new());
-        for path in runs {
-            let run = RunDir::open(path)?;
-            let summary = Summary::read(&run.summary())?;
-            curves.extend(Curve::from_metrics(&summary.rule, &Log::<MetricsRow>::read(&run.metrics())?));
-            if self.spectra.is_some() {
-                let rows = Log::<SpectrumRow>::read(&run.spectrum())?;
-                spectra.extend(Spectra::from_logs(&summary.rule, &rows, &Log::<AlignmentRow>::read(&run.alignment())?));
-            }
-            summaries.push(summary);
-        }
-        say(table(&summaries))?;
+        say(format!("data: {}", data_of(runs)))?;
+        say(table(&runs.iter().map(|run| (run.label.as_str(), &run.summary)).collect::<Vec<_>>()))?;
         if let Some(output) = &self.output {
+            let curves = runs.iter().map(|run| Ok(Curve::from_metrics(&run.label, &run.metrics()?)));
+            let curves = curves.collect::<Result<Vec<_>, TrainError>>()?.concat();
             draw_curves(output, &self.title, &curves)?;
             say(format!("curves drawn to {}", output.display()))?;
         }
         if let Some(output) = &self.spectra {
+            let spectra =
+                runs.iter().map(|run| Ok(Spectra::from_logs(&run.label, &run.spectra()?, &run.alignments()?)));
+            let spectra = spectra.collect::<Result<Vec<_>, TrainError>>()?.concat();
             draw_spectra(output, &self.title, &spectra)?;
             say(format!("dimension of errors drawn to {}", output.display()))?;
         }

@@ -5,15 +5,14 @@ use std::process::ExitCode;
 use std::str::FromStr;
 
 use clap::Args;
-use comfy_table::{CellAlignment, Table, presets};
 
 use super::train::{STOP, STOPPED, catch_interrupts};
 use super::{CliError, DataDirArg, DeviceArg, KernelsArg, say, say_if_heard};
 use crate::experiment::sweep::{
-    Results, Setup, Sweep, SweepRule, draw_accuracies, draw_compute, open, reaches, write_reaches,
+    Measure, Results, Setup, Sweep, draw_accuracies, draw_compute, least_computation, open, reaches, table,
+    write_reaches,
 };
-use crate::feedback::Rank;
-use crate::train::summary::percent;
+use crate::feedback::{Rank, RuleName};
 
 /// Train rules x ranks x seeds (x classes), and show accuracy against rank; the same command goes on with a stopped sweep.
 #[derive(Args)]
@@ -24,7 +23,7 @@ pub(super) struct SweepArgs {
     /// backprop, feedback-alignment, direct-feedback-alignment, normative, local, fixed, or P's and Q's rule as in
     /// oja+hebbian, with direct: before it for errors from the output, or @layers.3 behind it for that layer's error only.
     #[arg(long, value_name = "RULE[,RULE...]", value_delimiter = ',')]
-    rules: Vec<SweepRule>,
+    rules: Vec<RuleName>,
     /// Ranks of the rules that have one.
     #[arg(long, value_name = "R[,R...]", value_delimiter = ',')]
     ranks: Vec<Rank>,
@@ -46,9 +45,8 @@ pub(super) struct SweepArgs {
     /// Train only every N-th cell from the K-th on, as one of N processes; `report` on the folder puts them together.
     #[arg(long, value_name = "K/N")]
     cell: Option<Share>,
-    /// Test accuracy in percent to which computation is counted; by default 95 % of backprop's.
-    #[arg(long, value_name = "PERCENT", value_parser = share)]
-    target: Option<f64>,
+    #[command(flatten)]
+    measure: MeasureArgs,
     /// Folder of the sweep.
     #[arg(long, value_name = "FOLDER")]
     out: PathBuf,
@@ -60,8 +58,25 @@ pub(super) struct SweepArgs {
     data: DataDirArg,
 }
 
+/// What a sweep's networks are judged by.
+#[derive(Args, Clone, Copy)]
+pub(super) struct MeasureArgs {
+    /// Of sweeps: the test accuracy in percent to which computation is counted; by default 95 % of backprop's.
+    #[arg(long, value_name = "PERCENT", value_parser = share)]
+    target: Option<f64>,
+    /// Of sweeps: how many points of test accuracy a rule may be below backprop to count as well.
+    #[arg(long, value_name = "POINTS", value_parser = share, default_value = "1")]
+    margin: f64,
+}
+
+impl MeasureArgs {
+    pub(super) fn measure(self) -> Measure {
+        Measure { target: self.target, margin: self.margin }
+    }
+}
+
 /// A percentage as a share, 0 to 1.
-pub(super) fn share(percent: &str) -> Result<f64, String> {
+fn share(percent: &str) -> Result<f64, String> {
     let number = percent.parse::<f64>().ok().filter(|number| (0.0..=100.0).contains(number));
     number.map(|number| number / 100.0).ok_or_else(|| "use a number from 0 to 100".to_owned())
 }
@@ -109,6 +124,9 @@ impl SweepArgs {
         }
         axes.networks = self.networks.or(axes.networks);
         let sweep = Sweep::new(&draft, &axes)?;
+        for line in sweep.kept() {
+            say_if_heard(line)?;
+        }
         let search = self.data.search();
         let costs = sweep.check(&search)?;
         sweep.prepare(&self.out, &costs)?;
@@ -128,13 +146,13 @@ impl SweepArgs {
                 return Ok(ExitCode::from(STOPPED));
             }
         }
-        merge(&sweep, &self.out, self.target)?;
+        merge(&sweep, &self.out, self.measure.measure())?;
         Ok(ExitCode::SUCCESS)
     }
 }
 
 /// Puts what there is together: table, results.csv, accuracy.png; compute.csv and compute.png if a target is known.
-pub(super) fn merge(sweep: &Sweep, folder: &Path, target: Option<f64>) -> Result<(), CliError> {
+pub(super) fn merge(sweep: &Sweep, folder: &Path, measure: Measure) -> Result<(), CliError> {
     let results = Results::read(sweep, folder)?;
     if results.rows.is_empty() {
         let message = format!("no cell of the sweep in {} has ended; the `sweep` command goes on", folder.display());
@@ -142,68 +160,26 @@ pub(super) fn merge(sweep: &Sweep, folder: &Path, target: Option<f64>) -> Result
     }
     let (csv, png) = (folder.join("results.csv"), folder.join("accuracy.png"));
     results.write(&csv)?;
-    let name = sweep.cells.first().map_or("", |cell| cell.config.data.name.as_str());
-    let title = format!("{name}: accuracy against the rank of the error");
-    draw_accuracies(&png, &title, &results)?;
-    say(table(&results))?;
-    for classes in results.classes() {
-        let of = classes.map_or(String::new(), |classes| format!(" with {classes} classes"));
-        let ranks: Vec<String> = results
-            .rules()
-            .into_iter()
-            .filter(|rule| rule.has_rank())
-            .map(|rule| {
-                let rank = results.smallest_rank(classes, rule);
-                let rank = rank.map_or_else(|why| why.to_string(), |rank| rank.to_string());
-                format!("{rule} {rank}")
-            })
-            .collect();
-        if !ranks.is_empty() {
-            say(format!("smallest rank within one standard error of backprop{of}: {}", ranks.join(", ")))?;
-        }
+    let name = sweep.data();
+    draw_accuracies(&png, &format!("{name}: accuracy against the rank of the error"), &results)?;
+    say(format!("data: {name}"))?;
+    say(super::table(table(&results)))?;
+    for sentence in results.verdicts(measure.margin) {
+        say(sentence)?;
     }
-    if let Some(target) = target.or_else(|| results.usual_target()) {
-        compute(folder, name, target, &results)?;
+    if let Some(target) = measure.target_of(&results) {
+        let found = reaches(&results, target);
+        let (csv, png) = (folder.join("compute.csv"), folder.join("compute.png"));
+        write_reaches(&csv, target, &found)?;
+        let title = format!("{name}: computation to {:.1} % test accuracy", 100.0 * target);
+        draw_compute(&png, &title, &results, &found)?;
+        for sentence in least_computation(target, &found) {
+            say(sentence)?;
+        }
+        say(format!("computation against rank in {} and {}", csv.display(), png.display()))?;
     }
     if !results.missing.is_empty() {
         say(format!("not ended: {} of {} cells", results.missing.len(), sweep.cells.len()))?;
     }
     say(format!("every network in {}, accuracy against rank in {}", csv.display(), png.display()))
-}
-
-fn compute(folder: &Path, name: &str, target: f64, results: &Results) -> Result<(), CliError> {
-    let found = reaches(results, target);
-    let (csv, png) = (folder.join("compute.csv"), folder.join("compute.png"));
-    write_reaches(&csv, target, &found)?;
-    draw_compute(&png, &format!("{name}: computation to {:.1} % test accuracy", 100.0 * target), results, &found)?;
-    for classes in results.classes() {
-        let least = found.iter().filter(|reach| reach.classes == classes && reach.reached == reach.seeds);
-        if let Some(least) = least.min_by(|a, b| a.flops.mean.total_cmp(&b.flops.mean)) {
-            let of = classes.map_or(String::new(), |classes| format!(" with {classes} classes"));
-            let rank = least.rank.map_or(String::new(), |rank| format!(" at rank {rank}"));
-            let giga = least.flops.mean / 1e9;
-            let target = 100.0 * target;
-            say(format!("least computation to {target:.1} %{of}: {}{rank}, {giga:.2} GFLOP", least.rule))?;
-        }
-    }
-    say(format!("computation against rank in {} and {}", csv.display(), png.display()))
-}
-
-fn table(results: &Results) -> Table {
-    let mut table = Table::new();
-    table.load_style(presets::UTF8_FULL_CONDENSED);
-    table.set_header(["classes", "rule", "rank", "seeds", "test accuracy, last epoch"]);
-    for group in results.groups() {
-        table.add_row([
-            group.classes.map_or("all".to_owned(), |classes| classes.to_string()),
-            group.rule.to_string(),
-            group.rank.map_or("-".to_owned(), |rank| rank.to_string()),
-            group.n.to_string(),
-            percent(group.accuracy.mean, group.accuracy.std),
-        ]);
-    }
-    for column in table.column_iter_mut().skip(2) {
-        column.set_cell_alignment(CellAlignment::Right);
-    }
-    table
 }

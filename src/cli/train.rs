@@ -54,7 +54,8 @@ pub(super) struct ConfigArgs {
     /// Preset name or TOML file.
     #[arg(value_name = "PRESET|CONFIG.toml")]
     pub preset: Option<String>,
-    /// backprop, feedback-alignment, direct-feedback-alignment or ldfa.
+    /// backprop, feedback-alignment, direct-feedback-alignment, normative, local, fixed, or P's and Q's rule as in oja+hebbian, with
+    /// direct: before it for errors from the output, or @layers.3 behind it for that layer's error only; or ldfa with --p and --q.
     #[arg(long)]
     rule: Option<String>,
     /// How P learns: fixed, normative, oja or kolen-pollack.
@@ -150,7 +151,7 @@ impl TrainArgs {
         catch_interrupts()?;
         match trainer.run()? {
             Outcome::Finished(summary) => {
-                say(summary::table(std::slice::from_ref(&*summary)))?;
+                say(summary::table(&[(&summary.rule, &summary)]))?;
                 say(format!(
                     "test accuracy is the last epoch's; curves, metrics and weights are in {}",
                     path.display()

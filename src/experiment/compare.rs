@@ -10,7 +10,7 @@ use plotters::style::text_anchor::HPos;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use super::networks::{Instrument, Member, Population, family_name};
+use super::networks::{Instrument, Member, Population};
 use super::{ExperimentError, setting};
 use crate::analysis::Representation;
 use crate::feedback::Rank;
@@ -18,6 +18,7 @@ use crate::files::write_atomically;
 use crate::gpu::DeviceChoice;
 use crate::model::{Extent, Probe};
 use crate::picture::{Frame, INK, MARGIN, PAPER, Sheet, TEXT, WIDTH, encode, fit, paint};
+use crate::train::labels::ranked;
 use crate::train::metrics::Spread;
 
 /// Images at once.
@@ -89,7 +90,9 @@ impl Comparison {
     ) -> Result<Comparison, ExperimentError> {
         let available = population.data.test.len();
         if images < 2 || images > available {
-            return Err(setting(format!("{images} images cannot be compared on; from 2 to {available} can")));
+            return Err(setting(format!(
+                "{images} images cannot be compared on: use --images with 2 to {available}, as many as the test set has"
+            )));
         }
         let probe = Probe::of_values(&population.config.model.layers, population.image(), AT_ONCE, layers)?;
         let mut instrument = Instrument::new(probe, device)?;
@@ -143,7 +146,8 @@ impl Comparison {
 
     /// The family that others are compared with in tables: backprop, else the first that has learned.
     fn beside(&self) -> usize {
-        let exact = self.families.iter().position(|(rule, _)| rule == "backprop");
+        let is_exact = |rule: &str| rule.split([',', ' ']).next() == Some("backprop");
+        let exact = self.families.iter().position(|(rule, _)| is_exact(rule));
         exact.unwrap_or(1.min(self.families.len().saturating_sub(1)))
     }
 
@@ -156,14 +160,14 @@ impl Comparison {
                 let mean = self.mean(layer, [index, self.beside()], |row| row.cka);
                 mean.map_or("-".to_owned(), |mean| format!("{mean:.3}"))
             };
-            std::iter::once(family_name(rule, *rank)).chain(self.layers.iter().map(of)).collect()
+            std::iter::once(ranked(rule, *rank)).chain(self.layers.iter().map(of)).collect()
         };
         std::iter::once(head).chain(self.families.iter().enumerate().map(line)).collect()
     }
 
     /// What the table shows, in words.
     pub fn caption(&self) -> String {
-        let beside = self.families.get(self.beside()).map_or(String::new(), |(rule, rank)| family_name(rule, *rank));
+        let beside = self.families.get(self.beside()).map_or(String::new(), |(rule, rank)| ranked(rule, *rank));
         format!("linear CKA with {beside}, {}", self.pairs())
     }
 
@@ -297,7 +301,7 @@ fn render(title: &str, comparison: &Comparison) -> Result<RgbImage, String> {
         for (line, layer) in comparison.layers.iter().enumerate() {
             let top = ABOVE + down * line as f64 + HEADING;
             for (index, (rule, rank)) in comparison.families.iter().enumerate() {
-                let name = fit(&format!("{}  {}", index + 1, family_name(rule, *rank)), TEXT, NAMES - 16.0);
+                let name = fit(&format!("{}  {}", index + 1, ranked(rule, *rank)), TEXT, NAMES - 16.0);
                 sheet.text(&name, (MARGIN, top + cell * (index as f64 + 0.5)), TEXT, INK, HPos::Left)?;
             }
             for (column, (what, measure)) in measures.iter().enumerate() {

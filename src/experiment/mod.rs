@@ -6,6 +6,7 @@ pub mod fields;
 pub mod networks;
 pub mod page;
 mod published;
+pub mod runs;
 pub mod sweep;
 pub mod theory;
 
@@ -35,6 +36,15 @@ pub enum ExperimentError {
         /// The library's words.
         message: String,
     },
+}
+
+/// Fewest networks of a kind that a verdict is given from.
+pub const LEAST_SEEDS: usize = 5;
+
+/// So many seeds are fewer than that.
+fn few_seeds(n: usize) -> String {
+    let seeds = if n == 1 { "seed" } else { "seeds" };
+    format!("n = {n} {seeds}, five are needed (--seeds {LEAST_SEEDS})")
 }
 
 fn setting(message: impl Into<String>) -> ExperimentError {

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::sweep::{Sweep, SweepRule, is_sweep};
+use super::sweep::{Sweep, is_sweep};
 use super::{ExperimentError, setting};
 use crate::data::Dataset;
 use crate::feedback::Rank;
@@ -12,6 +12,7 @@ use crate::ops::{Phase, ReplicaStep, StepState};
 use crate::plan::{Executor, Options};
 use crate::train::TrainError;
 use crate::train::config::Config;
+use crate::train::labels::{labels, ranked};
 use crate::train::machine::{Kernels, Preparation, machine};
 use crate::train::opened::{Opened, Place};
 use crate::train::session::Session;
@@ -26,6 +27,8 @@ pub const UNTRAINED: &str = "untrained";
 pub struct Member {
     /// Its seed.
     pub seed: u32,
+    /// Share of the test images that it classifies correctly; none of untrained ones.
+    pub test_accuracy: Option<f64>,
     /// Parameters and statistics, feedback left out.
     pub weights: Vec<NamedTensor>,
     /// How its run made inputs of bytes.
@@ -38,25 +41,27 @@ type Standardisation = ([f64; 4], [f64; 4]);
 /// Networks that differ in nothing but their seeds.
 #[derive(Clone, Debug)]
 pub struct Family {
-    /// Rule, or [`UNTRAINED`]; with the run's folder where there are others of that rule that are configured otherwise, or the same
-    /// networks again.
+    /// [`UNTRAINED`], or the rule with all in which its runs differ from the others, see [`labels`].
     pub rule: String,
     /// Rank, where the rule has one.
     pub rank: Option<Rank>,
     /// One a seed.
     pub members: Vec<Member>,
+    /// What it is one of; none of the untrained ones.
+    kind: Option<usize>,
+}
+
+/// What networks have in common that differ in their ranks and seeds, and the first run of them.
+struct Kind {
+    common: Config,
+    folder: PathBuf,
 }
 
 impl Family {
     /// Name in tables and pictures.
     pub fn name(&self) -> String {
-        family_name(&self.rule, self.rank)
+        ranked(&self.rule, self.rank)
     }
-}
-
-/// Name of the networks of a rule and rank.
-pub(super) fn family_name(rule: &str, rank: Option<Rank>) -> String {
-    rank.map_or(rule.to_owned(), |rank| format!("{rule}, r = {rank}"))
 }
 
 /// Networks of the same layers, tested on the same images.
@@ -69,8 +74,7 @@ pub struct Population {
     pub families: Vec<Family>,
     /// Cells of sweeps that have not ended and runs that have not, in words.
     pub unfinished: Vec<String>,
-    /// Names of rules, and what their networks have in common.
-    rules: Vec<(String, Config)>,
+    kinds: Vec<Kind>,
 }
 
 impl Population {
@@ -81,7 +85,7 @@ impl Population {
     pub fn gather(folders: &[PathBuf], place: &Place) -> Result<Population, ExperimentError> {
         let (runs, mut unfinished) = runs_of(folders)?;
         let mut population: Option<Population> = None;
-        let mut untrained = Family { rule: UNTRAINED.to_owned(), rank: None, members: Vec::new() };
+        let mut untrained = Family { rule: UNTRAINED.to_owned(), rank: None, members: Vec::new(), kind: None };
         for folder in runs {
             let mut run = Opened::new(&folder, place)?;
             if let Some((done, all)) = run.stopped_after() {
@@ -90,7 +94,7 @@ impl Population {
             let inputs = standardisation(&run.data);
             for (replica, (_, seed)) in run.session.replicas.clone().into_iter().enumerate() {
                 if !untrained.members.iter().any(|member| member.seed == seed) {
-                    untrained.members.push(member(&mut run.session, replica, seed, inputs)?);
+                    untrained.members.push(member(&mut run.session, replica, seed, None, inputs)?);
                 }
             }
             run.restore()?;
@@ -101,13 +105,14 @@ impl Population {
                     all
                 }
                 None => {
-                    let (data, families, rules, unfinished) = (run.data, Vec::new(), Vec::new(), Vec::new());
-                    population.insert(Population { config, data, families, unfinished, rules })
+                    let (data, families, kinds, unfinished) = (run.data, Vec::new(), Vec::new(), Vec::new());
+                    population.insert(Population { config, data, families, unfinished, kinds })
                 }
             };
             all.add(&mut run.session, &folder, inputs)?;
         }
         let mut population = population.ok_or_else(|| setting("there is no run to look into"))?;
+        population.name();
         population.families.insert(0, untrained);
         population.unfinished = unfinished;
         Ok(population)
@@ -130,8 +135,8 @@ impl Population {
     fn add(&mut self, session: &mut Session, folder: &Path, inputs: Standardisation) -> Result<(), TrainError> {
         let replicas = session.replicas.clone();
         let common = in_common(&session.config);
-        let holds_any = |rule: &str| {
-            let mut own = self.families.iter().filter(|family| family.rule == rule);
+        let holds_any = |kind: usize| {
+            let mut own = self.families.iter().filter(|family| family.kind == Some(kind));
             own.any(|family| {
                 let is_there = |&(rank, seed): &(Option<Rank>, u32)| {
                     family.rank == rank && family.members.iter().any(|member| member.seed == seed)
@@ -139,27 +144,34 @@ impl Population {
                 replicas.iter().any(is_there)
             })
         };
-        let known = self.rules.iter().find(|(rule, config)| *config == common && !holds_any(rule));
-        let rule = match known {
-            Some((rule, _)) => rule.clone(),
-            None => {
-                let feedback = &session.config.feedback;
-                let plain =
-                    SweepRule::nearest(&session.config).map_or_else(|| feedback.label(), |rule| rule.to_string());
-                let is_taken = self.rules.iter().any(|(rule, _)| *rule == plain);
-                let rule = if is_taken { format!("{plain} ({})", folder.display()) } else { plain };
-                self.rules.push((rule.clone(), common));
-                rule
-            }
-        };
+        let known = (0..self.kinds.len()).find(|&kind| self.kinds[kind].common == common && !holds_any(kind));
+        let kind = known.unwrap_or_else(|| {
+            self.kinds.push(Kind { common, folder: folder.to_owned() });
+            self.kinds.len() - 1
+        });
+        let metrics = session.evaluate()?;
         for (replica, &(rank, seed)) in replicas.iter().enumerate() {
-            let own = member(session, replica, seed, inputs)?;
-            match self.families.iter_mut().find(|family| family.rule == rule && family.rank == rank) {
+            let own = member(session, replica, seed, Some(metrics[replica].accuracy), inputs)?;
+            match self.families.iter_mut().find(|family| family.kind == Some(kind) && family.rank == rank) {
                 Some(family) => family.members.push(own),
-                None => self.families.push(Family { rule: rule.clone(), rank, members: vec![own] }),
+                None => {
+                    let (rule, members) = (String::new(), vec![own]);
+                    self.families.push(Family { rule, rank, members, kind: Some(kind) });
+                }
             }
         }
         Ok(())
+    }
+
+    /// Names all families, which takes all runs: what is different shows only then.
+    fn name(&mut self) {
+        let runs: Vec<(&Config, &Path)> = self.kinds.iter().map(|kind| (&kind.common, kind.folder.as_path())).collect();
+        let names = labels(&runs);
+        for family in &mut self.families {
+            if let Some(kind) = family.kind {
+                family.rule.clone_from(&names[kind]);
+            }
+        }
     }
 
     /// Height, width, channels of an image.
@@ -178,10 +190,16 @@ fn in_common(config: &Config) -> Config {
     common
 }
 
-fn member(session: &mut Session, replica: usize, seed: u32, inputs: Standardisation) -> Result<Member, TrainError> {
+fn member(
+    session: &mut Session,
+    replica: usize,
+    seed: u32,
+    test_accuracy: Option<f64>,
+    inputs: Standardisation,
+) -> Result<Member, TrainError> {
     let mut weights = session.weights(replica)?;
     weights.retain(|tensor| !tensor.name.contains(".feedback."));
-    Ok(Member { seed, weights, inputs })
+    Ok(Member { seed, test_accuracy, weights, inputs })
 }
 
 /// The folders of runs, of a sweep those of its cells that have ended; and what has not, in words.

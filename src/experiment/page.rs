@@ -10,17 +10,20 @@ use serde::Serialize;
 
 use super::exhibit::{Exhibit, Folder, Picture};
 use super::published::published;
-use super::sweep::{Results, Sweep, SweepRule, accuracies_png, compute_png, is_sweep, reaches};
+use super::runs::{FinishedRun, data_of};
+use super::sweep::{
+    Measure, Results, Sweep, accuracies_png, compute_png, is_sweep, least_computation, rank_name, reaches, table,
+};
 use super::{ExperimentError, setting};
-use crate::feedback::Rank;
+use crate::feedback::{Rank, RuleName};
 use crate::files::write_atomically;
+use crate::model::weighted;
 use crate::train::TrainError;
 use crate::train::config::Config;
 use crate::train::curves::{Curve, curves_png};
-use crate::train::metrics::{AlignmentRow, Log, MetricsRow, SpectrumRow, Spread};
-use crate::train::run_dir::RunDir;
+use crate::train::metrics::{AlignmentRow, MetricsRow, SpectrumRow, Spread};
 use crate::train::spectra::{Spectra, spectra_png};
-use crate::train::summary::{Summary, percent};
+use crate::train::summary::{BEST, percent};
 
 const TEMPLATE: &str = include_str!("page.html");
 
@@ -28,6 +31,10 @@ const TEMPLATE: &str = include_str!("page.html");
 struct Page {
     title: String,
     version: &'static str,
+    /// Heading of accuracies of the best epoch.
+    best: &'static str,
+    /// Data sets of the runs.
+    data: String,
     runs: Vec<Run>,
     pictures: Vec<Picture>,
     alignments: Vec<Aligned>,
@@ -39,7 +46,7 @@ struct Page {
 
 #[derive(Serialize)]
 struct Run {
-    rule: String,
+    label: String,
     preset: String,
     adapter: String,
     steps: u64,
@@ -52,8 +59,6 @@ struct Run {
 
 #[derive(Serialize)]
 struct Group {
-    rule: String,
-    classes: String,
     rank: String,
     seeds: usize,
     last: String,
@@ -62,7 +67,7 @@ struct Group {
 
 #[derive(Serialize)]
 struct Aligned {
-    rule: String,
+    label: String,
     rank: String,
     layer: String,
     angle: String,
@@ -76,6 +81,7 @@ struct Beside {
     what: &'static str,
     rank: String,
     accuracy: String,
+    seeds: String,
     last: String,
     best: String,
     epochs: String,
@@ -84,9 +90,12 @@ struct Beside {
 #[derive(Serialize)]
 struct SweepView {
     folder: String,
+    data: String,
     missing: usize,
     pictures: Vec<Picture>,
-    groups: Vec<Group>,
+    /// The first line holds the names of the columns.
+    table: Vec<Vec<String>>,
+    sentences: Vec<String>,
 }
 
 /// What a page is about.
@@ -117,16 +126,22 @@ impl Subjects {
     }
 }
 
-/// Writes a page about finished runs, about sweeps as far as they have come, and about other experiments.
-///
-/// `target` is the test accuracy, 0 to 1, to which the computation of sweeps is counted.
+/// Writes a page about `runs`, the finished ones of its subjects, about sweeps as far as they have come, judged by `measure`, and about
+/// other experiments.
 ///
 /// # Errors
-/// If a run is unfinished or damaged, no cell of a sweep has ended, a picture is missing, or the page cannot be written.
-pub fn write_page(path: &Path, title: &str, subjects: &Subjects, target: Option<f64>) -> Result<(), ExperimentError> {
-    let runs = subjects.runs.iter().map(|folder| Found::read(folder)).collect::<Result<Vec<_>, _>>()?;
+/// If a run is damaged, no cell of a sweep has ended, a picture is missing, or the page cannot be written.
+pub fn write_page(
+    path: &Path,
+    title: &str,
+    runs: &[FinishedRun],
+    subjects: &Subjects,
+    measure: Measure,
+) -> Result<(), ExperimentError> {
+    let data = data_of(runs);
+    let runs = runs.iter().map(Found::read).collect::<Result<Vec<_>, _>>()?;
     let purposes: Vec<String> =
-        runs.first().map_or(Vec::new(), |run| run.summary.flops_per_step.keys().cloned().collect());
+        runs.first().map_or(Vec::new(), |found| found.run.summary.flops_per_step.keys().cloned().collect());
     let sweeps = subjects.sweeps.iter().map(|folder| Swept::read(folder)).collect::<Result<Vec<_>, _>>()?;
     let mut ours: Vec<Ours<'_>> = runs.iter().flat_map(Ours::of_run).collect();
     ours.extend(sweeps.iter().flat_map(|swept| Ours::of_sweep(&swept.sweep, &swept.results)));
@@ -137,6 +152,8 @@ pub fn write_page(path: &Path, title: &str, subjects: &Subjects, target: Option<
             title.to_owned()
         },
         version: env!("CARGO_PKG_VERSION"),
+        best: BEST,
+        data,
         pictures: pictures_of_runs(&runs).map_err(|message| draw_error(path, message))?,
         alignments: runs.iter().flat_map(aligned).collect(),
         published: beside(&ours),
@@ -144,7 +161,7 @@ pub fn write_page(path: &Path, title: &str, subjects: &Subjects, target: Option<
         purposes: purposes.iter().map(|purpose| purpose.replace('_', " ")).collect(),
         sweeps: (1..)
             .zip(&sweeps)
-            .map(|(number, swept)| view_of_sweep(number, swept, target).map_err(|message| draw_error(path, message)))
+            .map(|(number, swept)| view_of_sweep(number, swept, measure).map_err(|message| draw_error(path, message)))
             .collect::<Result<_, _>>()?,
         exhibits: (1..).zip(&subjects.others).map(|(number, folder)| folder.read(number)).collect::<Result<_, _>>()?,
     };
@@ -161,42 +178,26 @@ fn draw_error(path: &Path, message: String) -> ExperimentError {
     ExperimentError::Draw { path: path.to_owned(), message }
 }
 
-/// What a run's folder holds.
-struct Found {
-    folder: PathBuf,
-    config: Config,
-    summary: Summary,
+/// A run with its logs.
+struct Found<'a> {
+    run: &'a FinishedRun,
     metrics: Vec<MetricsRow>,
     alignments: Vec<AlignmentRow>,
     /// Empty in runs from before there were any.
     spectra: Vec<SpectrumRow>,
 }
 
-impl Found {
-    fn read(folder: &Path) -> Result<Found, TrainError> {
-        let run = RunDir::open(folder)?;
-        let spectra = if run.spectrum().is_file() { Log::read(&run.spectrum())? } else { Vec::new() };
-        Ok(Found {
-            folder: folder.to_owned(),
-            config: Config::load(&run.config())?,
-            summary: Summary::read(&run.summary())?,
-            metrics: Log::read(&run.metrics())?,
-            alignments: Log::read(&run.alignment())?,
-            spectra,
-        })
+impl<'a> Found<'a> {
+    fn read(run: &'a FinishedRun) -> Result<Found<'a>, TrainError> {
+        let spectra = if run.has_spectra() { run.spectra()? } else { Vec::new() };
+        Ok(Found { run, metrics: run.metrics()?, alignments: run.alignments()?, spectra })
     }
 }
 
-fn rank_name(rank: Option<Rank>) -> String {
-    rank.map_or("-".to_owned(), |rank| rank.to_string())
-}
-
-fn view(run: &Found, purposes: &[String]) -> Run {
-    let summary = &run.summary;
+fn view(found: &Found<'_>, purposes: &[String]) -> Run {
+    let (label, summary) = (&found.run.label, &found.run.summary);
     let megas = |flops: u64| format!("{:.2}", flops as f64 / 1e6);
     let group = |group: &crate::train::summary::RankSummary| Group {
-        rule: summary.rule.clone(),
-        classes: String::new(),
         rank: rank_name(group.rank),
         seeds: group.n as usize,
         last: percent(group.mean_last, group.std_last),
@@ -204,22 +205,23 @@ fn view(run: &Found, purposes: &[String]) -> Run {
     };
     let costs = purposes.iter().map(|purpose| summary.flops_per_step.get(purpose).copied().unwrap_or(0));
     Run {
-        rule: summary.rule.clone(),
+        label: label.clone(),
         preset: summary.preset.clone(),
         adapter: summary.adapter.clone(),
         steps: summary.steps,
         seconds: format!("{:.1}", summary.seconds),
         groups: summary.by_rank.iter().map(group).collect(),
         costs: costs.chain([summary.flops_per_step.values().sum()]).map(megas).collect(),
-        folder: run.folder.display().to_string(),
-        config: run.config.to_toml().unwrap_or_default(),
+        folder: found.run.folder.display().to_string(),
+        config: found.run.config.to_toml().unwrap_or_default(),
     }
 }
 
-fn pictures_of_runs(runs: &[Found]) -> Result<Vec<Picture>, String> {
-    let curves: Vec<Curve> = runs.iter().flat_map(|run| Curve::from_metrics(&run.summary.rule, &run.metrics)).collect();
-    let spectra: Vec<Spectra> =
-        runs.iter().flat_map(|run| Spectra::from_logs(&run.summary.rule, &run.spectra, &run.alignments)).collect();
+fn pictures_of_runs(runs: &[Found<'_>]) -> Result<Vec<Picture>, String> {
+    let curves: Vec<Curve> =
+        runs.iter().flat_map(|found| Curve::from_metrics(&found.run.label, &found.metrics)).collect();
+    let spectra = runs.iter().flat_map(|found| Spectra::from_logs(&found.run.label, &found.spectra, &found.alignments));
+    let spectra: Vec<Spectra> = spectra.collect();
     let mut pictures = Vec::new();
     if !curves.is_empty() {
         let caption = "Test accuracy with a band of one standard deviation over seeds, and training loss";
@@ -232,7 +234,7 @@ fn pictures_of_runs(runs: &[Found]) -> Result<Vec<Picture>, String> {
     Ok(pictures)
 }
 
-fn aligned(run: &Found) -> Vec<Aligned> {
+fn aligned(run: &Found<'_>) -> Vec<Aligned> {
     let last = run.alignments.iter().map(|row| row.epoch).max();
     let mut groups: BTreeMap<Option<Rank>, Vec<(String, Vec<&AlignmentRow>)>> = BTreeMap::new();
     for row in run.alignments.iter().filter(|row| Some(row.epoch) == last) {
@@ -247,7 +249,7 @@ fn aligned(run: &Found) -> Vec<Aligned> {
         if values.is_empty() { "-".to_owned() } else { format!("{:.digits$}", Spread::of(&values).mean) }
     };
     let one = |rank: Option<Rank>, layer: String, rows: Vec<&AlignmentRow>| Aligned {
-        rule: run.summary.rule.clone(),
+        label: run.run.label.clone(),
         rank: rank_name(rank),
         layer,
         angle: mean(&rows, |row| row.angle_degrees, 1),
@@ -263,20 +265,23 @@ fn aligned(run: &Found) -> Vec<Aligned> {
 /// Networks of one rule and rank that a published number may be about.
 struct Ours<'a> {
     config: &'a Config,
-    rule: Option<SweepRule>,
+    rule: Option<RuleName>,
     rank: Option<Rank>,
+    seeds: usize,
     last: Spread,
     best: Spread,
     epochs: u32,
 }
 
 impl<'a> Ours<'a> {
-    fn of_run(run: &'a Found) -> impl Iterator<Item = Ours<'a>> {
-        let (config, epochs) = (&run.config, run.summary.epochs);
-        run.summary.by_rank.iter().map(move |group| Ours {
+    fn of_run(found: &'a Found<'_>) -> impl Iterator<Item = Ours<'a>> {
+        let (config, summary) = (&found.run.config, &found.run.summary);
+        let epochs = summary.epochs;
+        summary.by_rank.iter().map(move |group| Ours {
             config,
-            rule: SweepRule::of(config),
+            rule: exact_name(config),
             rank: group.rank,
+            seeds: group.n as usize,
             last: Spread { mean: group.mean_last, std: group.std_last },
             best: Spread { mean: group.mean_best, std: group.std_best },
             epochs,
@@ -288,11 +293,12 @@ impl<'a> Ours<'a> {
         let groups = results.groups().into_iter().filter(|group| group.classes.is_none());
         let ours = groups.filter_map(|group| {
             let cell = sweep.cells.iter().find(|cell| cell.rule == group.rule)?;
-            let (rule, rank) = (SweepRule::of(&cell.config), group.rank);
+            let (rule, rank) = (exact_name(&cell.config), group.rank);
             Some(Ours {
                 config: &cell.config,
                 rule,
                 rank,
+                seeds: group.n,
                 last: group.accuracy,
                 best: group.best,
                 epochs: group.epochs,
@@ -300,6 +306,11 @@ impl<'a> Ours<'a> {
         });
         ours.collect()
     }
+}
+
+/// The rule, where its name says all that the configuration does.
+fn exact_name(config: &Config) -> Option<RuleName> {
+    RuleName::exactly(&config.feedback, &weighted(&config.model.layers))
 }
 
 /// Every published number of the presets that there are networks of, each once, with ours where there is one.
@@ -319,8 +330,9 @@ fn beside(all: &[Ours<'_>]) -> Vec<Beside> {
             own.map_or("-".to_owned(), |own| percent(spread(own).mean, spread(own).std))
         };
         let (last, best) = (in_words(|ours| ours.last), in_words(|ours| ours.best));
-        let epochs = own.map_or("-".to_owned(), |own| own.epochs.to_string());
-        rows.push(Beside { what: number.what, rank: rank_name(rank), accuracy, last, best, epochs });
+        let count = |of: fn(&Ours<'_>) -> usize| own.map_or("-".to_owned(), |own| of(own).to_string());
+        let (seeds, epochs) = (count(|ours| ours.seeds), count(|ours| ours.epochs as usize));
+        rows.push(Beside { what: number.what, rank: rank_name(rank), accuracy, seeds, last, best, epochs });
     }
     rows
 }
@@ -343,30 +355,27 @@ impl Swept {
     }
 }
 
-fn view_of_sweep(number: usize, swept: &Swept, target: Option<f64>) -> Result<SweepView, String> {
+fn view_of_sweep(number: usize, swept: &Swept, measure: Measure) -> Result<SweepView, String> {
     let results = &swept.results;
     let mut pictures = Vec::new();
+    let mut sentences = [swept.sweep.kept(), results.verdicts(measure.margin)].concat();
     let caption = "Test accuracy after the last epoch against the rank of the error; bars: one standard error";
     let png = accuracies_png("Accuracy against rank", results)?;
     pictures.push(Picture::new(format!("accuracy-{number}"), caption, &png));
-    if let Some(target) = target.or_else(|| results.usual_target()) {
+    if let Some(target) = measure.target_of(results) {
         let title = format!("Computation to {:.1} % test accuracy", 100.0 * target);
-        let png = compute_png(&title, results, &reaches(results, target))?;
+        let found = reaches(results, target);
+        let png = compute_png(&title, results, &found)?;
         let caption = "FLOPs of a network until its test accuracy is first as wanted; bars: one standard deviation";
         pictures.push(Picture::new(format!("compute-{number}"), caption, &png));
+        sentences.extend(least_computation(target, &found));
     }
-    let group = |group: super::sweep::Group| Group {
-        rule: group.rule.to_string(),
-        classes: group.classes.map_or("all".to_owned(), |classes| classes.to_string()),
-        rank: rank_name(group.rank),
-        seeds: group.n,
-        last: percent(group.accuracy.mean, group.accuracy.std),
-        best: percent(group.best.mean, group.best.std),
-    };
     Ok(SweepView {
         folder: swept.folder.display().to_string(),
+        data: swept.sweep.data().to_owned(),
         missing: results.missing.len(),
         pictures,
-        groups: results.groups().into_iter().map(group).collect(),
+        table: table(results),
+        sentences,
     })
 }

@@ -153,8 +153,9 @@ pub(super) fn published(config: &Config) -> impl Iterator<Item = Published> + us
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::experiment::sweep::{Axes, Sweep, SweepRule};
-    use crate::feedback::Rank;
+    use crate::experiment::sweep::{Axes, Sweep};
+    use crate::feedback::{Rank, RuleName};
+    use crate::model::weighted;
 
     /// Presets and rules that the table names exist, and a sweep's cells are recognised as what they are.
     #[test]
@@ -175,12 +176,14 @@ mod tests {
         other.name = Some("lenet".to_owned());
         assert_eq!(published(&other).count(), 0, "a part of the data");
         for number in all() {
-            let rule: SweepRule = number.rule.parse().unwrap();
+            let rule: RuleName = number.rule.parse().unwrap();
             assert_eq!(rule.has_rank(), number.rank.is_some());
             let ranks = number.rank.into_iter().map(Rank::Of).collect();
             let axes = Axes { rules: vec![rule], ranks, ..Axes::default() };
             let sweep = Sweep::new(&Draft::open(number.preset).unwrap(), &axes).unwrap();
-            assert_eq!(SweepRule::of(&sweep.cells[0].config), Some(rule), "{number:?}");
+            let config = &sweep.cells[0].config;
+            let name = RuleName::exactly(&config.feedback, &weighted(&config.model.layers));
+            assert_eq!(name, Some(rule), "{number:?}");
         }
     }
 }

@@ -215,26 +215,6 @@ impl FeedbackSpec {
         }
     }
 
-    /// A short name for tables and folders: `backprop`, `ldfa-oja-hebbian`, ...
-    pub fn label(&self) -> String {
-        if self.rule != Rule::Ldfa {
-            return self.rule.name().to_owned();
-        }
-        let p = match self.p_rule() {
-            PRule::Fixed => "fixed",
-            PRule::Normative => "normative",
-            PRule::Oja => "oja",
-            PRule::KolenPollack => "kolen-pollack",
-        };
-        let q = match self.q_rule() {
-            QRule::Fixed => "fixed",
-            QRule::Normative => "normative",
-            QRule::Hebbian => "hebbian",
-        };
-        let direct = if self.source == Source::Layer { "" } else { "-direct" };
-        format!("ldfa-{p}-{q}{direct}")
-    }
-
     /// Checks everything that needs no network: missing keys and contradictions.
     ///
     /// # Errors

@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::files::FileError;
-use crate::feedback::{FeedbackSpec, Rank, Ranks, Rule};
-use crate::model::{LayerSpec, Loss, Precision};
+use crate::feedback::{FeedbackSpec, Rank, Ranks, Route, Rule, RuleName};
+use crate::model::{LayerSpec, Loss, Precision, weighted};
 use crate::ops::MAX_REPLICAS;
 use crate::optim::OptimizerSpec;
 
@@ -220,6 +220,8 @@ pub struct Draft {
     table: toml::Table,
     /// Keys that options have set.
     changed: Vec<String>,
+    /// A rule that constrains a single layer: which others there are shows when the layers are final.
+    single: Option<RuleName>,
 }
 
 impl Draft {
@@ -252,7 +254,7 @@ impl Draft {
             .map_err(|e| ConfigError::Parse { origin: origin.clone(), message: with_suggestion(&e.to_string()) })?;
         let table =
             toml::from_str(text).map_err(|e| ConfigError::Parse { origin: origin.clone(), message: e.to_string() })?;
-        Ok(Draft { origin, table, changed: Vec::new() })
+        Ok(Draft { origin, table, changed: Vec::new(), single: None })
     }
 
     /// Sets `section.key` to a TOML value; what is not TOML is taken as a string, and nothing at all leaves the key out.
@@ -284,17 +286,44 @@ impl Draft {
         Ok(())
     }
 
-    /// Changes the feedback rule; settings that belong to another rule are dropped.
+    /// Changes the feedback rule, to `ldfa` with P's and Q's rules as they are or to one by its [name](RuleName); settings that belong
+    /// to another rule are dropped.
+    ///
+    /// # Errors
+    /// If there is no such rule; else as [`Draft::set`].
+    pub fn set_rule(&mut self, rule: &str) -> Result<(), ConfigError> {
+        if rule == Rule::Ldfa.name() {
+            return self.set_kind(Rule::Ldfa);
+        }
+        let names: Vec<String> = RuleName::common().map(str::to_owned).collect();
+        let unknown =
+            |e| ConfigError::Parse { origin: "rule".into(), message: format!("{e}{}", suggest(rule, &names)) };
+        self.apply(rule.parse().map_err(unknown)?)
+    }
+
+    /// The same, by a name that is one.
     ///
     /// # Errors
     /// As [`Draft::set`].
-    pub fn set_rule(&mut self, rule: &str) -> Result<(), ConfigError> {
+    pub(crate) fn apply(&mut self, name: RuleName) -> Result<(), ConfigError> {
+        self.set_kind(name.rule())?;
+        self.single = None;
+        if let RuleName::Factored { p, q, route } = name {
+            self.set("feedback.p", &format!("\"{}\"", p.name()))?;
+            self.set("feedback.q", &format!("\"{}\"", q.name()))?;
+            self.set("feedback.source", if route == Route::Output { "\"output\"" } else { "" })?;
+            self.single = matches!(route, Route::Only(_)).then_some(name);
+        }
+        Ok(())
+    }
+
+    fn set_kind(&mut self, rule: Rule) -> Result<(), ConfigError> {
         let current = self.table.get("feedback").and_then(|f| f.get("rule")).and_then(toml::Value::as_str);
-        if current.unwrap_or("ldfa") != rule {
+        if current.unwrap_or(Rule::Ldfa.name()) != rule.name() {
             self.table.remove("feedback");
             self.table.remove("feedback_optimizer");
         }
-        self.set("feedback.rule", &format!("\"{rule}\""))
+        self.set("feedback.rule", &format!("\"{}\"", rule.name()))
     }
 
     /// As it stands.
@@ -346,10 +375,16 @@ impl Draft {
     pub fn finish(self) -> Result<Config, ConfigError> {
         let changed = self.changed.join(", ");
         let origin = if changed.is_empty() { self.origin } else { format!("{} with {changed}", self.origin) };
-        let config: Config = self
+        let mut config: Config = self
             .table
             .try_into()
             .map_err(|e: toml::de::Error| ConfigError::Parse { origin, message: with_suggestion(&e.to_string()) })?;
+        if let Some(name) = self.single {
+            let exact = name.exact_layers(&weighted(&config.model.layers));
+            config.feedback.exact =
+                exact.map_err(|message| ConfigError::Parse { origin: format!("rule {name}"), message })?;
+            config.feedback.ranks.clear();
+        }
         config.check()?;
         Ok(config)
     }
@@ -445,12 +480,17 @@ impl Config {
         Ok(digest.iter().map(|byte| format!("{byte:02x}")).collect())
     }
 
-    /// A short name for folders: data and rule.
+    /// The rule by its name, which tables, curves and folders share.
+    pub fn rule(&self) -> RuleName {
+        RuleName::of(&self.feedback, &weighted(&self.model.layers))
+    }
+
+    /// A short name for folders: data, rule and rank.
     pub fn label(&self) -> String {
         let rank = match &self.feedback.rank {
             Some(Ranks::One(rank)) => format!("-r{rank}").replace('/', ""),
             _ => String::new(),
         };
-        format!("{}-{}{rank}", self.data.name.rsplit(['/', '\\']).next().unwrap_or("run"), self.feedback.label())
+        format!("{}-{}{rank}", self.data.name.rsplit(['/', '\\']).next().unwrap_or("run"), self.rule().folder())
     }
 }

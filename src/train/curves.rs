@@ -9,6 +9,7 @@ use plotters::prelude::*;
 use plotters::style::text_anchor::HPos;
 
 use super::files::{FileError, write_atomically};
+use super::labels::ranked;
 use super::metrics::{MetricsRow, Spread};
 use super::summary::percent;
 use crate::feedback::Rank;
@@ -57,15 +58,14 @@ pub enum CurvesError {
 }
 
 impl Curve {
-    /// The curves of one run, one for each rank in its `metrics.csv`, named by `label` and the rank.
+    /// The curves of one run, one for each rank in its `metrics.csv`, named by its label and the rank.
     pub fn from_metrics(label: &str, rows: &[MetricsRow]) -> Vec<Curve> {
         let mut ranks: BTreeMap<Option<Rank>, BTreeMap<u32, Vec<&MetricsRow>>> = BTreeMap::new();
         for row in rows {
             ranks.entry(row.rank).or_default().entry(row.epoch).or_default().push(row);
         }
-        let name = |rank: Option<Rank>| rank.map_or(label.to_owned(), |rank| format!("{label}, r = {rank}"));
         let curve = |(rank, epochs): (_, BTreeMap<u32, Vec<&MetricsRow>>)| Curve {
-            label: name(rank),
+            label: ranked(label, rank),
             points: epochs.into_iter().map(|(epoch, rows)| CurvePoint::of(epoch, &rows)).collect(),
         };
         ranks.into_iter().map(curve).collect()
@@ -214,9 +214,9 @@ mod tests {
         assert_eq!(
             curves,
             [
-                Curve { label: "normative, r = 4".to_owned(), points: vec![point(1, 0.25, None, 3.0)] },
+                Curve { label: "normative r=4".to_owned(), points: vec![point(1, 0.25, None, 3.0)] },
                 Curve {
-                    label: "normative, r = 10".to_owned(),
+                    label: "normative r=10".to_owned(),
                     points: vec![point(1, 0.75, Some(0.125f64.sqrt()), 1.5), point(2, 0.75, None, 0.5)]
                 }
             ]
@@ -232,12 +232,11 @@ mod tests {
         let folder = std::env::var_os("LDFA_CURVES").map_or(temporary.path().to_owned(), PathBuf::from);
         let rules = [
             curve("backprop", 20, 0.98, true),
-            curve("normative, r = 10", 20, 0.975, true),
-            curve("oja+hebbian, r = 10", 20, 0.962, true),
+            curve("normative r=10", 20, 0.975, true),
+            curve("local r=10", 20, 0.962, true),
         ];
-        let many: Vec<Curve> = (0..9)
-            .map(|i| curve(&format!("oja+hebbian, r = {}", 1 << i), 160, 0.5 + 0.05 * f64::from(i), true))
-            .collect();
+        let many: Vec<Curve> =
+            (0..9).map(|i| curve(&format!("local r={}", 1 << i), 160, 0.5 + 0.05 * f64::from(i), true)).collect();
         let mut broken = curve("diverged", 5, 0.9, true);
         broken.points[2].mean = f64::NAN;
         broken.points[3].std = Some(f64::INFINITY);

@@ -3,6 +3,7 @@
 pub mod checkpoint;
 pub mod config;
 pub mod curves;
+pub mod labels;
 pub mod machine;
 pub mod metrics;
 pub mod opened;

@@ -137,6 +137,11 @@ impl Session {
         &self.plan
     }
 
+    /// Images that the networks are tested on.
+    pub fn test_images(&self) -> u32 {
+        self.test_images
+    }
+
     /// What runs it.
     pub fn executor(&mut self) -> &mut dyn Executor {
         self.executor.as_mut()

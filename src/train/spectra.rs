@@ -9,6 +9,7 @@ use plotters::style::text_anchor::HPos;
 
 use super::curves::CurvesError;
 use super::files::write_atomically;
+use super::labels::ranked;
 use super::metrics::{AlignmentRow, SpectrumRow, Spread};
 use crate::feedback::Rank;
 use crate::picture::{
@@ -54,7 +55,7 @@ impl Spectra {
         };
         let ranks: Vec<Option<Rank>> = dimension.keys().copied().collect();
         let one = |rank: Option<Rank>| Spectra {
-            label: rank.map_or(label.to_owned(), |rank| format!("{label}, r = {rank}")),
+            label: ranked(label, rank),
             dimension: means(dimension.remove(&rank)),
             captured: means(captured.remove(&rank)),
         };
@@ -154,7 +155,7 @@ mod tests {
         let rows = [row(0, 1, "layers.0", 2.0), row(1, 1, "layers.0", 4.0), row(0, 2, "layers.0", 1.0)];
         let found = Spectra::from_logs("local", &rows, &[]);
         assert_eq!(found.len(), 1);
-        assert_eq!(found[0].label, "local, r = 4");
+        assert_eq!(found[0].label, "local r=4");
         assert_eq!(found[0].dimension["layers.0"], [(1, 3.0), (2, 1.0)]);
         assert!(found[0].captured.is_empty());
         assert!(Spectra::from_logs("local", &[], &[]).is_empty());

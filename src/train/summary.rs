@@ -15,7 +15,7 @@ use crate::feedback::Rank;
 /// A run in one file. A number that is not finite is stored as `null`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Summary {
-    /// The feedback rule.
+    /// The feedback rule, by its [name](crate::feedback::RuleName); runs of old have other names.
     pub rule: String,
     /// The preset, or the name of the configuration file.
     pub preset: String,
@@ -31,6 +31,9 @@ pub struct Summary {
     pub epochs: u32,
     /// Time that all replicas together took, stops in between not counted.
     pub seconds: f64,
+    /// Images that it was tested on; none in runs from before it was noted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub test_images: Option<u32>,
     /// Trainable forward parameters of one network.
     pub parameters: u64,
     /// Floating point operations of one training step of one network, by what they are for.
@@ -181,16 +184,16 @@ pub fn by_rank(replicas: &[ReplicaSummary]) -> Vec<RankSummary> {
     groups.into_iter().map(summary).collect()
 }
 
-/// The table at the end of one or several runs: a line for each run and rank, its time on the run's first line.
-pub fn table(summaries: &[Summary]) -> String {
+/// The table at the end of one or several runs, each with its label: a line for each run and rank, its time on the run's first line.
+pub fn table(runs: &[(&str, &Summary)]) -> String {
     let mut table = Table::new();
     table.load_style(presets::UTF8_FULL_CONDENSED).set_content_arrangement(ContentArrangement::Disabled);
-    table.set_header(["rule", "rank", "seeds", "test accuracy, last epoch", "best epoch", "time"]);
-    for summary in summaries {
+    table.set_header(["run", "rank", "seeds", "test accuracy, last epoch", BEST, "time"]);
+    for (label, summary) in runs {
         for (index, group) in summary.by_rank.iter().enumerate() {
             let seconds = format!("{:.1} s", summary.seconds);
             table.add_row([
-                if index == 0 { summary.rule.clone() } else { String::new() },
+                if index == 0 { (*label).to_owned() } else { String::new() },
                 group.rank.map_or("-".to_owned(), |rank| rank.to_string()),
                 group.n.to_string(),
                 percent(group.mean_last, group.std_last),
@@ -202,6 +205,9 @@ pub fn table(summaries: &[Summary]) -> String {
     table.column_iter_mut().skip(1).for_each(|column| column.set_cell_alignment(CellAlignment::Right));
     table.to_string()
 }
+
+/// Heading of accuracies of the best epoch, so that nobody takes them for results.
+pub(crate) const BEST: &str = "own best epoch, by the test set";
 
 /// A share in percent, with its standard deviation over seeds if there is one.
 pub(crate) fn percent(mean: f64, std: Option<f64>) -> String {
@@ -255,6 +261,7 @@ mod tests {
             steps: 20,
             epochs: 2,
             seconds: 12.34,
+            test_images: Some(4),
             parameters: 42_000,
             flops_per_step: [("forward".to_owned(), 100), ("transport".to_owned(), 50)].into(),
             by_rank: by_rank(&replicas),
@@ -315,6 +322,16 @@ mod tests {
     }
 
     #[test]
+    fn a_summary_from_before_test_images_were_noted_is_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("summary.json");
+        let old = Summary { test_images: None, rule: "ldfa-oja-hebbian".to_owned(), ..summary() };
+        old.write(&path).unwrap();
+        assert!(!fs::read_to_string(&path).unwrap().contains("test_images"));
+        assert_eq!(Summary::read(&path).unwrap(), old);
+    }
+
+    #[test]
     fn a_broken_file_is_named_with_its_line() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("summary.json");
@@ -327,17 +344,16 @@ mod tests {
     #[test]
     fn the_table_has_a_line_for_each_rank() {
         let mut other = summary();
-        other.rule = "backprop".to_owned();
         other.by_rank = vec![RankSummary { rank: None, n: 1, std_last: None, ..other.by_rank[1].clone() }];
-        let table = table(&[other, summary()]);
+        let table = table(&[("backprop", &other), ("normative", &summary())]);
         let expected = "\
-┌───────────┬──────┬───────┬───────────────────────────┬─────────────────┬────────┐
-│ rule      ┆ rank ┆ seeds ┆ test accuracy, last epoch ┆      best epoch ┆   time │
-╞═══════════╪══════╪═══════╪═══════════════════════════╪═════════════════╪════════╡
-│ backprop  ┆    - ┆     1 ┆                   87.50 % ┆ 100.00 ± 0.00 % ┆ 12.3 s │
-│ normative ┆    4 ┆     2 ┆           50.00 ± 35.36 % ┆ 62.50 ± 17.68 % ┆ 12.3 s │
-│           ┆   10 ┆     2 ┆           87.50 ± 17.68 % ┆ 100.00 ± 0.00 % ┆        │
-└───────────┴──────┴───────┴───────────────────────────┴─────────────────┴────────┘";
+┌───────────┬──────┬───────┬───────────────────────────┬─────────────────────────────────┬────────┐
+│ run       ┆ rank ┆ seeds ┆ test accuracy, last epoch ┆ own best epoch, by the test set ┆   time │
+╞═══════════╪══════╪═══════╪═══════════════════════════╪═════════════════════════════════╪════════╡
+│ backprop  ┆    - ┆     1 ┆                   87.50 % ┆                 100.00 ± 0.00 % ┆ 12.3 s │
+│ normative ┆    4 ┆     2 ┆           50.00 ± 35.36 % ┆                 62.50 ± 17.68 % ┆ 12.3 s │
+│           ┆   10 ┆     2 ┆           87.50 ± 17.68 % ┆                 100.00 ± 0.00 % ┆        │
+└───────────┴──────┴───────┴───────────────────────────┴─────────────────────────────────┴────────┘";
         assert_eq!(table, expected, "\n{table}");
     }
 }

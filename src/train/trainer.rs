@@ -384,7 +384,7 @@ impl<'a> Trainer<'a> {
         let replicas = summary::replicas(rows);
         let flops = |role: Role| plan.cost(Phase::Train, Some(role)).flops / u64::from(plan.replicas());
         let summary = Summary {
-            rule: session.config.feedback.label(),
+            rule: session.config.rule().to_string(),
             preset: session.config.name.clone().unwrap_or_default(),
             adapter: session.device.clone(),
             version: env!("CARGO_PKG_VERSION").into(),
@@ -392,6 +392,7 @@ impl<'a> Trainer<'a> {
             steps: u64::from(*step),
             epochs: *step / session.horizon.steps_per_epoch,
             seconds,
+            test_images: Some(session.test_images()),
             parameters: session.network.parameters(),
             flops_per_step: Role::ALL.into_iter().map(|role| (role.name().replace('-', "_"), flops(role))).collect(),
             by_rank: summary::by_rank(&replicas),

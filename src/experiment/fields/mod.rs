@@ -12,14 +12,15 @@ use serde::{Deserialize, Serialize};
 
 pub use picture::{draw_distribution, draw_montage};
 
-use super::networks::{Family, Instrument, Member, Population, family_name};
+use super::networks::{Family, Instrument, Member, Population};
 use super::sweep::order;
-use super::{ExperimentError, setting};
-use crate::analysis::{Shape, orientedness, shape};
+use super::{ExperimentError, LEAST_SEEDS, few_seeds, setting};
+use crate::analysis::{Shape, Trend, corrected, orientedness, shape, trend};
 use crate::feedback::Rank;
 use crate::files::write_atomically;
 use crate::gpu::DeviceChoice;
 use crate::model::Probe;
+use crate::train::labels::ranked;
 use crate::train::metrics::Spread;
 
 /// Units whose fields are computed at once.
@@ -37,6 +38,8 @@ pub struct Field {
     pub rank: Option<Rank>,
     /// Of its network.
     pub seed: u32,
+    /// Of its network, see [`Member`].
+    pub test_accuracy: Option<f64>,
     /// Channel, or output of a dense layer.
     pub unit: u32,
     /// Height x width x channels, z-scored; empty for a unit that nothing reaches from the input.
@@ -79,6 +82,9 @@ pub struct FieldRow {
     pub gabor_r2: Option<f64>,
     /// (the former - the latter) / (the former + the latter), -1 to 1; none where both are below a third.
     pub center_surround_index: Option<f64>,
+    /// Share of the test images that the network classifies correctly; none of untrained ones.
+    #[serde(default)]
+    pub test_accuracy: Option<f64>,
 }
 
 /// Networks that differ in their seeds only, in numbers. Means are over networks, of each network's mean over its units.
@@ -98,6 +104,10 @@ pub struct FamilySummary {
     pub orientedness: Mean,
     /// Centre-surround index, of fields that a model explains.
     pub index: Mean,
+    /// Test accuracy, in percent: fields of networks that have learned little say little.
+    pub accuracy: Mean,
+    /// Orientedness of every network that has it.
+    pub by_network: Vec<f64>,
 }
 
 /// A mean over networks.
@@ -116,20 +126,26 @@ impl Mean {
     }
 }
 
+impl Mean {
+    fn with_digits(&self, digits: usize) -> String {
+        match self.error {
+            Some(error) => format!("{:.digits$} ± {error:.digits$}", self.mean),
+            None if self.mean.is_finite() => format!("{:.digits$}", self.mean),
+            None => "-".to_owned(),
+        }
+    }
+}
+
 impl std::fmt::Display for Mean {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self.error {
-            Some(error) => write!(f, "{:.4} ± {error:.4}", self.mean),
-            None if self.mean.is_finite() => write!(f, "{:.4}", self.mean),
-            None => f.write_str("-"),
-        }
+        f.write_str(&self.with_digits(4))
     }
 }
 
 impl FamilySummary {
     /// Name in tables and pictures.
     pub fn name(&self) -> String {
-        family_name(&self.rule, self.rank)
+        ranked(&self.rule, self.rank)
     }
 }
 
@@ -172,6 +188,7 @@ impl Fields {
             center_surround_r2: field.shape.map(|shape| shape.center_surround),
             gabor_r2: field.shape.map(|shape| shape.gabor),
             center_surround_index: field.shape.filter(is_explained).and_then(|shape| shape.index()),
+            test_accuracy: field.test_accuracy,
         };
         self.fields.iter().map(row).collect()
     }
@@ -201,6 +218,7 @@ fn of_network(instrument: &mut Instrument, family: &Family, member: &Member) -> 
             rule: family.rule.clone(),
             rank: family.rank,
             seed: member.seed,
+            test_accuracy: member.test_accuracy,
             unit: unit as u32,
             pixels: pixels.to_vec(),
             orientedness: None,
@@ -318,8 +336,9 @@ pub fn summaries(rows: &[FieldRow]) -> Vec<FamilySummary> {
                 Spread::of(&values).mean
             };
             // A network none of whose units has the measure has no mean.
-            Mean::of(&seeds.iter().map(mean).filter(|mean| mean.is_finite()).collect::<Vec<_>>())
+            seeds.iter().map(mean).filter(|mean| mean.is_finite()).collect::<Vec<f64>>()
         };
+        let by_network = over(|row| row.orientedness);
         let units = own.iter().filter(|row| row.orientedness.is_some()).count();
         FamilySummary {
             rule: rule.to_owned(),
@@ -327,8 +346,10 @@ pub fn summaries(rows: &[FieldRow]) -> Vec<FamilySummary> {
             networks: seeds.len(),
             units,
             silent: own.len() - units,
-            orientedness: over(|row| row.orientedness),
-            index: over(|row| row.center_surround_index),
+            orientedness: Mean::of(&by_network),
+            index: Mean::of(&over(|row| row.center_surround_index)),
+            accuracy: Mean::of(&over(|row| row.test_accuracy.map(|share| 100.0 * share))),
+            by_network,
         }
     };
     families.into_iter().map(one).collect()
@@ -336,11 +357,13 @@ pub fn summaries(rows: &[FieldRow]) -> Vec<FamilySummary> {
 
 /// Every family as a line of a table; the first line names the columns.
 pub fn table(families: &[FamilySummary]) -> Vec<Vec<String>> {
-    let head = ["networks of", "networks", "units", "silent", "orientedness", "centre-surround index"];
+    let head =
+        ["networks of", "networks", "test accuracy %", "units", "silent", "orientedness", "centre-surround index"];
     let line = |family: &FamilySummary| {
-        let counts = [family.networks, family.units, family.silent].map(|count| count.to_string());
-        let measures = [family.orientedness, family.index].map(|mean| mean.to_string());
-        [vec![family.name()], counts.to_vec(), measures.to_vec()].concat()
+        let [networks, units, silent] = [family.networks, family.units, family.silent].map(|count| count.to_string());
+        let [orientedness, index] = [family.orientedness, family.index].map(|mean| mean.to_string());
+        let accuracy = family.accuracy.with_digits(2);
+        vec![family.name(), networks, accuracy, units, silent, orientedness, index]
     };
     std::iter::once(head.map(str::to_owned).to_vec()).chain(families.iter().map(line)).collect()
 }
@@ -349,8 +372,11 @@ pub fn table(families: &[FamilySummary]) -> Vec<Vec<String>> {
 pub const CAPTION: &str =
     "means over networks of each network's mean over its units, and the standard error over networks";
 
-/// For every rule with several ranks a sentence on whether orientedness falls as the rank does: by more than two standard errors of
-/// the difference between the largest and the smallest. Before them, what is missing.
+/// Most often that chance alone may make a trend, of all those that are looked for at once.
+const LEVEL: f64 = 0.05;
+
+/// For every rule with several ranks a sentence on whether orientedness falls as the rank does, over all its ranks and networks, with
+/// what that rests on. Before them, what is missing.
 pub fn verdicts(summaries: &[FamilySummary]) -> Vec<String> {
     let mut sentences = Vec::new();
     if summaries.iter().all(|family| family.index.mean.is_nan()) {
@@ -359,40 +385,89 @@ pub fn verdicts(summaries: &[FamilySummary]) -> Vec<String> {
                 .to_owned(),
         );
     }
-    let mut rules: Vec<&str> = Vec::new();
-    for family in summaries {
-        if !rules.contains(&family.rule.as_str()) {
-            rules.push(&family.rule);
+    let mut rules: Vec<&str> = summaries.iter().map(|family| family.rule.as_str()).collect();
+    let mut before = Vec::new();
+    rules.retain(|rule| {
+        !before.contains(rule) && {
+            before.push(*rule);
+            true
         }
+    });
+    let series: Vec<Series<'_>> = rules.into_iter().filter_map(|rule| Series::of(rule, summaries)).collect();
+    // All rules are asked the same question: the more of them, the likelier that chance answers for one.
+    let tested: Vec<Trend> = series.iter().filter_map(Series::trend).collect();
+    let levels = corrected(&tested.iter().map(|trend| trend.p).collect::<Vec<_>>());
+    let mut answers = tested.iter().zip(levels);
+    for series in &series {
+        let answer = match series.trend() {
+            None => format!("no verdict from {}", few_seeds(series.fewest())),
+            Some(_) => answers.next().map_or(String::new(), |(trend, level)| in_words(trend, level, tested.len())),
+        };
+        sentences.push(format!("{}: {answer}", series.in_words()));
     }
-    sentences.extend(rules.into_iter().filter_map(|rule| verdict(rule, summaries)));
     sentences
 }
 
-fn verdict(rule: &str, summaries: &[FamilySummary]) -> Option<String> {
-    let has_rank = |family: &&FamilySummary| family.rule == rule && family.rank.is_some();
-    let mut own: Vec<&FamilySummary> = summaries.iter().filter(has_rank).collect();
-    own.retain(|family| family.orientedness.mean.is_finite());
-    own.sort_by_key(|family| order(family.rank));
-    let [least, .., most] = own[..] else { return None };
-    let (low, high) = (least.orientedness, most.orientedness);
-    let outcome = match low.error.zip(high.error) {
-        None => "which one network of either cannot tell from chance".to_owned(),
-        Some((a, b)) => {
-            let error = a.hypot(b);
-            let what = if (high.mean - low.mean).abs() <= 2.0 * error {
-                "no difference to speak of"
-            } else if high.mean > low.mean {
-                "it falls as the rank falls"
-            } else {
-                "it rises as the rank falls"
-            };
-            format!("{what} (standard error of the difference {error:.4})")
-        }
+fn in_words(trend: &Trend, level: f64, tested: usize) -> String {
+    let what = if level > LEVEL {
+        "no trend with the rank that chance would not make"
+    } else if trend.direction > 0.0 {
+        "it falls as the rank falls"
+    } else {
+        "it rises as the rank falls"
     };
-    let [at_least, at_most] = [least, most].map(|family| family.rank.map_or(String::new(), |rank| rank.to_string()));
-    let (low, high) = (low.mean, high.mean);
-    Some(format!("{rule}: orientedness {low:.4} at r = {at_least}, {high:.4} at r = {at_most}: {outcome}"))
+    let level = match tested {
+        1 => "the one rule tested".to_owned(),
+        _ => format!("corrected for {tested} rules by Holm {}", share(level)),
+    };
+    format!("{what} (Jonckheere-Terpstra over all networks, exact, two-sided: p = {}, {level})", share(trend.p))
+}
+
+/// A chance to two digits.
+fn share(p: f64) -> String {
+    if p < 0.001 { format!("{p:.1e}") } else { format!("{p:.3}") }
+}
+
+/// The families of one rule, by rank.
+struct Series<'a> {
+    rule: &'a str,
+    families: Vec<&'a FamilySummary>,
+}
+
+impl<'a> Series<'a> {
+    /// None for fewer than two ranks that have the measure.
+    fn of(rule: &'a str, summaries: &'a [FamilySummary]) -> Option<Series<'a>> {
+        let is_own = |family: &&FamilySummary| family.rule == rule && family.rank.is_some();
+        let mut families: Vec<&FamilySummary> = summaries.iter().filter(is_own).collect();
+        families.retain(|family| !family.by_network.is_empty());
+        families.sort_by_key(|family| order(family.rank));
+        (families.len() > 1).then_some(Series { rule, families })
+    }
+
+    /// Networks of the rank that has the fewest.
+    fn fewest(&self) -> usize {
+        self.families.iter().map(|family| family.by_network.len()).min().unwrap_or(0)
+    }
+
+    /// None where the networks are too few to say.
+    fn trend(&self) -> Option<Trend> {
+        let groups: Vec<Vec<f64>> = self.families.iter().map(|family| family.by_network.clone()).collect();
+        trend(&groups).filter(|_| self.fewest() >= LEAST_SEEDS)
+    }
+
+    fn in_words(&self) -> String {
+        let told = |family: &&FamilySummary| {
+            let rank = family.rank.map_or(String::new(), |rank| format!("r={rank} "));
+            let accuracy = match family.accuracy.mean {
+                mean if mean.is_finite() => format!("test accuracy {mean:.2} %, "),
+                _ => String::new(),
+            };
+            let n = family.by_network.len();
+            format!("{rank}{:.4} ({accuracy}n = {n})", family.orientedness.mean)
+        };
+        let all: Vec<String> = self.families.iter().map(told).collect();
+        format!("{}: orientedness {}", self.rule, all.join(", "))
+    }
 }
 
 #[cfg(test)]
@@ -410,6 +485,7 @@ mod tests {
             center_surround_r2: Some(0.5),
             gabor_r2: Some(0.5),
             center_surround_index: orientedness.map(|_| 0.0),
+            test_accuracy: Some(0.76),
         }
     }
 
@@ -431,29 +507,86 @@ mod tests {
         assert_eq!((with_silent[0].networks, with_silent[0].orientedness), (3, found[0].orientedness));
     }
 
+    /// Networks of a rule at each of some ranks.
+    fn networks(rule: &str, by_rank: &[(u32, &[f64])]) -> Vec<FieldRow> {
+        let of = |&(rank, values): &(u32, &[f64])| {
+            let one = move |(seed, value): (u32, &f64)| row(rule, Some(rank), seed, Some(*value));
+            (0..).zip(values).map(one).collect::<Vec<_>>()
+        };
+        by_rank.iter().flat_map(of).collect()
+    }
+
+    const LOW: [f64; 5] = [0.10, 0.11, 0.12, 0.13, 0.14];
+    const HIGH: [f64; 5] = [0.20, 0.21, 0.22, 0.23, 0.24];
+
     #[test]
-    fn verdicts_say_which_way_it_goes() {
-        let of = |low: [f64; 2], high: [f64; 2]| {
-            let rows = [(1, 0, low[0]), (1, 1, low[1]), (32, 0, high[0]), (32, 1, high[1])]
-                .map(|(rank, seed, value)| row("local", Some(rank), seed, Some(value)));
-            let mut all = vec![row("untrained", None, 0, Some(0.2))];
-            all.extend(rows);
+    fn verdicts_say_which_way_it_goes_over_all_ranks() {
+        let of = |by_rank: &[(u32, &[f64])]| {
+            let all = [vec![row("untrained", None, 0, Some(0.2))], networks("local", by_rank)].concat();
             let found = verdicts(&summaries(&all));
             assert_eq!(found.len(), 1, "{found:?}");
             found[0].clone()
         };
-        assert!(of([0.10, 0.11], [0.20, 0.21]).contains("it falls as the rank falls"));
-        assert!(of([0.20, 0.21], [0.10, 0.11]).contains("it rises as the rank falls"));
-        assert!(of([0.1, 0.3], [0.2, 0.3]).contains("no difference"));
-        let single = [row("local", Some(1), 0, Some(0.1)), row("local", Some(2), 0, Some(0.2))];
-        assert!(verdicts(&summaries(&single))[0].contains("chance"));
+        let falls = of(&[(1, &LOW), (32, &HIGH)]);
+        // Two of the 252 ways to deal ten networks to two ranks.
+        for word in [
+            "it falls as the rank falls",
+            "p = 0.008",
+            "r=1 0.1200 (test accuracy 76.00 %, n = 5)",
+            "r=32",
+            "the one rule tested",
+        ] {
+            assert!(falls.contains(word), "{word}: {falls}");
+        }
+        assert!(of(&[(1, &HIGH), (32, &LOW)]).contains("it rises as the rank falls"));
+        assert!(of(&[(1, &LOW), (4, &HIGH), (32, &LOW)]).contains("no trend"), "the ends alone say nothing");
+        let mixed = [0.1, 0.3, 0.2, 0.25, 0.15];
+        assert!(of(&[(1, &mixed), (32, &mixed)]).contains("no trend"));
+    }
+
+    /// Two seeds of one rule whose ends lie more than two standard errors apart: what used to be called a fall.
+    #[test]
+    fn few_networks_give_no_verdict() {
+        let two = networks("local", &[(2, &[0.10, 0.11]), (6, &[0.20, 0.21])]);
+        let told = verdicts(&summaries(&two));
+        assert!(told[0].contains("no verdict from n = 2 seeds, five are needed (--seeds 5)"), "{told:?}");
+        assert!(!told[0].contains("falls") && told[0].contains("test accuracy 76.00 %"));
+        let four = networks("local", &[(2, &LOW), (6, &HIGH[..4])]);
+        assert!(verdicts(&summaries(&four))[0].contains("no verdict from n = 4 seeds"));
         // Nothing is said of ranks without any field, and each rule has one sentence wherever its families stand.
         let silent = [row("local", Some(1), 0, None), row("local", Some(2), 0, Some(0.2))];
         assert!(verdicts(&summaries(&silent)).is_empty());
-        let apart = [single[0].clone(), row("backprop", None, 0, Some(0.1)), single[1].clone()];
+        let apart = [two[0].clone(), row("backprop", None, 0, Some(0.1)), two[2].clone()];
         assert_eq!(verdicts(&summaries(&apart)).len(), 1);
-        let small = FieldRow { center_surround_index: None, ..single[0].clone() };
+        let small = FieldRow { center_surround_index: None, ..two[0].clone() };
         assert!(verdicts(&summaries(&[small]))[0].contains("less than 5 x 5"));
+    }
+
+    /// A chance of 0.032 says something of one rule, and nothing where four were asked.
+    #[test]
+    fn the_more_rules_are_asked_the_more_it_takes() {
+        let near: [f64; 5] = [0.14, 0.135, 0.21, 0.22, 0.23];
+        let one = networks("local", &[(1, &LOW), (32, &near)]);
+        let told = verdicts(&summaries(&one));
+        assert!(told[0].contains("it falls") && told[0].contains("p = 0.0"), "{told:?}");
+        let others = ["fixed", "normative", "oja+fixed"].map(|rule| networks(rule, &[(1, &LOW), (32, &LOW)]));
+        let told = verdicts(&summaries(&[vec![one], others.to_vec()].concat().concat()));
+        assert_eq!(told.len(), 4);
+        assert!(told[0].contains("no trend") && told[0].contains("corrected for 4 rules by Holm"), "{told:?}");
+    }
+
+    /// Files from before the accuracy stood in them are still shown.
+    #[test]
+    fn rows_of_old_are_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("fields.csv");
+        let head = "rule,rank,seed,layer,unit,orientedness,center_surround_r2,gabor_r2,center_surround_index";
+        std::fs::write(&path, format!("{head}\nlocal,4,0,layers.0,3,0.25,0.5,0.5,0.0\n")).unwrap();
+        let rows = read_rows(&path).unwrap();
+        assert_eq!((rows[0].orientedness, rows[0].test_accuracy), (Some(0.25), None));
+        assert_eq!(table(&summaries(&rows))[1][2], "-");
+        write_rows(&path, &[row("local", Some(4), 0, Some(0.25))]).unwrap();
+        assert_eq!(read_rows(&path).unwrap()[0].test_accuracy, Some(0.76));
     }
 
     #[test]
@@ -462,6 +595,7 @@ mod tests {
             rule: String::new(),
             rank: None,
             seed: 0,
+            test_accuracy: None,
             unit: 0,
             pixels,
             orientedness: None,

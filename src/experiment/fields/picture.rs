@@ -9,9 +9,9 @@ use plotters::style::{Color, RGBColor};
 
 use super::{FamilySummary, Field, FieldRow, Fields, Mean, summaries};
 use crate::experiment::ExperimentError;
-use crate::experiment::networks::family_name;
 use crate::files::write_atomically;
 use crate::picture::{Axis, Frame, INK, MARGIN, Panel, Sheet, Stroke, TEXT, WIDTH, encode, fit, paint, range_of};
+use crate::train::labels::ranked;
 
 /// Fields side by side, and the most of a network.
 const COLUMNS: usize = 16;
@@ -51,7 +51,7 @@ struct Shown<'a> {
 fn shown(fields: &Fields) -> Vec<Shown<'_>> {
     let mut networks: Vec<(String, u32, Vec<&Field>)> = Vec::new();
     for field in &fields.fields {
-        let family = family_name(&field.rule, field.rank);
+        let family = ranked(&field.rule, field.rank);
         match networks.iter_mut().find(|(name, ..)| *name == family) {
             Some((_, seed, own)) if *seed == field.seed => own.push(field),
             Some(_) => {}

@@ -7,15 +7,18 @@ use image::RgbImage;
 use serde::{Deserialize, Serialize};
 
 use super::picture::{Point, against_rank, by_classes, of_classes};
-use super::{Cell, ResultRow, Results, SweepRule};
+use super::verdict::CONFIDENCE;
+use super::{Cell, ResultRow, Results, RuleName, with_classes};
+use crate::analysis::upper_bound;
 use crate::data::SearchPath;
-use crate::experiment::{ExperimentError, setting};
+use crate::experiment::{ExperimentError, LEAST_SEEDS, few_seeds, setting};
 use crate::feedback::Rank;
 use crate::files::{FileError, write_atomically};
 use crate::model::{Network, NetworkSpec};
 use crate::ops::Phase;
 use crate::picture::{Axis, Frame, Sheet, encode};
 use crate::train::TrainError;
+use crate::train::labels::ranked;
 use crate::train::metrics::Spread;
 use crate::train::spec::{dataset, network_spec};
 
@@ -25,7 +28,7 @@ pub struct Cost {
     /// Classes, where they are varied.
     pub classes: Option<u32>,
     /// How errors travel back.
-    pub rule: SweepRule,
+    pub rule: RuleName,
     /// Rank, where the rule has one.
     pub rank: Option<Rank>,
     /// Everything that a step computes, from the gather of the batch to the update.
@@ -82,13 +85,15 @@ pub struct Reach {
     /// Classes, where they are varied.
     pub classes: Option<u32>,
     /// How errors travelled back.
-    pub rule: SweepRule,
+    pub rule: RuleName,
     /// Rank, where the rule has one.
     pub rank: Option<Rank>,
     /// Networks.
     pub seeds: usize,
     /// Those of them that came so far.
     pub reached: usize,
+    /// Seed and FLOPs of each of those.
+    pub by_seed: Vec<(u32, f64)>,
     /// FLOPs of those.
     pub flops: Spread,
 }
@@ -102,10 +107,60 @@ pub fn reaches(results: &Results, target: f64) -> Vec<Reach> {
             let steps = results.curves[*row].iter().filter(|(_, accuracy)| *accuracy >= target).map(|(step, _)| *step);
             steps.min()
         };
-        let flops: Vec<f64> = rows.iter().filter_map(first).map(|step| f64::from(step) * cost).collect();
-        Some(Reach { classes, rule, rank, seeds: rows.len(), reached: flops.len(), flops: Spread::of(&flops) })
+        let flops = |row: &usize| Some((results.rows[*row].seed, f64::from(first(row)?) * cost));
+        let by_seed: Vec<(u32, f64)> = rows.iter().filter_map(flops).collect();
+        let flops = Spread::of(&by_seed.iter().map(|(_, flops)| *flops).collect::<Vec<_>>());
+        Some(Reach { classes, rule, rank, seeds: rows.len(), reached: by_seed.len(), by_seed, flops })
     };
     results.alike().into_iter().filter_map(reach).collect()
+}
+
+/// Who computes least until all its networks have come so far, in a sentence for each number of classes, and who may as well.
+pub fn least_computation(target: f64, found: &[Reach]) -> Vec<String> {
+    let mut classes: Vec<Option<u32>> = found.iter().map(|reach| reach.classes).collect();
+    classes.sort_unstable();
+    classes.dedup();
+    let sentence = |classes: Option<u32>| {
+        let there = found.iter().filter(|reach| reach.classes == classes && reach.reached == reach.seeds);
+        let mut there: Vec<&Reach> = there.collect();
+        there.sort_by(|a, b| a.flops.mean.total_cmp(&b.flops.mean));
+        let (least, others) = there.split_first()?;
+        let what = format!("least computation to {:.1} %{}", 100.0 * target, with_classes(classes));
+        if least.seeds < LEAST_SEEDS {
+            return Some(format!("{what}: unknown from {}; the means are in compute.csv", few_seeds(least.seeds)));
+        }
+        // As many questions as there are others share the error.
+        let confidence = 1.0 - (1.0 - CONFIDENCE) / others.len().max(1) as f64;
+        let near: Vec<String> = others
+            .iter()
+            .filter(|other| !least.is_surely_below(other, confidence))
+            .map(|other| other.in_words())
+            .collect();
+        let near =
+            if near.is_empty() { String::new() } else { format!("; not told apart from it: {}", near.join(", ")) };
+        Some(format!(
+            "{what}: {} (n = {}){near} (Student's t of the differences, paired by seed, one-sided 95 % for all {} together)",
+            least.in_words(),
+            least.seeds,
+            others.len()
+        ))
+    };
+    classes.into_iter().filter_map(sentence).collect()
+}
+
+impl Reach {
+    fn in_words(&self) -> String {
+        format!("{} {:.2} GFLOP", ranked(&self.rule.to_string(), self.rank), self.flops.mean / 1e9)
+    }
+
+    fn is_surely_below(&self, other: &Reach, confidence: f64) -> bool {
+        let difference = |&(seed, flops): &(u32, f64)| {
+            let pair = other.by_seed.iter().find(|(of, _)| *of == seed)?;
+            Some(flops - pair.1)
+        };
+        let differences: Vec<f64> = self.by_seed.iter().filter_map(difference).collect();
+        differences.len() >= LEAST_SEEDS && upper_bound(&differences, confidence).is_some_and(|bound| bound < 0.0)
+    }
 }
 
 /// Writes them, a row a group.
@@ -169,7 +224,7 @@ fn panel(
     sheet: &Sheet<'_>,
     frame: Frame,
     classes: Option<u32>,
-    rules: &[SweepRule],
+    rules: &[RuleName],
     found: &[&Reach],
 ) -> Result<(), String> {
     let point = |reach: &&Reach| {
@@ -236,6 +291,33 @@ mod tests {
             text.contains(",local,2,0.8000,2,2,1.500000e3,7.071068e2\n") && text.contains(",local,4,0.8000,1,0,,\n"),
             "{text}"
         );
+    }
+
+    #[test]
+    fn the_least_is_named_from_five_seeds_with_those_that_may_be_it() {
+        let reach = |rule: &str, rank: Option<u32>, flops: &[f64]| {
+            let by_seed: Vec<(u32, f64)> = (0..).zip(flops.iter().copied()).collect();
+            let (seeds, reached) = (flops.len(), flops.len());
+            let (rule, rank) = (rule.parse().unwrap(), rank.map(Rank::Of));
+            Reach { classes: None, rule, rank, seeds, reached, by_seed, flops: Spread::of(flops) }
+        };
+        let exact = reach("backprop", None, &[1.1e9, 1.2e9, 1.0e9, 1.1e9, 1.1e9]);
+        let near = reach("local", Some(8), &[1.2e9, 1.1e9, 1.1e9, 1.2e9, 1.0e9]);
+        let far = reach("local", Some(2), &[3.1e9, 3.0e9, 3.3e9, 3.1e9, 3.2e9]);
+        let told = least_computation(0.9, &[far.clone(), near.clone(), exact.clone()]);
+        assert!(
+            told[0].contains("to 90.0 %: backprop 1.10 GFLOP (n = 5); not told apart from it: local r=8 1.12 GFLOP ("),
+            "{told:?}"
+        );
+        assert!(!told[0].contains("r=2"), "{told:?}");
+        let told = least_computation(0.9, &[far.clone(), exact.clone()]);
+        assert!(told[0].contains("backprop 1.10 GFLOP (n = 5) ("), "{told:?}");
+        // Who has not come so far with every seed is no contestant; and two seeds name nobody.
+        let some = Reach { seeds: 6, ..exact };
+        assert!(least_computation(0.9, &[far, some])[0].contains("local r=2"));
+        let two = reach("local", Some(8), &[1.2e9, 1.1e9]);
+        assert!(least_computation(0.9, &[two])[0].contains("unknown from n = 2 seeds"));
+        assert!(least_computation(0.9, &[]).is_empty());
     }
 
     #[test]

@@ -7,7 +7,7 @@
 mod compute;
 mod picture;
 mod results;
-mod rule;
+mod verdict;
 
 use std::fs::DirEntry;
 use std::io::Write;
@@ -17,16 +17,16 @@ use std::sync::atomic::AtomicBool;
 use serde::{Deserialize, Serialize};
 
 pub(super) use compute::compute_png;
-pub use compute::{Cost, Reach, draw_compute, reaches, write_reaches};
+pub use compute::{Cost, Reach, draw_compute, least_computation, reaches, write_reaches};
 pub(super) use picture::accuracies_png;
 pub use picture::draw_accuracies;
 pub(super) use results::order;
-pub use results::{Group, NoRank, ResultRow, Results};
-pub use rule::{Route, SweepRule, UnknownRule};
+pub use results::{Group, ResultRow, Results};
+pub use verdict::{Gap, MARGIN, Measure, NoRank, table};
 
 use super::{ExperimentError, setting};
 use crate::data::SearchPath;
-use crate::feedback::{Rank, Ranks};
+use crate::feedback::{FeedbackSpec, Rank, Ranks, Route, RuleName};
 use crate::files::{FileError, create_folder, is_leftover, write_atomically};
 use crate::gpu::DeviceChoice;
 use crate::model::{LayerSpec, weighted};
@@ -49,7 +49,7 @@ const SECTION: &str = "sweep";
 pub struct Axes {
     /// How errors travel back.
     #[serde(default)]
-    pub rules: Vec<SweepRule>,
+    pub rules: Vec<RuleName>,
     /// Ranks of the rules that have one.
     #[serde(default)]
     pub ranks: Vec<Rank>,
@@ -67,7 +67,7 @@ pub struct Cell {
     /// Its folder below `cells`.
     pub name: String,
     /// How errors travel back.
-    pub rule: SweepRule,
+    pub rule: RuleName,
     /// Classes that it learns, where they are varied.
     pub classes: Option<u32>,
     /// The run.
@@ -127,7 +127,12 @@ impl Sweep {
         unique("rule", &axes.rules)?;
         unique("rank", &axes.ranks)?;
         unique("number of classes", &axes.classes)?;
-        let networks = axes.networks.map_or(MAX_REPLICAS, |n| n as usize).clamp(1, MAX_REPLICAS);
+        let networks = axes.networks.map_or(MAX_REPLICAS, |n| n as usize);
+        if !(1..=MAX_REPLICAS).contains(&networks) {
+            return Err(setting(format!(
+                "--networks {networks}: a cell holds from 1 to {MAX_REPLICAS} networks; leave it out for as many as there can be"
+            )));
+        }
         let mut cells = Vec::new();
         let classes: Vec<Option<u32>> =
             if axes.classes.is_empty() { vec![None] } else { axes.classes.iter().copied().map(Some).collect() };
@@ -150,6 +155,41 @@ impl Sweep {
         }
         let (draft, axes) = open(&path.to_string_lossy())?;
         Sweep::new(&draft, &axes)
+    }
+
+    /// What cells keep of the configuration beside the ranks that are varied: a line for each rule and number of classes.
+    pub fn kept(&self) -> Vec<String> {
+        let mut lines: Vec<String> = Vec::new();
+        for cell in self.cells.iter().filter(|cell| cell.rule.has_rank()) {
+            let FeedbackSpec { ranks, exact, .. } = &cell.config.feedback;
+            let is_single = matches!(cell.rule, RuleName::Factored { route: Route::Only(_), .. });
+            let mut parts: Vec<String> = Vec::new();
+            if !ranks.is_empty() {
+                let each: Vec<String> = ranks.iter().map(|(layer, rank)| format!("{layer} keeps r={rank}")).collect();
+                parts.push(format!("{} (feedback.ranks)", each.join(", ")));
+            }
+            if !exact.is_empty() && !is_single {
+                parts.push(format!("{} the exact transport (feedback.exact)", exact.join(", ")));
+            }
+            if parts.is_empty() {
+                continue;
+            }
+            let line = format!(
+                "{}: {}; --ranks is the rank of {}",
+                cell.rule,
+                parts.join(", "),
+                free(&cell.config).join(", ")
+            );
+            if !lines.contains(&line) {
+                lines.push(line);
+            }
+        }
+        lines
+    }
+
+    /// The data set's name.
+    pub fn data(&self) -> &str {
+        self.cells.first().map_or("", |cell| cell.config.data.name.as_str())
     }
 
     /// Looks whether every cell can be trained, before the first one is: what its networks cost.
@@ -273,13 +313,13 @@ fn unique<T: PartialEq + std::fmt::Display>(what: &str, values: &[T]) -> Result<
 /// A rule's cells, more than one where its networks are too many for one.
 fn of_rule(
     draft: &Draft,
-    rule: &SweepRule,
+    rule: &RuleName,
     ranks: &[Rank],
     classes: Option<u32>,
     networks: usize,
 ) -> Result<Vec<Cell>, ExperimentError> {
     let mut whole = draft.clone();
-    rule.apply(&mut whole).map_err(TrainError::from)?;
+    whole.apply(*rule).map_err(TrainError::from)?;
     if let Some(classes) = classes {
         whole.set("data.classes", &classes.to_string()).map_err(TrainError::from)?;
         whole.set_outputs(classes);
@@ -289,11 +329,9 @@ fn of_rule(
         let first = ranks.first().map_or(String::new(), |rank| format!("\"{rank}\""));
         whole.set("feedback.rank", &first).map_err(TrainError::from)?;
     }
-    let mut base = whole.finish().map_err(TrainError::from)?;
-    if let Some(layer) = rule.only() {
-        base.feedback.ranks.clear();
-        base.feedback.exact =
-            all_but(layer, &base.model.layers).map_err(|problem| setting(format!("rule {rule}: {problem}")))?;
+    let base = whole.finish().map_err(TrainError::from)?;
+    if rule.has_rank() {
+        refuse_pinned(*rule, &base)?;
     }
     let ranks = if rule.has_rank() { useful(*rule, ranks, &base.model.layers)? } else { Vec::new() };
     let ranks = &ranks[..];
@@ -330,21 +368,27 @@ fn of_rule(
     Ok(cells)
 }
 
-/// The other layers with a weight.
-fn all_but(layer: usize, layers: &[LayerSpec]) -> Result<Vec<String>, String> {
-    let (names, own) = (weighted(layers), format!("layers.{layer}"));
-    if !names.contains(&own) {
-        return Err(format!("{own} is not a layer with a weight; those are {}", names.join(", ")));
+/// Layers whose error a rule of low rank sends at the rank that is varied. The first weight sends its error to no other.
+fn free(config: &Config) -> Vec<String> {
+    let FeedbackSpec { ranks, exact, .. } = &config.feedback;
+    let constrained = weighted(&config.model.layers).into_iter().skip(1);
+    constrained.filter(|name| !ranks.contains_key(name) && !exact.contains(name)).collect()
+}
+
+/// To vary the rank where no layer has it would show nothing.
+fn refuse_pinned(rule: RuleName, config: &Config) -> Result<(), ExperimentError> {
+    if config.feedback.ranks.is_empty() || !free(config).is_empty() {
+        return Ok(());
     }
-    if names.first() == Some(&own) {
-        return Err(format!("{own} is the first layer with a weight, which sends its error to no other"));
-    }
-    Ok(names.into_iter().filter(|name| *name != own).collect())
+    Err(setting(format!(
+        "rule {rule}: feedback.ranks and feedback.exact name every layer that sends its error back, so that --ranks changes nothing; \
+         leave the ranks of single layers out with --set feedback.ranks="
+    )))
 }
 
 /// Where a single layer's error passes, larger ranks than it is wide are left to the other rules.
-fn useful(rule: SweepRule, ranks: &[Rank], layers: &[LayerSpec]) -> Result<Vec<Rank>, ExperimentError> {
-    let Some(widest) = rule.widest(layers) else { return Ok(ranks.to_vec()) };
+fn useful(rule: RuleName, ranks: &[Rank], layers: &[LayerSpec]) -> Result<Vec<Rank>, ExperimentError> {
+    let Some(widest) = widest(rule, layers) else { return Ok(ranks.to_vec()) };
     let found: Vec<Rank> = ranks.iter().copied().filter(|rank| rank.at(widest) <= widest).collect();
     if found.is_empty() {
         return Err(setting(format!(
@@ -352,6 +396,25 @@ fn useful(rule: SweepRule, ranks: &[Rank], layers: &[LayerSpec]) -> Result<Vec<R
         )));
     }
     Ok(found)
+}
+
+/// Of a network's layers, the most that a rank is of use for: outputs of the only layer whose error passes.
+fn widest(rule: RuleName, layers: &[LayerSpec]) -> Option<u32> {
+    match rule {
+        RuleName::Factored { route: Route::Only(layer), .. } => layers.get(layer)?.outputs(),
+        RuleName::Factored { route: Route::Output, .. } => layers.last()?.outputs(),
+        _ => None,
+    }
+}
+
+/// ` with 5 classes`, where they are varied.
+pub(super) fn with_classes(classes: Option<u32>) -> String {
+    classes.map_or(String::new(), |classes| format!(" with {classes} classes"))
+}
+
+/// A rank in a table; a dash for a rule without one.
+pub(super) fn rank_name(rank: Option<Rank>) -> String {
+    rank.map_or("-".to_owned(), |rank| rank.to_string())
 }
 
 fn text(draft: &Draft, axes: &Axes) -> Result<String, ExperimentError> {

@@ -8,7 +8,7 @@ use plotters::style::Color;
 use plotters::style::text_anchor::HPos;
 
 use super::results::order;
-use super::{Group, Results, SweepRule};
+use super::{Group, Results, RuleName};
 use crate::experiment::ExperimentError;
 use crate::feedback::Rank;
 use crate::files::write_atomically;
@@ -43,14 +43,14 @@ fn render(title: &str, results: &Results) -> Result<RgbImage, String> {
 /// A legend of the rules above a panel a number of classes.
 pub(super) fn by_classes(
     title: &str,
-    rules: &[SweepRule],
+    rules: &[RuleName],
     classes: &[Option<u32>],
     panel: impl Fn(&Sheet<'_>, Frame, Option<u32>) -> Result<(), String>,
 ) -> Result<RgbImage, String> {
     /// Panels side by side, and pixels of one down.
     const COLUMNS: usize = 2;
     const DOWN: f64 = 400.0;
-    let legend = Legend::new(rules.iter().map(SweepRule::to_string));
+    let legend = Legend::new(rules.iter().map(RuleName::to_string));
     let above = 72.0 + LEGEND_ROW * legend.rows as f64;
     let columns = classes.len().clamp(1, COLUMNS);
     let height = above + DOWN * classes.len().div_ceil(columns) as f64;
@@ -76,7 +76,7 @@ fn panel(
     sheet: &Sheet<'_>,
     frame: Frame,
     classes: Option<u32>,
-    rules: &[SweepRule],
+    rules: &[RuleName],
     groups: &[&Group],
 ) -> Result<(), String> {
     let point = |group: &&Group| {
@@ -93,7 +93,7 @@ fn panel(
 
 /// What a rule has at a rank, and the ends of its bar. A middle that is not finite only keeps its rank a place.
 pub(super) struct Point {
-    pub(super) rule: SweepRule,
+    pub(super) rule: RuleName,
     pub(super) rank: Option<Rank>,
     pub(super) middle: f64,
     pub(super) ends: [f64; 2],
@@ -112,7 +112,7 @@ pub(super) fn against_rank(
     frame: Frame,
     title: &str,
     y: Axis,
-    rules: &[SweepRule],
+    rules: &[RuleName],
     points: &[Point],
 ) -> Result<(), String> {
     let mut ranks: Vec<Rank> = points.iter().filter_map(|point| point.rank).collect();

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Cell, Cost, Sweep, SweepRule, costs_of, folder_of};
+use super::{Cell, Cost, RuleName, Sweep, costs_of, folder_of};
 use crate::experiment::{ExperimentError, setting};
 use crate::feedback::{Rank, Rule};
 use crate::files::write_atomically;
@@ -20,7 +20,7 @@ pub struct ResultRow {
     /// Classes, where they are varied.
     pub classes: Option<u32>,
     /// How errors travelled back.
-    pub rule: SweepRule,
+    pub rule: RuleName,
     /// Rank, where the rule has one.
     pub rank: Option<Rank>,
     /// Seed.
@@ -33,7 +33,7 @@ pub struct ResultRow {
     pub test_loss: f64,
     /// Test accuracy after it.
     pub test_accuracy: f64,
-    /// Greatest test accuracy of any epoch; chosen on the test set, so it flatters.
+    /// Test accuracy of the network's own best epoch; chosen on the test set, so it flatters.
     pub best_test_accuracy: f64,
     /// Folder below `cells`.
     pub cell: String,
@@ -45,14 +45,14 @@ pub struct Group {
     /// Classes, where they are varied.
     pub classes: Option<u32>,
     /// How errors travelled back.
-    pub rule: SweepRule,
+    pub rule: RuleName,
     /// Rank, where the rule has one.
     pub rank: Option<Rank>,
     /// How many.
     pub n: usize,
     /// Mean test accuracy after the last epoch, and its standard deviation.
     pub accuracy: Spread,
-    /// The same of the best epoch of each, chosen on the test set.
+    /// The same of each network's own best epoch, chosen on the test set.
     pub best: Spread,
     /// Epochs trained.
     pub epochs: u32,
@@ -63,20 +63,6 @@ impl Group {
     pub fn standard_error(&self) -> Option<f64> {
         self.accuracy.std.map(|std| std / (self.n as f64).sqrt())
     }
-}
-
-/// Why a rule has no smallest rank.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum NoRank {
-    /// The cell of the rule or that of backprop has not ended, or there is none.
-    #[error("unknown without it and backprop trained to their end")]
-    Untrained,
-    /// One network has no standard error.
-    #[error("unknown from one seed")]
-    OneSeed,
-    /// All are further below.
-    #[error("none")]
-    BelowBackprop,
 }
 
 /// All networks that have been trained to their end.
@@ -144,30 +130,9 @@ impl Results {
         self.alike().into_iter().map(group).collect()
     }
 
-    /// The smallest rank at which a rule is within one standard error of backprop: that of the difference of both means.
-    ///
-    /// # Errors
-    /// Why there is none.
-    pub fn smallest_rank(&self, classes: Option<u32>, rule: SweepRule) -> Result<Rank, NoRank> {
-        let groups = self.groups();
-        let of = |wanted: SweepRule| groups.iter().filter(move |g| g.classes == classes && g.rule == wanted);
-        let mut ranked: Vec<(Rank, &Group)> = of(rule).filter_map(|group| Some((group.rank?, group))).collect();
-        ranked.sort_by_key(|(rank, _)| order(Some(*rank)));
-        let exact =
-            of(SweepRule::Whole(Rule::Backprop)).next().filter(|_| !ranked.is_empty()).ok_or(NoRank::Untrained)?;
-        for (rank, group) in ranked {
-            let errors = exact.standard_error().zip(group.standard_error());
-            let (own, other) = errors.ok_or(NoRank::OneSeed)?;
-            if group.accuracy.mean >= exact.accuracy.mean - own.hypot(other) {
-                return Ok(rank);
-            }
-        }
-        Err(NoRank::BelowBackprop)
-    }
-
     /// 95 % of backprop's mean test accuracy, of the least where classes are varied; none without backprop.
     pub fn usual_target(&self) -> Option<f64> {
-        let exact = self.groups().into_iter().filter(|group| group.rule == SweepRule::Whole(Rule::Backprop));
+        let exact = self.groups().into_iter().filter(|group| group.rule == RuleName::Whole(Rule::Backprop));
         exact.map(|group| 0.95 * group.accuracy.mean).filter(|mean| mean.is_finite()).min_by(f64::total_cmp)
     }
 
@@ -180,8 +145,8 @@ impl Results {
     }
 
     /// Rules, in the order of the cells.
-    pub fn rules(&self) -> Vec<SweepRule> {
-        let mut all: Vec<SweepRule> = Vec::new();
+    pub fn rules(&self) -> Vec<RuleName> {
+        let mut all: Vec<RuleName> = Vec::new();
         for row in &self.rows {
             if !all.contains(&row.rule) {
                 all.push(row.rule);
@@ -254,10 +219,10 @@ fn of_cell(cell: &Cell, path: &Path) -> Result<(Vec<ResultRow>, Vec<Curve>), Exp
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
-    fn row(rule: &str, rank: Option<u32>, seed: u32, test_accuracy: f64) -> ResultRow {
+    pub(in crate::experiment::sweep) fn row(rule: &str, rank: Option<u32>, seed: u32, test_accuracy: f64) -> ResultRow {
         ResultRow {
             classes: None,
             rule: rule.parse().unwrap(),
@@ -272,37 +237,20 @@ mod tests {
         }
     }
 
-    /// Backprop 0.9 and 0.8: mean 0.85, standard error 0.05. Rank 8 lies 0.06 below with an error of 0.05: within 0.0707.
     #[test]
-    fn the_smallest_rank_is_judged_by_the_error_of_the_difference() {
+    fn groups_are_networks_that_differ_in_their_seeds() {
         let rows = vec![
             row("backprop", None, 0, 0.9),
-            row("backprop", None, 1, 0.8),
-            row("local", Some(16), 0, 0.85),
-            row("local", Some(16), 1, 0.85),
             row("local", Some(8), 0, 0.84),
             row("local", Some(8), 1, 0.74),
-            row("local", Some(2), 0, 0.4),
-            row("local", Some(2), 1, 0.5),
-            row("fixed", Some(2), 0, 0.4),
-            row("fixed", Some(2), 1, 0.4),
+            row("fixed", Some(8), 1, 0.4),
         ];
         let results = Results { rows, ..Results::default() };
-        let local: SweepRule = "local".parse().unwrap();
-        assert_eq!(results.smallest_rank(None, local), Ok(Rank::Of(8)));
-        assert_eq!(results.smallest_rank(None, "fixed".parse().unwrap()), Err(NoRank::BelowBackprop));
-        assert_eq!(results.smallest_rank(None, "normative".parse().unwrap()), Err(NoRank::Untrained));
-        assert_eq!(results.smallest_rank(Some(3), local), Err(NoRank::Untrained), "no such classes");
         let groups = results.groups();
-        let eight = groups.iter().find(|g| g.rank == Some(Rank::Of(8))).unwrap();
-        assert_eq!(eight.n, 2);
-        assert!((eight.accuracy.mean - 0.79).abs() < 1e-12 && (eight.standard_error().unwrap() - 0.05).abs() < 1e-12);
-        assert_eq!(results.rules().len(), 3);
-        assert_eq!(results.classes(), [None]);
-        let alone = Results { rows: vec![row("backprop", None, 0, 0.9), row("local", Some(2), 0, 0.9)], ..results };
-        assert_eq!(alone.smallest_rank(None, local), Err(NoRank::OneSeed));
-        let without = Results { rows: vec![row("local", Some(2), 0, 0.9), row("local", Some(2), 1, 0.9)], ..alone };
-        assert_eq!(without.smallest_rank(None, local), Err(NoRank::Untrained));
+        assert_eq!(groups.iter().map(|group| group.n).collect::<Vec<_>>(), [1, 2, 1]);
+        assert!((groups[1].accuracy.mean - 0.79).abs() < 1e-12);
+        assert!((groups[1].standard_error().unwrap() - 0.05).abs() < 1e-12);
+        assert_eq!((results.rules().len(), results.classes()), (3, vec![None]));
     }
 
     #[test]
