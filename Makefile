@@ -18,14 +18,14 @@ demo: driver build
 
 ## The paper's figures at a scale for two cores, from CIFAR-10 and the digits: the modes of the linear network; accuracy and
 ## computation against rank, over rules, classes and seeds; receptive fields, and how alike networks represent images; all of it on
-## one page. Sweeps go on where they were.
+## one page. Verdicts need the five seeds; half an hour to an hour. Sweeps go on where they were.
 paper-small: driver build
 	@$(LDFA) data info cifar10 > /dev/null
 	$(LDFA) theory --seeds 3 --out $(PAPER)/theory
 	$(LDFA) sweep digits --rules backprop,normative,local,fixed,direct:local,feedback-alignment --ranks 1,2,3,5 \
-		--classes 5,10 --epochs 12 --out $(PAPER)/classes
-	$(LDFA) sweep digits --rules backprop,normative,local,fixed --ranks 1,2,4,8,16,32 --epochs 12 --out $(PAPER)/ranks
-	$(LDFA) sweep retina-small --rules backprop,local --ranks 1,4,16 --seeds 3 --out $(PAPER)/retina
+		--classes 5,10 --epochs 12 --seeds 5 --out $(PAPER)/classes
+	$(LDFA) sweep digits --rules backprop,normative,local,fixed --ranks 1,2,4,8,16,32 --epochs 12 --seeds 5 --out $(PAPER)/ranks
+	$(LDFA) sweep retina-small --rules backprop,local --ranks 1,4,16 --seeds 5 --out $(PAPER)/retina
 	$(LDFA) fields $(PAPER)/retina --layer layers.2 --out $(PAPER)/fields --title "What the retina's outputs see, by the rank of its error"
 	$(LDFA) compare $(PAPER)/retina --out $(PAPER)/likeness
 	$(LDFA) report $(PAPER)/theory $(PAPER)/classes $(PAPER)/ranks $(PAPER)/retina $(PAPER)/fields $(PAPER)/likeness \
