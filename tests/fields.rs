@@ -105,7 +105,8 @@ fn fields_and_representations_of_all_networks() {
         is_drawn(&folder.join("fields").join(name));
     }
 
-    succeed(&["compare", "exact", "swept", "--images", "100", "--out", "compared"], folder);
+    let told = succeed(&["compare", "exact", "swept", "--images", "100", "--out", "compared"], folder);
+    assert!(told.contains("test accuracy: backprop ") && told.contains("local r=2 "), "{told}");
     let rows = Csv::read(&folder.join("compared/compare.csv"));
     // In four layers, of four families: a pair within each, two between each two.
     assert_eq!(rows.rows.len(), 4 * (4 + 6 * 2));

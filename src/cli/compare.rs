@@ -58,6 +58,7 @@ impl CompareArgs {
         draw_likeness(&picture, &title, &comparison)?;
         say(table(comparison.table()))?;
         say(comparison.caption())?;
+        say(population.accuracies())?;
         for unfinished in &population.unfinished {
             say(unfinished)?;
         }

@@ -14,9 +14,11 @@ use crate::train::TrainError;
 use crate::train::config::Config;
 use crate::train::labels::{labels, ranked};
 use crate::train::machine::{Kernels, Preparation, machine};
+use crate::train::metrics::Spread;
 use crate::train::opened::{Opened, Place};
 use crate::train::session::Session;
 use crate::train::spec::standardisation;
+use crate::train::summary::percent;
 use crate::train::weights::{self, NamedTensor};
 
 /// The family of networks as they were before they learned.
@@ -172,6 +174,17 @@ impl Population {
                 family.rule.clone_from(&names[kind]);
             }
         }
+    }
+
+    /// How well the networks that are looked at do what they have learned, in a sentence.
+    pub fn accuracies(&self) -> String {
+        let one = |family: &Family| {
+            let own: Vec<f64> = family.members.iter().filter_map(|member| member.test_accuracy).collect();
+            let Spread { mean, std } = Spread::of(&own);
+            (!own.is_empty()).then(|| format!("{} {} (n = {})", family.name(), percent(mean, std), own.len()))
+        };
+        let all: Vec<String> = self.families.iter().filter_map(one).collect();
+        format!("test accuracy: {}", all.join(", "))
     }
 
     /// Height, width, channels of an image.

@@ -385,23 +385,20 @@ pub fn verdicts(summaries: &[FamilySummary]) -> Vec<String> {
                 .to_owned(),
         );
     }
-    let mut rules: Vec<&str> = summaries.iter().map(|family| family.rule.as_str()).collect();
-    let mut before = Vec::new();
-    rules.retain(|rule| {
-        !before.contains(rule) && {
-            before.push(*rule);
-            true
+    let mut rules: Vec<&str> = Vec::new();
+    for family in summaries {
+        if !rules.contains(&family.rule.as_str()) {
+            rules.push(&family.rule);
         }
-    });
+    }
     let series: Vec<Series<'_>> = rules.into_iter().filter_map(|rule| Series::of(rule, summaries)).collect();
     // All rules are asked the same question: the more of them, the likelier that chance answers for one.
-    let tested: Vec<Trend> = series.iter().filter_map(Series::trend).collect();
-    let levels = corrected(&tested.iter().map(|trend| trend.p).collect::<Vec<_>>());
-    let mut answers = tested.iter().zip(levels);
+    let tested: Vec<f64> = series.iter().filter_map(|series| Some(series.trend()?.p)).collect();
+    let mut levels = corrected(&tested).into_iter();
     for series in &series {
-        let answer = match series.trend() {
+        let answer = match series.trend().and_then(|trend| Some((trend, levels.next()?))) {
+            Some((trend, level)) => in_words(&trend, level, tested.len()),
             None => format!("no verdict from {}", few_seeds(series.fewest())),
-            Some(_) => answers.next().map_or(String::new(), |(trend, level)| in_words(trend, level, tested.len())),
         };
         sentences.push(format!("{}: {answer}", series.in_words()));
     }

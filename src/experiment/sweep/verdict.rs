@@ -239,25 +239,25 @@ mod tests {
         assert_eq!(told(&results), Err(NoRank::FewSeeds(4)));
     }
 
-    /// 88.8 ± 15.9 beside 98.3: the noise that used to widen what was allowed now widens the bound. 99.6 ± 0.6 beside 100 is within a point.
+    /// 88.8 ± 15.9 beside 95.0: the noise that used to widen what was allowed now widens the bound. 99.6 ± 0.6 beside 100 is within a point.
     #[test]
     fn noise_is_no_merit() {
-        let exact = [98.3, 98.0, 98.6, 98.2, 98.4];
+        let exact = [95.1, 94.8, 95.3, 94.9, 94.9];
         let noisy = pairs(&exact, &[98.7, 97.3, 95.1, 92.2, 60.7]);
         let own: Vec<f64> = noisy.rows[5..].iter().map(|row| row.test_accuracy).collect();
         let Spread { mean, std } = Spread::of(&own);
         assert!((mean - 0.888).abs() < 5e-4 && (std.unwrap() - 0.159).abs() < 1e-3, "{mean} ± {std:?}");
         assert!(matches!(told(&noisy), Err(NoRank::BelowBackprop(gap)) if gap.bound.unwrap() > 0.2));
 
-        let steady = pairs(&[100.0; 5], &[98.8, 99.3, 99.9, 100.0, 100.0]);
+        let steady = pairs(&[100.0; 5], &[98.7, 99.3, 100.0, 100.0, 100.0]);
         let own: Vec<f64> = steady.rows[5..].iter().map(|row| row.test_accuracy).collect();
         let Spread { mean, std } = Spread::of(&own);
-        assert!((mean - 0.996).abs() < 1e-6 && (std.unwrap() - 0.0053).abs() < 1e-3, "{mean} ± {std:?}");
+        assert!((mean - 0.996).abs() < 1e-6 && (std.unwrap() - 0.006).abs() < 5e-4, "{mean} ± {std:?}");
         assert_eq!(told(&steady), Ok(Some(Rank::Of(4))));
         let said = steady.verdicts(MARGIN).join("\n");
         for word in [
             "within 1 point of backprop",
-            "local 4 (n = 5, up to 0.91 points below)",
+            "local 4 (n = 5, up to 0.96 points below)",
             "95 % bound",
             "Student's t",
             "paired by seed",
