@@ -22,7 +22,7 @@ enum DataCommand {
         #[command(flatten)]
         data: DataDirArg,
     },
-    /// Counts, shape, classes, statistics and checksum of a set.
+    /// Counts, shape, classes, statistics and checksum of a set, and what reading it has passed over or changed.
     Info {
         /// A known set, or a folder of images by class.
         name: String,
@@ -79,7 +79,7 @@ fn info(set: &Dataset) -> Result<(), CliError> {
     for (class, (train, test)) in set.classes.iter().zip(count(&set.train).into_iter().zip(count(&set.test))) {
         say(format!("class     {class:<20} {train:>7} {test:>7}"))?;
     }
-    Ok(())
+    set.remark().map_or(Ok(()), |remark| say(format!("note      {remark}")))
 }
 
 fn fetch(name: &str, arg: &DataDirArg) -> Result<(), CliError> {

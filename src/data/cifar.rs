@@ -5,12 +5,12 @@
 //! Source: <https://www.cs.toronto.edu/~kriz/cifar.html>.
 
 use std::io::{self, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::catalog::{CIFAR10_CLASSES, CIFAR100_CLASSES};
 use super::error::{DataError, Fault, Place};
 use super::source::Source;
-use super::{Dataset, ImageShape, SearchPath, Split};
+use super::{Dataset, ImageShape, SearchPath, Split, folders};
 
 const SHAPE: ImageShape = ImageShape { height: 32, width: 32, channels: 3 };
 const PLANE: usize = 32 * 32;
@@ -31,6 +31,8 @@ pub(super) struct Layout {
     /// The last of them is the label used.
     pub(super) label_bytes: usize,
     pub(super) names: &'static str,
+    /// What other versions are called, and which they are: they hold the same images in formats that are not read here.
+    pub(super) others: &'static [(&'static str, &'static str)],
     pub(super) classes: &'static [&'static str],
 }
 
@@ -48,6 +50,12 @@ pub(super) const CIFAR10: Layout = Layout {
     ],
     label_bytes: 1,
     names: "batches.meta.txt",
+    others: &[
+        ("cifar-10-batches-py", "Python"),
+        ("cifar-10-python.tar.gz", "Python"),
+        ("cifar-10-batches-mat", "Matlab"),
+        ("cifar-10-matlab.tar.gz", "Matlab"),
+    ],
     classes: &CIFAR10_CLASSES,
 };
 
@@ -58,13 +66,21 @@ pub(super) const CIFAR100: Layout = Layout {
     batches: &[("train.bin", 50_000), ("test.bin", 10_000)],
     label_bytes: 2,
     names: "fine_label_names.txt",
+    others: &[
+        ("cifar-100-python", "Python"),
+        ("cifar-100-python.tar.gz", "Python"),
+        ("cifar-100-matlab", "Matlab"),
+        ("cifar-100-matlab.tar.gz", "Matlab"),
+    ],
     classes: &CIFAR100_CLASSES,
 };
 
-/// Loads a set from its folder or archive, directly below a root or below `<root>/<name>`; the first found is taken.
+/// Loads a set from its folder or archive, directly below a root or below one of the set's folders there; the first found
+/// is taken.
 pub(super) fn load(layout: &Layout, search: &SearchPath) -> Result<Dataset, DataError> {
-    let mut looked = Vec::new();
-    for base in search.roots().iter().flat_map(|root| [root.clone(), root.join(layout.name)]) {
+    let below = |root: &PathBuf| std::iter::once(root.clone()).chain(folders(root, layout.name));
+    let bases: Vec<PathBuf> = search.roots().iter().flat_map(below).collect();
+    for base in &bases {
         let (folder, archive) = (base.join(layout.folder), base.join(layout.archive));
         let mut parts = Parts::new(layout);
         if folder.is_dir() {
@@ -72,12 +88,33 @@ pub(super) fn load(layout: &Layout, search: &SearchPath) -> Result<Dataset, Data
         } else if archive.is_file() {
             parts.read_archive(&archive)?;
         } else {
-            looked.extend([folder, archive]);
             continue;
         }
         return parts.join();
     }
-    Err(search.not_found(layout.name, looked))
+    let own = search.roots().iter().flat_map(|root| [root.clone(), root.join(layout.name)]);
+    let looked = own.flat_map(|base| [base.join(layout.folder), base.join(layout.archive)]).collect();
+    let hints: Vec<String> = bases.iter().filter_map(|base| other_version(layout, base)).take(1).collect();
+    Err(search.not_found(layout.name, looked, &hints))
+}
+
+/// What a folder holds, or is, of another version of a set, and what to do about it.
+pub(super) fn other_version(layout: &Layout, base: &Path) -> Option<String> {
+    layout.others.iter().find_map(|(name, version)| {
+        let path = if base.ends_with(name) { base.to_owned() } else { base.join(name) };
+        let (folder, archive) = (layout.folder, layout.archive);
+        let sentence = || {
+            let path = path.display();
+            format!("found {path}, the {version} version: this program reads the binary version, {folder} or {archive}")
+        };
+        path.exists().then(sentence)
+    })
+}
+
+/// Whether a folder holds, or is, what the set is read from.
+pub(super) fn holds(layout: &Layout, base: &Path) -> bool {
+    let batches = || layout.batches.iter().any(|(batch, _)| base.join(batch).is_file());
+    base.join(layout.folder).is_dir() || base.join(layout.archive).is_file() || batches()
 }
 
 /// Reads a batch of `records` images, turning planes into interleaved channels.
@@ -136,7 +173,7 @@ impl<'a> Parts<'a> {
         if path.is_file() {
             self.names = Some(names(Source::open(&path)?, self.layout.classes.len())?);
         }
-        if missing.is_empty() { Ok(()) } else { Err(search.not_found(self.layout.name, missing)) }
+        if missing.is_empty() { Ok(()) } else { Err(search.not_found(self.layout.name, missing, &[])) }
     }
 
     /// Reads the members of a tar archive, compressed or not, without unpacking anything onto the disk.

@@ -279,6 +279,9 @@ pub enum Fault {
     /// The image decoder refused the file.
     #[error("not a readable image ({0})")]
     Image(String),
+    /// An image that is the same everywhere once it lies on white.
+    #[error("what it shows is in its transparency alone, and nothing of it is left on white")]
+    Vanishes,
 }
 
 /// What is wrong with a folder of images by class.
@@ -288,19 +291,31 @@ pub enum LayoutFault {
     /// No sub folders.
     #[error("no class folders; put the images of each class into a sub folder named after the class")]
     NoClasses,
+    /// A single class.
+    #[error(
+        "only one class, `{class}`: there is nothing to tell apart; put the images of each class into a sub folder of \
+         its own"
+    )]
+    OneClass {
+        /// Its name.
+        class: String,
+    },
     /// A class that cannot be named.
     #[error("the folder's name is not UTF-8; rename it")]
     ClassName,
+    /// Two folders of one class, whose names differ only in how their letters are composed.
+    #[error("another folder beside it has the same name, written with other code points; merge them")]
+    SameClass,
     /// A class without images.
     #[error("no images (png, jpg, bmp, gif) of this class; add some or remove the folder")]
     EmptyClass,
-    /// One of `train` and `test` without the other.
-    #[error("has a sub folder `{present}` but no `{missing}`; add it, or put the class folders directly here")]
-    MissingSplit {
-        /// The one that is there.
-        present: &'static str,
-        /// The one that is not.
-        missing: &'static str,
+    /// Folders of a divided set that do not make one.
+    #[error("has {found} but not one folder `train` and one folder `test`; {remedy}")]
+    Division {
+        /// The folders there whose names say that they are parts of a set.
+        found: String,
+        /// What to do about it.
+        remedy: String,
     },
     /// A class of one split that the other lacks.
     #[error("no folder for class `{class}`, which the other split has; both need the same classes")]
@@ -308,6 +323,15 @@ pub enum LayoutFault {
         /// Name of the class.
         class: String,
     },
+    /// A link whose target is not there.
+    #[error("a link to nothing; bring back what it points to, or remove it")]
+    Dangling,
+    /// A link to a folder that it is in.
+    #[error("a link to a folder that it lies in; remove it")]
+    Loop,
+    /// The files of a known set, which are not read as a folder of images.
+    #[error("{0}")]
+    KnownSet(String),
     /// An image in a format that is not read.
     #[error("this image format is not read; convert it to png, jpg, bmp or gif")]
     UnsupportedFormat,
@@ -333,6 +357,7 @@ impl Fault {
     fn remedy(&self) -> &'static str {
         match self {
             Self::Image(_) => "replace or remove it",
+            Self::Vanishes => "put it on a background of another colour, or remove it",
             Self::CountMismatch { .. } => "the two files must be of the same split of the same set",
             _ => "replace the file with an intact one (`ldfa-gpu data fetch` downloads the known sets)",
         }

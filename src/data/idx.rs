@@ -8,13 +8,20 @@ use std::path::{Path, PathBuf};
 
 use super::error::{DataError, Fault, Place};
 use super::source::Source;
-use super::{Dataset, ImageShape, SearchPath, Split};
+use super::{Dataset, ImageShape, SearchPath, Split, folders};
 
 const IMAGES_MAGIC: u32 = 0x0803;
 const LABELS_MAGIC: u32 = 0x0801;
 
 /// No split of an IDX set comes near; a header that claims more is damaged.
 const LIMIT: u64 = 1 << 31;
+
+/// The same of labels, which take four bytes each in memory.
+const LABELS_LIMIT: u64 = 1 << 26;
+
+/// What the authors call the files; other copies have a dot before `idx`.
+const FILES: [&str; 4] =
+    ["train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"];
 
 /// Images as one IDX file holds them.
 #[derive(Debug)]
@@ -41,9 +48,9 @@ pub(super) fn images(mut source: Source<'_>) -> Result<Images, DataError> {
 pub(super) fn labels(mut source: Source<'_>, classes: usize) -> Result<Vec<u32>, DataError> {
     magic(&mut source, LABELS_MAGIC)?;
     let count = u64::from(word(&mut source)?);
-    if count == 0 || count > LIMIT {
+    if count == 0 || count > LABELS_LIMIT {
         let claim = format!("{count} labels");
-        return Err(source.fault(Place::Byte(4), Fault::AbsurdSize { claim, limit: LIMIT }));
+        return Err(source.fault(Place::Byte(4), Fault::AbsurdSize { claim, limit: LABELS_LIMIT }));
     }
     let bytes = source.rest(count)?;
     if let Some(record) = bytes.iter().position(|&label| usize::from(label) >= classes) {
@@ -53,14 +60,11 @@ pub(super) fn labels(mut source: Source<'_>, classes: usize) -> Result<Vec<u32>,
     Ok(bytes.into_iter().map(u32::from).collect())
 }
 
-/// Loads the set `name` from the first folder `<root>/<name>` that holds any of its four files.
+/// Loads the set `name` from the first of its folders, or of folders `raw` in them, that holds any of its four files.
 pub(super) fn load(name: &str, classes: &[&str], search: &SearchPath) -> Result<Dataset, DataError> {
-    let files =
-        ["train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"];
-    let mut looked = Vec::new();
-    for root in search.roots() {
-        let folder = root.join(name);
-        let found = files.map(|file| existing(&folder, file));
+    let folders = search.roots().iter().flat_map(|root| folders(root, name));
+    for folder in folders.flat_map(|folder| [folder.clone(), folder.join("raw")]) {
+        let found = FILES.map(|file| existing(&folder, file));
         if let [Some(train_images), Some(train_labels), Some(test_images), Some(test_labels)] = &found {
             let (shape, train) = split(train_images, train_labels, classes.len())?;
             let (test_shape, test) = split(test_images, test_labels, classes.len())?;
@@ -76,19 +80,29 @@ pub(super) fn load(name: &str, classes: &[&str], search: &SearchPath) -> Result<
             return Dataset::new(name, shape, classes, train, test);
         }
         // A folder that holds some of the files is the one that was meant: name what it lacks and look no further.
-        let missing = files.iter().zip(&found).filter(|(_, path)| path.is_none());
-        let missing = missing.map(|(file, _)| folder.join(format!("{file}.gz")));
         if found.iter().any(Option::is_some) {
-            looked = missing.collect();
-            break;
+            let missing = FILES.iter().zip(&found).filter(|(_, path)| path.is_none());
+            let missing = missing.map(|(file, _)| folder.join(format!("{file}.gz"))).collect();
+            return Err(search.not_found(name, missing, &[]));
         }
-        looked.extend(missing);
     }
-    Err(search.not_found(name, looked))
+    let roots = search.roots();
+    let looked = roots.iter().flat_map(|root| FILES.map(|file| root.join(name).join(format!("{file}.gz"))));
+    let loose = roots.iter().find_map(|root| holds(root));
+    let hint = loose.map(|file| format!("found {}: put the four files into a folder `{name}`", file.display()));
+    Err(search.not_found(name, looked.collect(), hint.as_slice()))
+}
+
+/// The first of the four files that a folder, or a folder `raw` in it, holds.
+pub(super) fn holds(folder: &Path) -> Option<PathBuf> {
+    [folder.to_owned(), folder.join("raw")]
+        .iter()
+        .find_map(|folder| FILES.iter().find_map(|file| existing(folder, file)))
 }
 
 fn existing(folder: &Path, file: &str) -> Option<PathBuf> {
-    [folder.join(file), folder.join(format!("{file}.gz"))].into_iter().find(|path| path.is_file())
+    let names = [file.to_owned(), file.replace("-idx", ".idx")];
+    names.iter().flat_map(|name| [folder.join(name), folder.join(format!("{name}.gz"))]).find(|path| path.is_file())
 }
 
 fn split(images_file: &Path, labels_file: &Path, classes: usize) -> Result<(ImageShape, Split), DataError> {

@@ -5,6 +5,7 @@
 
 mod catalog;
 mod cifar;
+mod decode;
 mod digits;
 mod error;
 mod fetch;
@@ -16,13 +17,16 @@ mod split;
 mod tests;
 
 use std::fmt;
-use std::path::PathBuf;
+use std::fs;
+use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
 pub use catalog::{KnownSet, RemoteFile, known};
 pub use error::{DataError, Fault, LayoutFault, Place};
 pub use fetch::{Progress, fetch, fetch_files};
+
+use split::representative;
 
 /// Size of an image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -101,6 +105,8 @@ pub struct Dataset {
     pub test: Split,
     /// SHA-256, hexadecimal, over shape, number of classes, labels and pixels of both splits; the names do not enter.
     pub checksum: String,
+    /// What reading its files has passed over or changed, in words; nothing where the set is as its files are.
+    pub notes: Vec<String>,
 }
 
 /// Mean and standard deviation of each channel, in units of the raw bytes.
@@ -139,17 +145,44 @@ impl Dataset {
             return Err(DataError::Inconsistent { name: name.to_owned(), problem });
         }
         let checksum = checksum(shape, classes.len(), [&train, &test]);
-        Ok(Self { name: name.to_owned(), shape, classes, train, test, checksum })
+        Ok(Self { name: name.to_owned(), shape, classes, train, test, checksum, notes: Vec::new() })
     }
 
-    /// The set with only the first `images` of its training split, or all where there are no more.
+    /// The set with only `images` of its training split, or all where there are no more: from each class in proportion to its
+    /// size, the same ones every time.
     pub fn limited(mut self, images: usize) -> Self {
+        if images < self.train.len() {
+            let chosen = representative(&self.train.labels, self.classes.len(), images);
+            self.train = self.train.divide(self.shape.pixels(), &chosen).1;
+            self.checksum = checksum(self.shape, self.classes.len(), [&self.train, &self.test]);
+        }
+        self
+    }
+
+    /// The set with only the first `images` of its training split, or all where there are no more. Files that are sorted by class
+    /// have those of the first classes only.
+    pub fn first(mut self, images: usize) -> Self {
         if images < self.train.len() {
             self.train.images.truncate(images * self.shape.pixels());
             self.train.labels.truncate(images);
             self.checksum = checksum(self.shape, self.classes.len(), [&self.train, &self.test]);
         }
         self
+    }
+
+    /// One line of everything in the set that is not as a user may think: its [notes](Self::notes), and channels without
+    /// any variation in training. `None` if there is nothing.
+    pub fn remark(&self) -> Option<String> {
+        let mut notes = self.notes.clone();
+        for (channel, std) in (1..).zip(self.channel_statistics().std) {
+            if std == 0.0 {
+                let of = self.shape.channels;
+                notes.push(format!(
+                    "channel {channel} of {of} has one value in all training images: its input is 0, in the test, too"
+                ));
+            }
+        }
+        (!notes.is_empty()).then(|| format!("data set {}: {}", self.name, notes.join("; ")))
     }
 
     /// The set with only the first `count` classes, or all where there are no more. A split may be left without images.
@@ -268,21 +301,65 @@ impl SearchPath {
         &self.roots
     }
 
-    fn not_found(&self, name: &str, looked: Vec<PathBuf>) -> DataError {
-        let remedy = if known().iter().any(|set| set.name == name) {
-            format!(
+    /// `hints` are what there is instead, a sentence each.
+    fn not_found(&self, name: &str, looked: Vec<PathBuf>, hints: &[String]) -> DataError {
+        let mut remedy: String = hints.iter().map(|hint| format!("{hint}\n")).collect();
+        if known().iter().any(|set| set.name == name) {
+            remedy += &format!(
                 "download it with `ldfa-gpu data fetch {name}`, \
                  or name the folder that holds it with --data-dir or LDFA_DATA"
-            )
+            );
         } else {
             let names: Vec<_> = known().iter().map(|set| set.name).collect();
-            format!(
+            let distance = |known: &str| strsim::damerau_levenshtein(&plain(known), &plain(name));
+            let nearest = names.iter().map(|known| (distance(known), known)).min();
+            if let Some((0..=1, near)) = nearest.filter(|_| !name.is_empty()) {
+                remedy += &format!("did you mean {near}?\n");
+            }
+            remedy += &format!(
                 "known sets are {}; any other name is that of a folder of images by class, \
                  itself or below --data-dir or LDFA_DATA",
                 names.join(", ")
-            )
-        };
+            );
+        }
         DataError::NotFound { name: name.to_owned(), looked, remedy }
+    }
+}
+
+/// Folders below a root where the files of a known set may be: that of its name, then those whose names differ from it in
+/// case and signs only, as `MNIST` and `FashionMNIST` do.
+fn folders(root: &Path, name: &str) -> Vec<PathBuf> {
+    let exact = root.join(name);
+    let entries = fs::read_dir(root).into_iter().flatten().flatten().map(|entry| entry.path());
+    let mut others: Vec<PathBuf> =
+        entries.filter(|path| *path != exact && path.is_dir() && is_namesake(path, name)).collect();
+    others.sort();
+    std::iter::once(exact).chain(others).collect()
+}
+
+/// Letters and digits of a name, in lower case.
+fn plain(name: &str) -> String {
+    name.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect()
+}
+
+fn is_namesake(path: &Path, name: &str) -> bool {
+    path.file_name().is_some_and(|own| plain(&own.to_string_lossy()) == plain(name))
+}
+
+/// What the set opened by `name` is called: a known one as it is known, a folder as it is really called, whichever way leads
+/// to it. Never empty, and fit for the name of a file.
+pub fn short_name(name: &str) -> String {
+    let path = Path::new(name);
+    let is_known = known().iter().any(|set| set.name == name);
+    let real = if is_known { None } else { path.canonicalize().ok() };
+    let last = real.as_deref().unwrap_or(path).file_name().unwrap_or_default().to_string_lossy();
+    let clean: String = last
+        .chars()
+        .map(|c| if c.is_control() || c.is_whitespace() || "/\\:*?\"<>|".contains(c) { '-' } else { c })
+        .collect();
+    match clean.trim_matches(['-', '.']) {
+        "" => "images".into(),
+        clean => clean.into(),
     }
 }
 
@@ -290,10 +367,12 @@ impl SearchPath {
 ///
 /// Below a root, `mnist` and `fashion-mnist` are folders of that name with the four IDX files, each plain or
 /// compressed; `cifar10` and `cifar100` are the authors' folder or `.tar.gz`, there or in a folder of the set's name;
-/// `digits` is part of the program. A folder of images holds `train/<class>/<image>` and `test/<class>/<image>`, or
-/// just `<class>/<image>`, of which a fixed fifth of each class is then taken for testing; classes are numbered in the order
-/// of their names, and all images must have one size. They are grey if all files are, else RGB; a file with a palette
-/// counts as colour.
+/// `digits` is part of the program. Case and signs in the folder's name do not count, and IDX files may be in a folder `raw` in it.
+///
+/// A folder of images holds `train/<class>/<image>` and `test/<class>/<image>`, or just `<class>/<image>`, of which a fixed
+/// fifth of each class is then taken for testing; classes are numbered in the order of their names, and all images must
+/// have one size. They are grey if every pixel of every image is, else RGB. What was passed over or changed is in
+/// [`Dataset::notes`].
 ///
 /// # Errors
 ///
@@ -306,13 +385,13 @@ pub fn open(name: &str, search: &SearchPath) -> Result<Dataset, DataError> {
         "cifar10" => cifar::load(&cifar::CIFAR10, search),
         "cifar100" => cifar::load(&cifar::CIFAR100, search),
         // An empty name would make every root a data set.
-        "" => Err(search.not_found(name, Vec::new())),
+        "" => Err(search.not_found(name, Vec::new(), &[])),
         _ => {
             let below = search.roots().iter().map(|root| root.join(name));
             let candidates: Vec<PathBuf> = std::iter::once(PathBuf::from(name)).chain(below).collect();
             match candidates.iter().find(|path| path.is_dir()) {
                 Some(path) => folder::load(path),
-                None => Err(search.not_found(name, candidates)),
+                None => Err(search.not_found(name, candidates, &[])),
             }
         }
     }

@@ -124,6 +124,7 @@ const TINY: Layout = Layout {
     batches: &[("one.bin", 2), ("two.bin", 1), ("test.bin", 1)],
     label_bytes: 2,
     names: "names.txt",
+    others: &[],
     classes: &["a", "b", "c"],
 };
 

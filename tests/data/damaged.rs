@@ -127,3 +127,56 @@ fn short_and_foreign_cifar_files_are_named() {
     assert_eq!(file, archive);
     assert!(matches!(fault, Fault::Archive(_) | Fault::MissingMember(_)), "{fault}");
 }
+
+#[test]
+fn copies_under_other_names_are_read() {
+    let whole = Mnist::new().open().unwrap();
+    for (folder, dot) in
+        [("MNIST/raw", false), ("MNIST", true), ("mnist/raw", false), ("Mnist", false), ("mnist", true)]
+    {
+        let set = Mnist::new();
+        let aside = set.root.path().join("aside");
+        fs::rename(set.root.path().join("mnist"), &aside).unwrap();
+        let target = set.root.path().join(folder);
+        fs::create_dir_all(&target).unwrap();
+        for file in fs::read_dir(&aside).unwrap().map(|entry| entry.unwrap()) {
+            let name = file.file_name().into_string().unwrap();
+            let name = if dot { name.replace("-idx", ".idx") } else { name };
+            fs::rename(file.path(), target.join(name)).unwrap();
+        }
+        assert_eq!(set.open().unwrap(), whole, "{folder}");
+    }
+}
+
+#[test]
+fn near_misses_are_named() {
+    let set = Mnist::new();
+    let search = SearchPath::new(vec![set.root.path().join("mnist")]);
+    let message = open("mnist", &search).unwrap_err().to_string();
+    assert!(message.contains("found ") && message.contains("put the four files into a folder `mnist`"), "{message}");
+
+    let root = tempfile::tempdir().unwrap();
+    let search = SearchPath::new(vec![root.path().into()]);
+    for (name, there, version) in [
+        ("cifar10", "cifar-10-batches-py/data_batch_1", "Python"),
+        ("cifar10", "cifar10/cifar-10-python.tar.gz", "Python"),
+        ("cifar10", "CIFAR10/cifar-10-batches-mat/test_batch.mat", "Matlab"),
+        ("cifar100", "cifar-100-python/train", "Python"),
+    ] {
+        let path = root.path().join(there);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, "").unwrap();
+        let message = open(name, &search).unwrap_err().to_string();
+        let part = format!("the {version} version: this program reads the binary version");
+        assert!(message.contains(&part) && message.contains("data fetch"), "{message}");
+        fs::remove_dir_all(root.path().join(there.split('/').next().unwrap())).unwrap();
+    }
+}
+
+#[test]
+fn labels_are_not_believed_to_be_many() {
+    let set = Mnist::new();
+    let mut claim = labels(4);
+    claim[4..8].copy_from_slice(&(1u32 << 30).to_be_bytes());
+    assert!(matches!(set.with(TRAIN_LABELS, &claim), (Place::Byte(4), Fault::AbsurdSize { .. })));
+}

@@ -3,6 +3,7 @@
 mod damaged;
 mod download;
 mod folders;
+mod program;
 mod real;
 mod server;
 
@@ -58,9 +59,35 @@ fn a_set_of_fewer_classes_keeps_the_first_of_them_in_both_splits() {
 }
 
 #[test]
-fn a_limited_set_keeps_its_first_training_images() {
+fn a_limited_set_has_every_class_in_proportion() {
     let whole = open("digits", &nowhere()).unwrap();
-    let few = whole.clone().limited(10);
+    for images in [10, 100, 1000, 1436] {
+        let few = whole.clone().limited(images);
+        assert_eq!((few.train.len(), &few.test), (images, &whole.test));
+        for (few, all) in few.class_histogram(&few.train).into_iter().zip(whole.class_histogram(&whole.train)) {
+            assert!((few as f64 - all as f64 * images as f64 / 1437.0).abs() <= 1.0, "{few} of {all}, {images} in all");
+        }
+        let mut rest = whole.train.images.chunks(64);
+        assert!(few.train.images.chunks(64).all(|image| rest.any(|other| other == image)), "in their order");
+        assert_eq!(whole.clone().limited(images), few, "the same ones every time");
+    }
+    assert_eq!(whole.clone().limited(1437), whole);
+
+    // As files sorted by class are: the first ones are all of one.
+    let split = |images: usize| Split {
+        images: vec![7; images],
+        labels: (0..images).map(|i| u32::from(i >= images / 2)).collect(),
+    };
+    let shape = ImageShape { height: 1, width: 1, channels: 1 };
+    let sorted = Dataset::new("sorted", shape, vec!["a".into(), "b".into()], split(100), split(10)).unwrap();
+    let (few, first) = (sorted.clone().limited(20), sorted.first(20));
+    assert_eq!((few.class_histogram(&few.train), first.class_histogram(&first.train)), (vec![10, 10], vec![20, 0]));
+}
+
+#[test]
+fn the_first_images_of_a_set_are_as_they_are() {
+    let whole = open("digits", &nowhere()).unwrap();
+    let few = whole.clone().first(10);
     assert_eq!(
         (few.train.images.as_slice(), few.train.labels.as_slice()),
         (&whole.train.images[..640], &whole.train.labels[..10])
@@ -69,7 +96,7 @@ fn a_limited_set_keeps_its_first_training_images() {
     let put_together = Dataset::new("digits", few.shape, few.classes.clone(), few.train.clone(), few.test.clone());
     assert_eq!(put_together.unwrap(), few, "the checksum is that of what is left");
     for images in [1437, usize::MAX] {
-        assert_eq!(whole.clone().limited(images), whole);
+        assert_eq!(whole.clone().first(images), whole);
     }
 }
 
@@ -82,6 +109,11 @@ fn a_missing_set_says_where_it_was_looked_for_and_how_to_get_it() {
         ("cifar10", "ldfa-gpu data fetch cifar10", 8),
         ("cifar100", "ldfa-gpu data fetch cifar100", 8),
         ("my-own-images", "a folder of images by class", 3),
+        ("MNIST", "did you mean mnist?", 3),
+        ("FashionMNIST", "did you mean fashion-mnist?", 3),
+        ("CIFAR-10", "did you mean cifar10?", 3),
+        ("cifar-100", "did you mean cifar100?", 3),
+        ("digit", "did you mean digits?", 3),
         ("", "digits, mnist", 0),
     ] {
         let error = open(name, &search).unwrap_err();
