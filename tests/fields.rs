@@ -262,7 +262,17 @@ mod real {
     fn a_retina_learns_fields() {
         let folder = tempfile::tempdir().unwrap();
         let folder = folder.path();
-        let quick = ["--set", "data.limit=4000", "--epochs", "2", "--seeds", "2", "--no-tune"];
+        let quick = [
+            "--set",
+            "data.limit=4000",
+            "--set",
+            "data.limit_order=first",
+            "--epochs",
+            "2",
+            "--seeds",
+            "2",
+            "--no-tune",
+        ];
         succeed(&[&["train", "retina-small", "--rank", "16", "--out", "run"][..], &quick].concat(), folder);
         succeed(&["fields", "run", "--layer", "layers.2", "--out", "fields"], folder);
         let rows = Csv::read(&folder.join("fields/fields.csv"));

@@ -54,9 +54,23 @@ pub struct DataSection {
     /// Only the first so many classes, in training and test; all if left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub classes: Option<u32>,
-    /// Learn only from so many images, the first ones of the training set (of its chosen classes); from all if left out.
+    /// Learn only from so many images of the training set (of its chosen classes); from all if left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<u32>,
+    /// Which images a limit leaves.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub limit_order: LimitOrder,
+}
+
+/// Which images of the training set `limit` takes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LimitOrder {
+    /// Of every class in proportion to its size, always the same ones.
+    #[default]
+    Stratified,
+    /// The first ones of the files.
+    First,
 }
 
 /// `[model]`.
@@ -476,6 +490,8 @@ impl Config {
         let mut determining = self.clone().resolved();
         determining.name = None;
         determining.train.max_steps = None;
+        // The checksum is that of the images that a limit leaves.
+        determining.data.limit_order = LimitOrder::default();
         let digest = Sha256::digest(format!("{}\n{data_checksum}", determining.to_toml()?));
         Ok(digest.iter().map(|byte| format!("{byte:02x}")).collect())
     }
@@ -491,6 +507,6 @@ impl Config {
             Some(Ranks::One(rank)) => format!("-r{rank}").replace('/', ""),
             _ => String::new(),
         };
-        format!("{}-{}{rank}", self.data.name.rsplit(['/', '\\']).next().unwrap_or("run"), self.rule().folder())
+        format!("{}-{}{rank}", crate::data::short_name(&self.data.name), self.rule().folder())
     }
 }

@@ -1,7 +1,11 @@
 //! From a configuration and its data to the description of a network.
 
+use std::collections::BTreeSet;
+use std::io::{self, Write};
+use std::sync::{Mutex, PoisonError};
+
 use super::TrainError;
-use super::config::{Config, ConfigError, DataSection};
+use super::config::{Config, ConfigError, DataSection, LimitOrder};
 use crate::data::{self, Dataset, SearchPath, Split};
 use crate::model::{DataFeed, FeedSpec, Network, NetworkSpec, widest};
 use crate::ops::Augment;
@@ -17,7 +21,8 @@ const EVALUATION_NUMBERS: u32 = 1 << 23;
 /// Most bytes of images in one tensor: half of the smallest binding that WebGPU guarantees.
 const SHARD_BYTES: u64 = 64 << 20;
 
-/// The images of a configuration, no more of them than it wants.
+/// The images of a configuration, no more of them than it wants. What is [remarkable](Dataset::remark) about them is said on
+/// standard error, once in a process.
 ///
 /// # Errors
 /// If the set cannot be read, or has fewer classes or images than it is limited to.
@@ -31,13 +36,32 @@ pub fn dataset(section: &DataSection, search: &SearchPath) -> Result<Dataset, Tr
         }
         data = data.of_classes(classes as usize);
     }
-    let Some(limit) = section.limit else { return Ok(data) };
-    let images = data.train.len();
-    if images < limit as usize {
-        let rule = format!("{} has only {images} images to train on", data.name);
-        return Err(ConfigError::Range { key: "data.limit", value: limit.to_string(), rule }.into());
+    if let Some(limit) = section.limit {
+        let images = data.train.len();
+        if images < limit as usize {
+            let rule = format!("{} has only {images} images to train on", data.name);
+            return Err(ConfigError::Range { key: "data.limit", value: limit.to_string(), rule }.into());
+        }
+        data = match section.limit_order {
+            LimitOrder::Stratified => data.limited(limit as usize),
+            LimitOrder::First => data.first(limit as usize),
+        };
     }
-    Ok(data.limited(limit as usize))
+    if let Some(remark) = data.remark() {
+        say_once(remark);
+    }
+    Ok(data)
+}
+
+/// A sweep reads its data again for every cell, and has nothing new to say about them.
+fn say_once(remark: String) {
+    static SAID: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+    let mut said = SAID.lock().unwrap_or_else(PoisonError::into_inner);
+    if !said.contains(&remark) {
+        // Whoever has closed standard error does not want to hear it.
+        let _ = writeln!(io::stderr(), "warning: {remark}");
+        said.insert(remark);
+    }
 }
 
 /// A set with images of the colours and the size that a configuration wants.
@@ -114,13 +138,15 @@ pub fn network_spec(config: &Config, data: &Dataset) -> Result<NetworkSpec, Trai
 }
 
 /// What makes a byte v of a channel an input, `v * scale + shift`: the training pixels then have mean 0 and standard deviation 1.
+/// A channel without any variation in training is no input: whatever it is in the test, 0 comes of it.
 pub fn standardisation(data: &Dataset) -> ([f64; 4], [f64; 4]) {
     let statistics = data.channel_statistics();
     let (mut scale, mut shift) = ([0.0; 4], [0.0; 4]);
     for (channel, (mean, std)) in statistics.mean.iter().zip(&statistics.std).enumerate().take(4) {
-        // A channel without any variation has nothing to be scaled by.
-        scale[channel] = if *std > 0.0 { 1.0 / std } else { 1.0 };
-        shift[channel] = -mean * scale[channel];
+        if *std > 0.0 {
+            scale[channel] = 1.0 / std;
+            shift[channel] = -mean * scale[channel];
+        }
     }
     (scale, shift)
 }
