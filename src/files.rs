@@ -1,8 +1,9 @@
-//! Writing files so that a crash, a full disk or a kill never leaves half of one.
+//! Writing files so that a crash, a full disk or a kill never leaves half of one; reading them so that nothing of that name, be it a
+//! pipe or without end, keeps the program waiting.
 
 use std::ffi::OsStr;
-use std::fs::{self, File};
-use std::io::{self, BufWriter, ErrorKind, Write};
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, BufWriter, ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
 
 /// Ending of the temporary files that [`write_atomically`] leaves behind when the process is killed.
@@ -39,10 +40,90 @@ fn remedy(error: &io::Error) -> &'static str {
         ErrorKind::AlreadyExists => "remove it or choose another name",
         ErrorKind::InvalidFilename => "choose a shorter or simpler name",
         ErrorKind::InvalidData => "it must be plain UTF-8 text",
+        ErrorKind::InvalidInput => "put an intact copy there, or name another file",
         ErrorKind::FileTooLarge => "raise the limit on the size of files (ulimit -f), or choose another disk",
         ErrorKind::Unsupported => "this file system cannot do that; choose an --out on a local disk",
         _ => "check the disk, or choose another path",
     }
+}
+
+/// More bytes than there are in any file that is read whole, but for weights and logs.
+pub const MOST: u64 = 1 << 30;
+
+/// A pipe or a device: it may be without end, or keep who reads it waiting for ever.
+fn irregular() -> io::Error {
+    io::Error::new(ErrorKind::InvalidInput, "a device or pipe of that name exists, not a regular file")
+}
+
+/// Reads a regular file of at most `most` bytes.
+///
+/// # Errors
+/// [`FileError`] when there is no such file, it is longer, or it is a folder, a device or a pipe.
+pub fn read(path: &Path, most: u64) -> Result<Vec<u8>, FileError> {
+    try_read(path, most).map_err(FileError::at(path, "read"))
+}
+
+/// [`read`], for text.
+///
+/// # Errors
+/// As [`read`], and when it is not UTF-8.
+pub fn read_text(path: &Path, most: u64) -> Result<String, FileError> {
+    let text = read(path, most)?;
+    let invalid = |_| io::Error::new(ErrorKind::InvalidData, "it is not text");
+    String::from_utf8(text).map_err(invalid).map_err(FileError::at(path, "read"))
+}
+
+fn try_read(path: &Path, most: u64) -> io::Result<Vec<u8>> {
+    let file = open_regular(path)?;
+    let length = file.metadata()?.len();
+    let mut bytes = Vec::new();
+    if length <= most {
+        bytes.try_reserve_exact(length as usize)?;
+        // What is being written may grow meanwhile.
+        file.take(most + 1).read_to_end(&mut bytes)?;
+    }
+    if length.max(bytes.len() as u64) > most {
+        let message = format!("it is longer than the {most} bytes that such a file has at most");
+        return Err(io::Error::new(ErrorKind::InvalidInput, message));
+    }
+    Ok(bytes)
+}
+
+/// Opens a regular file for reading.
+pub(crate) fn open_regular(path: &Path) -> io::Result<File> {
+    // To open a device may already do something, so that one looks before.
+    check_regular(&fs::metadata(path)?)?;
+    let file = without_waiting(OpenOptions::new().read(true)).open(path)?;
+    check_regular(&file.metadata()?)?;
+    Ok(file)
+}
+
+fn check_regular(found: &fs::Metadata) -> io::Result<()> {
+    match found {
+        found if found.is_dir() => Err(ErrorKind::IsADirectory.into()),
+        found if found.is_file() => Ok(()),
+        _ => Err(irregular()),
+    }
+}
+
+/// Lets opening a pipe fail where it would wait for the other end.
+fn without_waiting(options: &mut OpenOptions) -> &mut OpenOptions {
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::custom_flags(options, nix::fcntl::OFlag::O_NONBLOCK.bits());
+    options
+}
+
+/// Opens an empty file to lock, made if it is missing.
+///
+/// # Errors
+/// [`FileError`] when it cannot be made, or is a folder, a device or a pipe.
+pub(crate) fn open_lock(path: &Path) -> Result<File, FileError> {
+    let open = || {
+        let file = without_waiting(OpenOptions::new().create(true).truncate(false).write(true)).open(path)?;
+        check_regular(&file.metadata()?)?;
+        Ok(file)
+    };
+    open().map_err(FileError::at(path, "create"))
 }
 
 /// Writes a whole file or none: the new content appears under `path` only once it is complete and on the disk.
@@ -64,7 +145,7 @@ fn try_write(path: &Path, content: impl FnOnce(&mut BufWriter<File>) -> io::Resu
     let name = path.file_name().ok_or(ErrorKind::IsADirectory)?;
     // The rename would put a plain file in the place of a device such as /dev/null.
     if fs::metadata(path).is_ok_and(|there| !there.is_file() && !there.is_dir()) {
-        return Err(io::Error::other("a device or pipe of that name exists, not a regular file"));
+        return Err(irregular());
     }
     let folder = folder_of(path);
     // Until `persist`, dropping `temporary` removes the file: every `?` below cleans up after itself.
@@ -95,6 +176,25 @@ fn sync_folder(folder: &Path) -> io::Result<()> {
     } else {
         Ok(())
     }
+}
+
+/// Removes a file, if it is there.
+///
+/// # Errors
+/// [`FileError`] when the system refuses.
+pub(crate) fn remove(path: &Path) -> Result<(), FileError> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        removed => removed.and_then(|()| sync_folder(folder_of(path))).map_err(FileError::at(path, "remove")),
+    }
+}
+
+/// Puts a file in the place of another one in the same folder.
+///
+/// # Errors
+/// [`FileError`] when the system refuses.
+pub(crate) fn rename(from: &Path, to: &Path) -> Result<(), FileError> {
+    fs::rename(from, to).and_then(|()| sync_folder(folder_of(to))).map_err(FileError::at(to, "replace"))
 }
 
 /// The folder that holds `path`; `Path::parent` gives an empty one for a bare name.
@@ -147,6 +247,7 @@ pub(crate) fn append_synced(file: &mut File, path: &Path, bytes: &[u8]) -> Resul
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::{Duration, Instant};
 
     fn names_in(folder: &Path) -> Vec<String> {
         let mut names: Vec<String> =
@@ -212,6 +313,38 @@ mod tests {
         }
         remove_leftovers(folder.path()).unwrap();
         assert_eq!(names_in(folder.path()), [".lock", "config.toml", "notes.tmp"]);
+    }
+
+    #[test]
+    fn no_more_is_read_than_such_a_file_may_hold() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.txt");
+        fs::write(&path, "twelve bytes").unwrap();
+        assert_eq!(read_text(&path, 12).unwrap(), "twelve bytes");
+        let error = read(&path, 11).unwrap_err().to_string();
+        assert!(error.contains("a.txt") && error.contains("11 bytes") && error.contains("intact copy"), "{error}");
+        // As long as no disk is, and none of it written.
+        File::options().write(true).open(&path).unwrap().set_len(1 << 40).unwrap();
+        assert!(read(&path, MOST).is_err());
+        fs::write(&path, b"\xff").unwrap();
+        assert!(read_text(&path, 12).unwrap_err().to_string().contains("UTF-8"));
+        assert_eq!(read(folder.path(), 12).unwrap_err().source.kind(), ErrorKind::IsADirectory);
+        assert_eq!(read(&folder.path().join("none"), 12).unwrap_err().source.kind(), ErrorKind::NotFound);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn pipes_and_devices_are_refused_at_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let pipe = folder.path().join("pipe");
+        assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+        let began = Instant::now();
+        for path in [&pipe, Path::new("/dev/zero"), Path::new("/dev/null")] {
+            let error = read(path, MOST).unwrap_err().to_string();
+            assert!(error.contains("not a regular file") && error.contains("intact copy"), "{error}");
+        }
+        open_lock(&pipe).unwrap_err();
+        assert!(began.elapsed() < Duration::from_secs(5));
     }
 
     #[cfg(unix)]

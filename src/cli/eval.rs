@@ -13,7 +13,7 @@ use crate::train::session::Session;
 /// Which checkpoint of a run, and where it is opened.
 #[derive(Args, Clone)]
 pub(super) struct PlaceArgs {
-    /// The epoch with the best mean test accuracy, not the last one (that chooses on the test set: say so).
+    /// Each network at its own best epoch, not the last one (that chooses on the test set: say so).
     #[arg(long)]
     best: bool,
     #[command(flatten)]

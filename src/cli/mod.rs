@@ -11,6 +11,7 @@ mod fields;
 mod flops;
 mod report;
 mod sweep;
+mod system;
 mod theory;
 mod train;
 mod verify;
@@ -27,6 +28,7 @@ use crate::data::SearchPath;
 use crate::gpu::{Cache, DeviceChoice};
 use crate::train::TrainError;
 use crate::train::machine::{Kernels, Preparation};
+use crate::train::progress::was_refused;
 
 /// Trains networks through low-dimensional errors, on any GPU.
 #[derive(Parser)]
@@ -150,27 +152,10 @@ fn table(lines: Vec<Vec<String>>) -> Table {
     table
 }
 
-/// Writes a line for a reader who may have gone: what follows does not need one.
-fn say_if_heard(text: impl Display) -> Result<(), CliError> {
-    match say(text) {
-        Err(CliError::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        said => said,
-    }
-}
-
-/// Mesa's layer that orders devices asks the Wayland display, and complains ("error: XDG_RUNTIME_DIR is invalid") where
-/// there is no desktop. Without a desktop it has nothing to ask: it is left out unless its user has set it up.
-fn quiet_mesa() {
-    let is_set = |name| std::env::var_os(name).is_some();
-    if cfg!(target_os = "linux") && !is_set("XDG_RUNTIME_DIR") && !is_set("MESA_VK_DEVICE_SELECT") {
-        // SAFETY: the first thing that the process does, on its only thread.
-        unsafe { std::env::set_var("NODEVICE_SELECT", "1") };
-    }
-}
-
 /// Parses the arguments and runs the command; 0 on success, 1 on failure, 2 for wrong usage, 130 when stopped.
 pub fn main() -> ExitCode {
-    quiet_mesa();
+    system::quiet_mesa();
+    system::let_writes_fail();
     let filter = tracing_subscriber::EnvFilter::try_from_env("LDFA_LOG")
         .unwrap_or_else(|_| "error,ldfa_gpu=warn,wgpu_hal=off".into());
     // Lines bear the time since the process started.
@@ -178,28 +163,36 @@ pub fn main() -> ExitCode {
     let is_terminal = io::stderr().is_terminal();
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_timer(since_start).with_ansi(is_terminal);
     log.with_writer(io::stderr).init();
-    let result = match Cli::parse().command {
-        Command::Train(args) => args.run(),
-        Command::Eval(args) => args.run().map(|()| ExitCode::SUCCESS),
-        Command::Export(args) => args.run().map(|()| ExitCode::SUCCESS),
-        Command::Report(args) => args.run().map(|()| ExitCode::SUCCESS),
-        Command::Explain(args) => args.run().map(|()| ExitCode::SUCCESS),
-        Command::Flops(args) => args.run().map(|()| ExitCode::SUCCESS),
-        Command::Sweep(args) => args.run(),
-        Command::Theory(args) => args.run().map(|()| ExitCode::SUCCESS),
-        Command::Fields(args) => args.run().map(|()| ExitCode::SUCCESS),
-        Command::Compare(args) => args.run().map(|()| ExitCode::SUCCESS),
-        Command::Verify(args) => args.run(),
-        Command::Bench(args) => args.run().map(|()| ExitCode::SUCCESS),
-        Command::Devices(args) => args.run().map(|()| ExitCode::SUCCESS),
-        Command::Data(args) => args.run().map(|()| ExitCode::SUCCESS),
-    };
+    let command = Cli::parse().command;
+    let result = system::workers().install(|| command.run());
     match result {
+        Ok(code) if code == ExitCode::SUCCESS && was_refused() => ExitCode::FAILURE,
         Ok(code) => code,
         Err(CliError::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         Err(error) => {
             let _ = writeln!(io::stderr(), "error: {error}");
             ExitCode::FAILURE
+        }
+    }
+}
+
+impl Command {
+    fn run(self) -> Result<ExitCode, CliError> {
+        match self {
+            Command::Train(args) => args.run(),
+            Command::Eval(args) => args.run().map(|()| ExitCode::SUCCESS),
+            Command::Export(args) => args.run().map(|()| ExitCode::SUCCESS),
+            Command::Report(args) => args.run().map(|()| ExitCode::SUCCESS),
+            Command::Explain(args) => args.run().map(|()| ExitCode::SUCCESS),
+            Command::Flops(args) => args.run().map(|()| ExitCode::SUCCESS),
+            Command::Sweep(args) => args.run(),
+            Command::Theory(args) => args.run().map(|()| ExitCode::SUCCESS),
+            Command::Fields(args) => args.run().map(|()| ExitCode::SUCCESS),
+            Command::Compare(args) => args.run().map(|()| ExitCode::SUCCESS),
+            Command::Verify(args) => args.run(),
+            Command::Bench(args) => args.run().map(|()| ExitCode::SUCCESS),
+            Command::Devices(args) => args.run().map(|()| ExitCode::SUCCESS),
+            Command::Data(args) => args.run().map(|()| ExitCode::SUCCESS),
         }
     }
 }

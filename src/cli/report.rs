@@ -11,6 +11,7 @@ use crate::experiment::runs::{FinishedRun, data_of};
 use crate::experiment::sweep::Sweep;
 use crate::train::TrainError;
 use crate::train::curves::{Curve, draw_curves};
+use crate::train::progress::warn;
 use crate::train::spectra::{Spectra, draw_spectra};
 use crate::train::summary::table;
 
@@ -64,6 +65,10 @@ impl ReportArgs {
         }
         say(format!("data: {}", data_of(runs)))?;
         say(table(&runs.iter().map(|run| (run.label.as_str(), &run.summary)).collect::<Vec<_>>()))?;
+        if self.spectra.is_none() {
+            // Not shown here, but missed by whoever wants to see them.
+            runs.iter().filter_map(|run| run.alignments().map(drop).and(run.spectra().map(drop)).err()).for_each(warn);
+        }
         if let Some(output) = &self.output {
             let curves = runs.iter().map(|run| Ok(Curve::from_metrics(&run.label, &run.metrics()?)));
             let curves = curves.collect::<Result<Vec<_>, TrainError>>()?.concat();

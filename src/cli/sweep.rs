@@ -7,12 +7,13 @@ use std::str::FromStr;
 use clap::Args;
 
 use super::train::{STOP, STOPPED, catch_interrupts};
-use super::{CliError, DataDirArg, DeviceArg, KernelsArg, say, say_if_heard};
+use super::{CliError, DataDirArg, DeviceArg, KernelsArg, say};
 use crate::experiment::sweep::{
     Measure, Results, Setup, Sweep, draw_accuracies, draw_compute, least_computation, open, reaches, table,
     write_reaches,
 };
 use crate::feedback::{Rank, RuleName};
+use crate::train::progress::tell;
 
 /// Train rules x ranks x seeds (x classes), and show accuracy against rank; the same command goes on with a stopped sweep.
 #[derive(Args)]
@@ -125,7 +126,7 @@ impl SweepArgs {
         axes.networks = self.networks.or(axes.networks);
         let sweep = Sweep::new(&draft, &axes)?;
         for line in sweep.kept() {
-            say_if_heard(line)?;
+            tell(line);
         }
         let search = self.data.search();
         let costs = sweep.check(&search)?;
@@ -140,9 +141,9 @@ impl SweepArgs {
             return Ok(ExitCode::SUCCESS);
         }
         for (index, cell) in own {
-            say_if_heard(format!("cell {} of {}: {}", index + 1, sweep.cells.len(), cell.name))?;
+            tell(format!("cell {} of {}: {}", index + 1, sweep.cells.len(), cell.name));
             if !sweep.train(cell, &self.out, &setup)? {
-                say_if_heard("stopped; the same command goes on")?;
+                tell("stopped; the same command goes on");
                 return Ok(ExitCode::from(STOPPED));
             }
         }

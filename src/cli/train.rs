@@ -6,11 +6,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::{ArgGroup, Args};
 
-use super::{CliError, DataDirArg, DeviceArg, KernelsArg, say, say_if_heard};
+use super::{CliError, DataDirArg, DeviceArg, KernelsArg};
 use crate::feedback::{Rank, Ranks};
 use crate::plan::Options;
 use crate::train::config::{Config, Draft};
 use crate::train::opened::preparation_of;
+use crate::train::progress::tell;
 use crate::train::run_dir::{RUNS, RunDir};
 use crate::train::session::Session;
 use crate::train::spec::dataset;
@@ -31,8 +32,8 @@ pub(super) struct TrainArgs {
     /// Run directory to create; by default runs/<data>-<rule>.
     #[arg(long, value_name = "FOLDER")]
     out: Option<PathBuf>,
-    /// Go on with a stopped run; its own configuration applies.
-    #[arg(long, value_name = "RUN", conflicts_with_all = ["preset", "out", "init", "rule", "p", "q", "rank", "seeds", "epochs", "set", "no_tune"])]
+    /// Go on with a stopped run; its own configuration applies, but for --max-steps, and its own kernels, but for --no-tune.
+    #[arg(long, value_name = "RUN", conflicts_with_all = ["preset", "out", "init", "rule", "p", "q", "rank", "seeds", "epochs", "accumulate", "set"])]
     resume: Option<PathBuf>,
     /// Start all replicas from these weights.
     #[arg(long, value_name = "FILE.safetensors")]
@@ -147,23 +148,23 @@ impl TrainArgs {
             None => self.start()?,
         };
         let path = trainer.path().to_owned();
-        say_if_heard(format!("run directory {}", path.display()))?;
+        tell(format!("run directory {}", path.display()));
         catch_interrupts()?;
         match trainer.run()? {
             Outcome::Finished(summary) => {
-                say(summary::table(&[(&summary.rule, &summary)]))?;
-                say(format!(
+                tell(summary::table(&[(&summary.rule, &summary)]));
+                tell(format!(
                     "test accuracy is the last epoch's; curves, metrics and weights are in {}",
                     path.display()
-                ))?;
+                ));
                 if self.profile {
-                    say(trainer.profile()?.trim_end())?;
+                    tell(trainer.profile()?.trim_end());
                 }
                 Ok(ExitCode::SUCCESS)
             }
             Outcome::Stopped { step } => {
                 let path = path.display();
-                say_if_heard(format!("stopped after step {step}; go on with: ldfa-gpu train --resume {path}"))?;
+                tell(format!("stopped after step {step}; go on with: ldfa-gpu train --resume {path}"));
                 Ok(ExitCode::from(STOPPED))
             }
         }
@@ -187,11 +188,21 @@ impl TrainArgs {
 
     fn resume(&self, path: &Path) -> Result<Trainer<'static>, CliError> {
         let run = RunDir::resume(path)?;
-        let mut config = Config::load(&run.config())?;
-        config.train.max_steps = self.config.max_steps;
+        let mut draft = Draft::read(&run.config())?;
+        if let Some(steps) = self.config.max_steps {
+            draft.set("train.max_steps", &steps.to_string())?;
+        }
+        let config = draft.finish()?;
         let data = dataset(&config.data, &self.data.search())?;
-        let preparation = preparation_of(&run)?;
+        let preparation = if self.kernels.no_tune { self.kernels.preparation() } else { preparation_of(&run)? };
         let session = Session::prepared(config, &data, &self.device.device, Options::default(), &preparation)?;
-        Ok(Trainer::resume(session, run, &STOP)?)
+        let trainer = Trainer::resume(session, run, &STOP)?;
+        if self.config.max_steps.is_some() {
+            trainer.record_config()?;
+        }
+        if self.kernels.no_tune {
+            trainer.record_kernels()?;
+        }
+        Ok(trainer)
     }
 }

@@ -14,7 +14,7 @@ use super::networks::{Instrument, Member, Population};
 use super::{ExperimentError, setting};
 use crate::analysis::Representation;
 use crate::feedback::Rank;
-use crate::files::write_atomically;
+use crate::files::{self, write_atomically};
 use crate::gpu::DeviceChoice;
 use crate::model::{Extent, Probe};
 use crate::picture::{Frame, INK, MARGIN, PAPER, Sheet, TEXT, WIDTH, encode, fit, paint};
@@ -186,7 +186,8 @@ impl Comparison {
     /// If it is missing, damaged or empty.
     pub fn read(path: &Path) -> Result<Comparison, ExperimentError> {
         let damaged = |what: String| setting(format!("{}: {what}; `ldfa-gpu compare` writes it anew", path.display()));
-        let mut reader = csv::Reader::from_path(path).map_err(|e| damaged(e.to_string()))?;
+        let text = files::read(path, files::MOST)?;
+        let mut reader = csv::Reader::from_reader(&text[..]);
         let rows: Vec<Likeness> = reader.deserialize().collect::<Result<_, _>>().map_err(|e| damaged(e.to_string()))?;
         if rows.is_empty() {
             return Err(damaged("it holds no pair of networks".to_owned()));

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::compare::Comparison;
 use super::{ExperimentError, fields, setting, theory};
-use crate::files::{FileError, create_folder};
+use crate::files::{self, create_folder};
 
 /// A folder that `theory`, `fields` or `compare` has written.
 #[derive(Clone, Debug)]
@@ -117,7 +117,7 @@ impl Folder {
         let Kind { csv, heading, published, pictures, numbers } = self.kind;
         let picture = |&(name, caption): &(&'static str, &'static str)| {
             let path = self.path.join(name);
-            let png = std::fs::read(&path).map_err(FileError::at(&path, "read"))?;
+            let png = files::read(&path, files::MOST)?;
             if !png.starts_with(b"\x89PNG\r\n\x1a\n") {
                 return Err(setting(format!(
                     "{} is no PNG file; the command that made it writes it anew",

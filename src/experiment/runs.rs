@@ -43,6 +43,7 @@ impl FinishedRun {
     fn open(folder: &Path) -> Result<FinishedRun, TrainError> {
         let files = RunDir::open(folder)?;
         let (config, summary) = (Config::load(&files.config())?, Summary::read(&files.summary())?);
+        summary.check(&files.summary(), &Log::<MetricsRow>::read(&files.metrics(), &config)?)?;
         Ok(FinishedRun { label: String::new(), folder: folder.to_owned(), config, summary, files })
     }
 
@@ -74,7 +75,7 @@ impl FinishedRun {
     /// # Errors
     /// If they cannot be read.
     pub fn metrics(&self) -> Result<Vec<MetricsRow>, TrainError> {
-        Ok(Log::read(&self.files.metrics())?)
+        Ok(Log::read(&self.files.metrics(), &self.config)?)
     }
 
     /// How feedback and weights agree, by epoch.
@@ -82,7 +83,7 @@ impl FinishedRun {
     /// # Errors
     /// If it cannot be read.
     pub fn alignments(&self) -> Result<Vec<AlignmentRow>, TrainError> {
-        Ok(Log::read(&self.files.alignment())?)
+        Ok(Log::read(&self.files.alignment(), &self.config)?)
     }
 
     /// The dimension of errors by epoch.
@@ -90,7 +91,7 @@ impl FinishedRun {
     /// # Errors
     /// If it cannot be read.
     pub fn spectra(&self) -> Result<Vec<SpectrumRow>, TrainError> {
-        Ok(Log::read(&self.files.spectrum())?)
+        Ok(Log::read(&self.files.spectrum(), &self.config)?)
     }
 
     /// Whether it was measured: runs from before it was are without.

@@ -3,7 +3,7 @@
 //! A cache is a convenience: whatever is wrong with one of its files costs a warning and a little time, never the run.
 
 use std::fmt;
-use std::fs::{self, File, TryLockError};
+use std::fs::{File, TryLockError};
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -12,7 +12,7 @@ use etcetera::BaseStrategy;
 use sha2::{Digest, Sha256};
 
 use super::shaders;
-use crate::files::{FileError, create_folder, write_atomically};
+use crate::files::{self, FileError, create_folder, write_atomically};
 use crate::plan::{Profile, Tuned, Variant};
 
 /// Longest wait for another process that writes to the same file; it needs milliseconds.
@@ -180,11 +180,11 @@ fn warn_unwritable(error: &FileError) {
 }
 
 fn read(path: &Path) -> Option<Vec<u8>> {
-    match fs::read(path) {
+    match files::read(path, files::MOST) {
         Ok(bytes) => Some(bytes),
-        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => None,
+        Err(error) if matches!(error.source.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => None,
         Err(error) => {
-            tracing::warn!("cannot read {}: {error}", path.display());
+            tracing::warn!("{} is ignored: {}", path.display(), error.source);
             None
         }
     }
@@ -222,9 +222,7 @@ fn unseal<'a>(bytes: &'a [u8], key: &AdapterKey) -> Option<&'a [u8]> {
 
 /// The lock of a file lies beside it: the file itself is replaced by each writer.
 fn open_lock(path: &Path) -> Result<File, FileError> {
-    let path = path.with_extension("lock");
-    let opened = File::options().create(true).truncate(false).write(true).open(&path);
-    opened.map_err(FileError::at(&path, "create"))
+    files::open_lock(&path.with_extension("lock"))
 }
 
 /// Keeps other writers waiting until it is dropped. Without it (a file system that has no locks, a process that hangs)
@@ -246,6 +244,8 @@ fn lock(path: &Path) -> Option<File> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
+
     use crate::ops::{Dtype, Gemm, Recording};
     use crate::plan::ShapeClass;
 

@@ -6,8 +6,7 @@
 
 use std::cmp::{Ordering, Reverse};
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::fs;
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
@@ -17,10 +16,11 @@ use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 use sha2::{Digest, Sha256};
 
-use super::files::{FileError, write_atomically};
+use super::files::{FileError, open_regular, write_atomically};
 
-/// Version of the layout below; a change that an older program would misread raises it.
-const FORMAT: u32 = 1;
+/// Version of the layout below; a change that an older program would misread raises it. Files of version 1 have one hash of
+/// configuration and data together, and one step for all networks.
+const FORMAT: u32 = 2;
 /// Mark of our checkpoints among other safetensors files.
 const PROGRAM: &str = "ldfa-gpu";
 /// What comes directly before the digest in the header. No tensor name can imitate it: its quotes would be escaped.
@@ -48,25 +48,25 @@ pub struct Checkpoint {
 pub struct CheckpointMeta {
     /// Version of the program that wrote the file.
     pub program_version: String,
-    /// SHA-256 of the resolved configuration, in hexadecimal.
-    pub config_hash: String,
-    /// Training steps completed.
+    /// What determines the training.
+    pub origin: Origin,
+    /// Training steps completed when the file was written.
     pub step: u64,
-    /// Epochs completed.
-    pub epoch: u32,
-    /// The best epoch of each replica so far.
-    pub best: Vec<Best>,
+    /// Steps completed by each network as the file holds it: those of its best epoch in `best.safetensors`.
+    pub steps: Vec<u64>,
     /// Time spent training, stops in between not counted.
     pub seconds: f64,
 }
 
-/// A replica's best epoch.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Best {
-    /// Test accuracy, 0 to 1.
-    pub accuracy: f64,
-    /// Epochs completed when it was measured.
-    pub epoch: u32,
+/// What determines a training, as SHA-256 in hexadecimal.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Origin {
+    /// Of the resolved configuration; in files of version 1 none, as in `together`.
+    pub config: Option<String>,
+    /// Of the images.
+    pub data: Option<String>,
+    /// Of both together.
+    pub together: String,
 }
 
 /// Elements of a tensor, row-major, bit for bit.
@@ -108,6 +108,42 @@ impl Values {
             Values::F32(values) => bytemuck::cast_slice(values),
             Values::F64(values) => bytemuck::cast_slice(values),
             Values::U32(values) => bytemuck::cast_slice(values),
+        }
+    }
+
+    /// Overwrites the rows of `networks`, of `count` that there are, with another tensor's of the same shape. Another executor may
+    /// have written that one in another precision, which the whole tensor then takes.
+    fn take(&mut self, networks: &[usize], count: usize, from: &Values) {
+        fn rows<T: Copy>(own: &mut [T], networks: &[usize], count: usize, from: &[T]) {
+            let size = own.len() / count;
+            for row in networks.iter().map(|network| network * size..(network + 1) * size) {
+                own[row.clone()].copy_from_slice(&from[row]);
+            }
+        }
+        match (&mut *self, from) {
+            (Values::F32(own), Values::F32(from)) => rows(own, networks, count, from),
+            (Values::F64(own), Values::F64(from)) => rows(own, networks, count, from),
+            (Values::U32(own), Values::U32(from)) => rows(own, networks, count, from),
+            (own, from) => {
+                let kept: Vec<usize> = (0..count).filter(|network| !networks.contains(network)).collect();
+                let mut all = from.clone();
+                all.take(&kept, count, &own.to_type_of(from));
+                *self = all;
+            }
+        }
+    }
+
+    /// The same numbers, as exactly as the other's type holds them.
+    fn to_type_of(&self, other: &Values) -> Values {
+        let numbers: Vec<f64> = match self {
+            Values::F32(values) => values.iter().map(|&value| f64::from(value)).collect(),
+            Values::F64(values) => values.clone(),
+            Values::U32(values) => values.iter().map(|&value| f64::from(value)).collect(),
+        };
+        match other {
+            Values::F32(_) => Values::F32(numbers.into_iter().map(|number| number as f32).collect()),
+            Values::F64(_) => Values::F64(numbers),
+            Values::U32(_) => Values::U32(numbers.into_iter().map(|number| number as u32).collect()),
         }
     }
 
@@ -171,16 +207,20 @@ pub enum CheckpointError {
     },
     /// Of another experiment.
     #[error(
-        "{} belongs to another configuration (hash {found}, and here it is {expected}); resume with the config.toml \
-         beside it and unchanged options, or start a new run with another --out", path.display()
+        "{} belongs to another {what} (hash {found}, and here it is {expected}); {remedy}, or start a new run with another --out",
+        path.display()
     )]
-    OtherConfig {
+    OtherOrigin {
         /// The file.
         path: PathBuf,
+        /// What differs.
+        what: &'static str,
         /// Hash in the file, abbreviated.
         found: String,
-        /// Hash of the configuration in use, abbreviated.
+        /// Hash of what is in use, abbreviated.
         expected: String,
+        /// What to do.
+        remedy: String,
     },
     /// A weight file that is none.
     #[error("{} is not a safetensors file ({why}); save one with safetensors.torch.save_file", path.display())]
@@ -209,7 +249,7 @@ pub enum CheckpointError {
 }
 
 /// What to do about a file that is no longer what was written.
-const RESTORE: &str = "use an intact copy; of a run, the other file of last and best";
+const RESTORE: &str = "put an intact copy in its place";
 
 impl CheckpointError {
     /// Whether the file is simply not there: a run that was stopped before its first checkpoint.
@@ -240,20 +280,21 @@ impl Checkpoint {
     /// # Errors
     /// [`CheckpointError`]: not found, cut short, damaged, not a checkpoint, or of a newer format.
     pub fn load(path: &Path) -> Result<Checkpoint, CheckpointError> {
-        let bytes = read_file(path)?;
-        let parsed = Parsed::new(&bytes).map_err(|flaw| flaw.of_checkpoint(path, &bytes))?;
+        let content = read_file(path)?;
+        let bytes = &content.bytes[..];
+        let parsed = Parsed::new(&content).map_err(|flaw| flaw.of_checkpoint(path, bytes))?;
         let Some(strings) = parsed.header.metadata().as_ref().filter(|strings| strings.contains_key("program")) else {
             // A flipped bit in our mark itself must not pass for somebody else's file.
-            return Err(Flaw::Foreign("it has no mark of this program".to_owned()).of_checkpoint(path, &bytes));
+            return Err(Flaw::Foreign("it has no mark of this program".to_owned()).of_checkpoint(path, bytes));
         };
         let damaged = |what: String| CheckpointError::Damaged { path: path.to_owned(), what };
-        verify_digest(&bytes).map_err(|what| damaged(what.to_owned()))?;
+        verify_digest(bytes).map_err(|what| damaged(what.to_owned()))?;
         let found = field(strings, "format").map_err(damaged)?;
         if found > FORMAT {
             let program_version = field(strings, "program_version").map_err(damaged)?;
             return Err(CheckpointError::Newer { path: path.to_owned(), found, program_version });
         }
-        let meta = CheckpointMeta::from_strings(strings).map_err(damaged)?;
+        let meta = CheckpointMeta::from_strings(strings, found).map_err(damaged)?;
         let tensors = parsed.tensors().map(|(name, shape, dtype, bytes)| {
             let values =
                 Values::from_bytes(dtype, bytes).ok_or_else(|| damaged(format!("{name} has type {dtype:?}")))?;
@@ -262,51 +303,91 @@ impl Checkpoint {
         Ok(Checkpoint { meta, tensors: tensors.collect::<Result<_, CheckpointError>>()? })
     }
 
-    /// Confirms that the checkpoint, loaded from `path`, was written under the configuration with this hash.
+    /// Confirms that the checkpoint, loaded from `path`, was written under the configuration and with the images in use, those of
+    /// the set `images`.
     ///
     /// # Errors
-    /// [`CheckpointError::OtherConfig`].
-    pub fn check_config(&self, path: &Path, expected_hash: &str) -> Result<(), CheckpointError> {
-        if self.meta.config_hash == expected_hash {
+    /// [`CheckpointError::OtherOrigin`], naming what differs.
+    pub fn check_origin(&self, path: &Path, expected: &Origin, images: &str) -> Result<(), CheckpointError> {
+        let found = &self.meta.origin;
+        if found.together == expected.together {
             return Ok(());
         }
+        let unchanged = "resume with the config.toml beside it and unchanged options";
+        let restored = format!("put the images of {images} back that the run began with");
+        let (what, found, expected, remedy) = match (&found.config, &found.data, &expected.config, &expected.data) {
+            (Some(found), _, Some(expected), _) if found != expected => {
+                ("configuration", found, expected, unchanged.to_owned())
+            }
+            (_, Some(found), _, Some(expected)) if found != expected => ("set of images", found, expected, restored),
+            _ => {
+                let remedy = format!("{unchanged}; {restored}");
+                ("configuration or set of images", &found.together, &expected.together, remedy)
+            }
+        };
         let abbreviated = |hash: &str| hash.chars().take(12).collect();
-        Err(CheckpointError::OtherConfig {
-            path: path.to_owned(),
-            found: abbreviated(&self.meta.config_hash),
-            expected: abbreviated(expected_hash),
-        })
+        let (path, found, expected) = (path.to_owned(), abbreviated(found), abbreviated(expected));
+        Err(CheckpointError::OtherOrigin { path, what, found, expected, remedy })
+    }
+
+    /// Takes networks over from another checkpoint of the same run, those of these indices. A tensor without a row for each network
+    /// is all networks' own and never changes.
+    ///
+    /// # Errors
+    /// The name of a tensor that differs in shape.
+    pub fn take(&mut self, networks: &[usize], from: &Checkpoint) -> Result<(), String> {
+        let count = from.meta.steps.len();
+        for (name, shape, values) in &mut self.tensors {
+            let (_, other, rows) = from.tensors.iter().find(|(other, ..)| other == name).ok_or_else(|| name.clone())?;
+            if other != shape || self.meta.steps.len() != count {
+                return Err(name.clone());
+            }
+            if shape.first() == Some(&count) {
+                values.take(networks, count, rows);
+            }
+        }
+        for &network in networks {
+            self.meta.steps[network] = from.meta.steps[network];
+        }
+        self.meta.step = from.meta.step;
+        self.meta.seconds = from.meta.seconds;
+        Ok(())
     }
 }
 
 impl CheckpointMeta {
     fn to_strings(&self) -> BTreeMap<&'static str, String> {
-        BTreeMap::from([
+        let Origin { config, data, together } = &self.origin;
+        let mut strings = BTreeMap::from([
             ("program", PROGRAM.to_owned()),
             ("program_version", self.program_version.clone()),
             ("format", FORMAT.to_string()),
             ("sha256", NO_DIGEST.to_owned()),
-            ("config_hash", self.config_hash.clone()),
+            ("config_hash", together.clone()),
             ("step", self.step.to_string()),
-            ("epoch", self.epoch.to_string()),
-            ("best_accuracy", join(self.best.iter().map(|best| best.accuracy))),
-            ("best_epoch", join(self.best.iter().map(|best| best.epoch))),
+            ("steps", join(self.steps.iter())),
             ("seconds", self.seconds.to_string()),
-        ])
+        ]);
+        strings.extend(config.iter().map(|hash| ("settings_hash", hash.clone())));
+        strings.extend(data.iter().map(|hash| ("data_hash", hash.clone())));
+        strings
     }
 
-    fn from_strings(strings: &HashMap<String, String>) -> Result<CheckpointMeta, String> {
-        let accuracies: Vec<f64> = list(strings, "best_accuracy")?;
-        let epochs: Vec<u32> = list(strings, "best_epoch")?;
-        if accuracies.len() != epochs.len() {
-            return Err("best_accuracy and best_epoch are of different lengths".to_owned());
-        }
+    fn from_strings(strings: &HashMap<String, String>, format: u32) -> Result<CheckpointMeta, String> {
+        let step = field(strings, "step")?;
+        let steps = match format {
+            1 => vec![step; list::<u32>(strings, "best_epoch")?.len()],
+            _ => list(strings, "steps")?,
+        };
         Ok(CheckpointMeta {
             program_version: field(strings, "program_version")?,
-            config_hash: field(strings, "config_hash")?,
-            step: field(strings, "step")?,
-            epoch: field(strings, "epoch")?,
-            best: accuracies.into_iter().zip(epochs).map(|(accuracy, epoch)| Best { accuracy, epoch }).collect(),
+            origin: Origin {
+                config: strings.get("settings_hash").cloned(),
+                data: strings.get("data_hash").cloned(),
+                together: field(strings, "config_hash")?,
+            },
+            step,
+            steps,
             seconds: field(strings, "seconds")?,
         })
     }
@@ -337,8 +418,8 @@ fn list<T: FromStr>(strings: &HashMap<String, String>, key: &str) -> Result<Vec<
 /// [`CheckpointError`]: not found, cut short, damaged, not safetensors, a checkpoint instead of weights, a tensor of
 /// another type or with values that are not finite.
 pub fn read_weights(path: &Path) -> Result<Weights, CheckpointError> {
-    let bytes = read_file(path)?;
-    let parsed = Parsed::new(&bytes).map_err(|flaw| flaw.of_weights(path))?;
+    let content = read_file(path)?;
+    let parsed = Parsed::new(&content).map_err(|flaw| flaw.of_weights(path))?;
     if parsed.header.metadata().as_ref().and_then(|strings| strings.get("program")).is_some_and(|by| by == PROGRAM) {
         return Err(CheckpointError::IsACheckpoint(path.to_owned()));
     }
@@ -494,15 +575,56 @@ fn find(bytes: &[u8], wanted: &[u8]) -> Option<usize> {
     bytes.windows(wanted.len()).position(|window| window == wanted)
 }
 
-fn read_file(path: &Path) -> Result<Vec<u8>, CheckpointError> {
+/// What was read of a file.
+struct Content {
+    bytes: Vec<u8>,
+    /// Of the file, which may be longer than what was read.
+    length: u64,
+}
+
+/// Reads a safetensors file; if it is longer than its header says, no more than the header, for it may be without bound.
+fn read_file(path: &Path) -> Result<Content, CheckpointError> {
     let read = || {
-        // A device or a pipe may never end.
-        if fs::metadata(path)?.is_file() { fs::read(path) } else { Err(io::Error::other("it is not a regular file")) }
+        let mut file = open_regular(path)?;
+        let length = file.metadata()?.len();
+        let mut bytes = Vec::new();
+        (&mut file).take(LENGTH as u64 + MAX_HEADER).read_to_end(&mut bytes)?;
+        let rest = length.saturating_sub(bytes.len() as u64);
+        if rest > 0 && Extent::of(&bytes).is_ok_and(|extent| extent.need == length) {
+            bytes.try_reserve_exact(rest as usize)?;
+            file.take(rest).read_to_end(&mut bytes)?;
+        }
+        Ok(Content { length: length.max(bytes.len() as u64), bytes })
     };
-    read().map_err(|error| match error.kind() {
+    read().map_err(|error: io::Error| match error.kind() {
         ErrorKind::NotFound => CheckpointError::NotFound(path.to_owned()),
         _ => FileError::at(path, "read")(error).into(),
     })
+}
+
+/// The header of a safetensors file, and what it says of the file's length.
+struct Extent {
+    header: Metadata,
+    data_start: usize,
+    need: u64,
+}
+
+impl Extent {
+    fn of(bytes: &[u8]) -> Result<Extent, Flaw> {
+        let have = bytes.len() as u64;
+        let (length, rest) = bytes.split_first_chunk().ok_or(Flaw::CutShort { have, need: LENGTH as u64 })?;
+        let header_length = u64::from_le_bytes(*length);
+        if header_length > MAX_HEADER {
+            return Err(Flaw::Foreign("its first bytes are not the length of a header".to_owned()));
+        }
+        let data_start = LENGTH + header_length as usize;
+        let header =
+            rest.get(..header_length as usize).ok_or(Flaw::CutShort { have, need: data_start as u64 })?;
+        let header: Metadata = serde_json::from_slice(header)
+            .map_err(|error| Flaw::Foreign(format!("its header cannot be read: {error}")))?;
+        let need = (data_start as u64).saturating_add(header.data_len() as u64);
+        Ok(Extent { header, data_start, need })
+    }
 }
 
 /// The two parts of a safetensors file whose header and length agree.
@@ -519,23 +641,14 @@ enum Flaw {
 }
 
 impl<'a> Parsed<'a> {
-    fn new(bytes: &'a [u8]) -> Result<Parsed<'a>, Flaw> {
-        let have = bytes.len() as u64;
-        let (length, rest) = bytes.split_first_chunk().ok_or(Flaw::CutShort { have, need: LENGTH as u64 })?;
-        let header_length = u64::from_le_bytes(*length);
-        if header_length > MAX_HEADER {
-            return Err(Flaw::Foreign("its first bytes are not the length of a header".to_owned()));
-        }
-        let data_start = LENGTH as u64 + header_length;
-        let (header, data) =
-            rest.split_at_checked(header_length as usize).ok_or(Flaw::CutShort { have, need: data_start })?;
-        let header: Metadata = serde_json::from_slice(header)
-            .map_err(|error| Flaw::Foreign(format!("its header cannot be read: {error}")))?;
-        let need = data_start.saturating_add(header.data_len() as u64);
-        match have.cmp(&need) {
-            Ordering::Less => Err(Flaw::CutShort { have, need }),
-            Ordering::Greater => Err(Flaw::TrailingBytes(have - need)),
-            Ordering::Equal => Ok(Parsed { header, data }),
+    fn new(content: &'a Content) -> Result<Parsed<'a>, Flaw> {
+        let Extent { header, data_start, need } = Extent::of(&content.bytes)?;
+        let have = content.bytes.len() as u64;
+        match content.length.cmp(&need) {
+            Ordering::Greater => Err(Flaw::TrailingBytes(content.length - need)),
+            // Shorter while it was read, if not before.
+            _ if have < need => Err(Flaw::CutShort { have, need }),
+            _ => Ok(Parsed { header, data: &content.bytes[data_start..] }),
         }
     }
 
@@ -582,15 +695,20 @@ fn trailing(count: u64) -> String {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+    use std::fs;
     use std::time::{Duration, Instant};
+
+    fn origin(config: &str, data: &str) -> Origin {
+        let hash = |text: &str| text.repeat(64 / text.len());
+        Origin { config: Some(hash(config)), data: Some(hash(data)), together: hash(&format!("{config}{data}")) }
+    }
 
     fn example() -> Checkpoint {
         let meta = CheckpointMeta {
             program_version: "0.1.0".to_owned(),
-            config_hash: "ab".repeat(32),
+            origin: origin("a", "b"),
             step: 1234,
-            epoch: 5,
-            best: vec![Best { accuracy: 359.0 / 360.0, epoch: 4 }, Best { accuracy: 0.1 + 0.2, epoch: 5 }],
+            steps: vec![1234, 1220],
             seconds: 12.345678901234567,
         };
         let tensors = vec![
@@ -752,25 +870,94 @@ mod tests {
     fn a_newer_format_names_the_version_to_get() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("x.safetensors");
-        save_with(&path, "format", "2");
+        save_with(&path, "format", "3");
         let error = Checkpoint::load(&path).unwrap_err();
-        assert!(matches!(error, CheckpointError::Newer { found: 2, .. }) && error.to_string().contains("0.1.0"));
-        save_with(&path, "best_epoch", "1 2 3");
+        assert!(matches!(error, CheckpointError::Newer { found: 3, .. }) && error.to_string().contains("0.1.0"));
+        save_with(&path, "steps", "1 2 x");
         assert!(matches!(Checkpoint::load(&path).unwrap_err(), CheckpointError::Damaged { .. }));
         save_with(&path, "step", "-1");
         assert!(Checkpoint::load(&path).unwrap_err().to_string().contains(r#"step = "-1""#));
     }
 
+    /// Version 1 knew one hash of configuration and data, and the best epochs of the networks.
     #[test]
-    fn another_configuration_is_refused() {
+    fn files_of_the_first_version_are_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x.safetensors");
+        let mut metadata = example().meta.to_strings();
+        metadata.retain(|key, _| !["steps", "settings_hash", "data_hash"].contains(key));
+        let old = [("format", "1"), ("epoch", "5"), ("best_accuracy", "0.5 0.25"), ("best_epoch", "4 5")];
+        metadata.extend(old.map(|(key, value)| (key, value.to_owned())));
+        let mut image = Image::new(metadata, Vec::new()).ok().unwrap();
+        image.metadata.insert("sha256", image.digest().unwrap());
+        write_atomically(&path, |file| image.write_to(file)).unwrap();
+        let read = Checkpoint::load(&path).unwrap();
+        assert_eq!((read.meta.step, &read.meta.steps[..]), (1234, &[1234, 1234][..]));
+        read.check_origin(&path, &origin("a", "b"), "digits").unwrap();
+        let error = read.check_origin(&path, &origin("a", "c"), "digits").unwrap_err().to_string();
+        assert!(error.contains("configuration or set of images"), "{error}");
+    }
+
+    #[test]
+    fn another_configuration_and_other_images_are_told_apart() {
         let (_folder, path, _) = saved();
         let checkpoint = Checkpoint::load(&path).unwrap();
-        checkpoint.check_config(&path, &"ab".repeat(32)).unwrap();
-        let error = checkpoint.check_config(&path, &"cd".repeat(32)).unwrap_err().to_string();
-        assert!(
-            error.contains("abababababab,") && error.contains("cdcdcdcdcdcd") && error.contains("--out"),
-            "{error}"
-        );
+        checkpoint.check_origin(&path, &origin("a", "b"), "digits").unwrap();
+        let error = |origin: &Origin| checkpoint.check_origin(&path, origin, "digits").unwrap_err().to_string();
+        let other = error(&origin("c", "b"));
+        assert!(other.contains("another configuration (hash aaaaaaaaaaaa, and here it is cccccccccccc)"), "{other}");
+        assert!(other.contains("config.toml") && other.contains("--out"), "{other}");
+        let other = error(&origin("a", "d"));
+        assert!(other.contains("another set of images (hash bbbbbbbbbbbb, and here it is dddddddddddd)"), "{other}");
+        assert!(other.contains("images of digits back"), "{other}");
+        assert!(error(&origin("c", "d")).contains("another configuration ("));
+    }
+
+    fn values_of<'a>(checkpoint: &'a Checkpoint, name: &str) -> &'a Values {
+        &checkpoint.tensors.iter().find(|(other, ..)| other == name).unwrap().2
+    }
+
+    #[test]
+    fn networks_are_taken_over_one_by_one() {
+        let later = || {
+            let mut later = example();
+            later.meta.step = 2000;
+            later.meta.steps = vec![2000, 2000];
+            later.tensors[0].2 = Values::F32(vec![5.0, 6.0, 7.0, 8.0]);
+            later.tensors[1].2 = Values::U32(vec![9]);
+            later.tensors[2].2 = Values::F64(vec![0.5, 0.75]);
+            later
+        };
+        let mut best = example();
+        best.take(&[1], &later()).unwrap();
+        assert_eq!((best.meta.step, &best.meta.steps[..]), (2000, &[1234, 2000][..]));
+        assert_eq!(values_of(&best, "layers.0.weight"), &Values::F32(vec![1.0, -0.0, 7.0, 8.0]));
+        assert_eq!(values_of(&best, "loss"), &Values::F64(vec![f64::MIN_POSITIVE, 0.75]));
+        assert_eq!(values_of(&best, "cursor"), &Values::U32(vec![u32::MAX]), "no network's own");
+        // The other executor keeps its numbers in another precision.
+        let mut other = later();
+        other.tensors[0].2 = Values::F64(vec![5.0, 6.0, 7.0, 8.0]);
+        let mut best = example();
+        best.take(&[0], &other).unwrap();
+        let Values::F64(taken) = values_of(&best, "layers.0.weight") else { panic!("the type of what is taken") };
+        assert!(taken[..2] == [5.0, 6.0] && taken[2].is_nan() && taken[3] == f64::from(1e-40f32));
+        let mut narrower = later();
+        narrower.tensors[0].1 = vec![2, 2, 1];
+        assert_eq!(example().take(&[0], &narrower), Err("layers.0.weight".to_owned()));
+        narrower.tensors.remove(0);
+        assert_eq!(example().take(&[0], &narrower), Err("layers.0.weight".to_owned()));
+    }
+
+    #[test]
+    fn an_endless_file_is_not_read_to_its_end() {
+        let (_folder, path, bytes) = saved();
+        fs::File::options().write(true).open(&path).unwrap().set_len(1 << 40).unwrap();
+        let error = Checkpoint::load(&path).unwrap_err();
+        let trailing = (1u64 << 40) - bytes.len() as u64;
+        assert!(error.to_string().contains(&format!("{trailing} bytes follow its end")), "{error}");
+        fs::File::create(&path).unwrap().set_len(1 << 40).unwrap();
+        assert!(matches!(Checkpoint::load(&path).unwrap_err(), CheckpointError::NotACheckpoint { .. }));
+        assert!(matches!(read_weights(&path).unwrap_err(), CheckpointError::NotWeights { .. }));
     }
 
     #[test]

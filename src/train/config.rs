@@ -5,7 +5,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::files::FileError;
+use super::files::{self, FileError};
 use crate::feedback::{FeedbackSpec, Rank, Ranks, Route, Rule, RuleName};
 use crate::model::{LayerSpec, Loss, Precision, weighted};
 use crate::ops::MAX_REPLICAS;
@@ -254,8 +254,15 @@ impl Draft {
                 presets: presets().map(str::to_owned).collect(),
             });
         }
-        let text = std::fs::read_to_string(path).map_err(FileError::at(path, "read"))?;
-        Draft::parse(path.display().to_string(), &text)
+        Draft::read(path)
+    }
+
+    /// Reads a file.
+    ///
+    /// # Errors
+    /// If it cannot be read or is no configuration.
+    pub fn read(path: &Path) -> Result<Draft, ConfigError> {
+        Draft::parse(path.display().to_string(), &files::read_text(path, files::MOST)?)
     }
 
     /// Takes the text of a file.
@@ -410,8 +417,7 @@ impl Config {
     /// # Errors
     /// If the file is missing or damaged.
     pub fn load(path: &Path) -> Result<Config, ConfigError> {
-        let text = std::fs::read_to_string(path).map_err(FileError::at(path, "read"))?;
-        Draft::parse(path.display().to_string(), &text)?.finish()
+        Draft::read(path)?.finish()
     }
 
     fn check(&self) -> Result<(), ConfigError> {

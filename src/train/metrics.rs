@@ -1,6 +1,7 @@
 //! What a training measures: rows of `metrics.csv`, `alignment.csv` and `spectrum.csv`, and the log that they are appended to.
 
-use std::fs::{self, File};
+use std::collections::{HashMap, HashSet};
+use std::fs::File;
 use std::io::{ErrorKind, Write};
 use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
@@ -8,7 +9,8 @@ use std::path::{Path, PathBuf};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::files::{FileError, append_synced, write_atomically};
+use super::config::Config;
+use super::files::{self, FileError, append_synced, write_atomically};
 use crate::feedback::Rank;
 
 /// One replica at the end of one epoch; a line of `metrics.csv`.
@@ -84,37 +86,72 @@ pub struct SpectrumRow {
     pub shares: String,
 }
 
+/// What a row is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Subject<'a> {
+    /// Epochs completed.
+    pub epoch: u32,
+    /// Training steps completed.
+    pub step: u32,
+    /// Index of the network.
+    pub replica: u32,
+    /// Its rank and seed.
+    pub network: (Option<Rank>, u32),
+    /// The layer, where the row is of one.
+    pub layer: Option<&'a str>,
+}
+
 /// A row of a [`Log`].
 pub trait Row: Serialize + DeserializeOwned {
     /// The columns, in the order of the fields.
     const HEADER: &'static str;
-    /// Training steps completed when the row was written; a resumed run drops the rows past its checkpoint.
-    fn step(&self) -> u32;
+    /// Whether every network has a row in every epoch.
+    const IS_COMPLETE: bool;
+    /// What the row is of.
+    fn subject(&self) -> Subject<'_>;
+    /// What to do if the log is missing.
+    fn when_missing(path: &Path) -> String {
+        format!(
+            "put a copy of it back, or give up the rows that it had and begin it anew: echo {} > {}",
+            Self::HEADER,
+            path.display()
+        )
+    }
 }
 
 impl Row for MetricsRow {
     const HEADER: &'static str =
         "epoch,step,replica,seed,rank,train_loss,train_accuracy,test_loss,test_accuracy,seconds";
+    const IS_COMPLETE: bool = true;
 
-    fn step(&self) -> u32 {
-        self.step
+    fn subject(&self) -> Subject<'_> {
+        let &MetricsRow { epoch, step, replica, seed, rank, .. } = self;
+        Subject { epoch, step, replica, network: (rank, seed), layer: None }
+    }
+
+    fn when_missing(_: &Path) -> String {
+        "put a copy of it back, or start a new run with another --out: no other file tells which epochs were best".into()
     }
 }
 
 impl Row for AlignmentRow {
     const HEADER: &'static str =
         "epoch,step,replica,seed,rank,layer,angle_degrees,norm_ratio,captured_energy,orthonormality_error";
+    const IS_COMPLETE: bool = false;
 
-    fn step(&self) -> u32 {
-        self.step
+    fn subject(&self) -> Subject<'_> {
+        let &AlignmentRow { epoch, step, replica, seed, rank, ref layer, .. } = self;
+        Subject { epoch, step, replica, network: (rank, seed), layer: Some(layer) }
     }
 }
 
 impl Row for SpectrumRow {
     const HEADER: &'static str = "epoch,step,replica,seed,rank,layer,variance,effective_dimension,shares";
+    const IS_COMPLETE: bool = false;
 
-    fn step(&self) -> u32 {
-        self.step
+    fn subject(&self) -> Subject<'_> {
+        let &SpectrumRow { epoch, step, replica, seed, rank, ref layer, .. } = self;
+        Subject { epoch, step, replica, network: (rank, seed), layer: Some(layer) }
     }
 }
 
@@ -124,6 +161,22 @@ pub enum LogError {
     /// The system refused.
     #[error(transparent)]
     File(#[from] FileError),
+    /// It should be there.
+    #[error("{} is missing; {remedy}", path.display())]
+    Missing {
+        /// The file.
+        path: PathBuf,
+        /// What to do.
+        remedy: String,
+    },
+    /// Rows of another run, or not all of this one's.
+    #[error("{} does not belong to this run: {what}; put the run's own file back", path.display())]
+    Foreign {
+        /// The file.
+        path: PathBuf,
+        /// What gave it away.
+        what: String,
+    },
     /// Not a log of this kind.
     #[error("{}, line 1: the columns are {found:?} and should be {expected:?}; restore the file, or move it away", path.display())]
     Header {
@@ -146,6 +199,9 @@ pub enum LogError {
     },
 }
 
+/// More bytes than any log has.
+const MOST: u64 = 1 << 34;
+
 /// An append-only CSV file. What an append has returned for is on the disk, whole lines at a time.
 ///
 /// To make a stop at any moment harmless, append an epoch's rows *before* saving its checkpoint: rows past the
@@ -158,28 +214,13 @@ pub struct Log<R> {
 }
 
 impl<R: Row> Log<R> {
-    /// Starts an empty log, replacing an old one.
+    /// Starts a log with these rows, replacing an old one.
     ///
     /// # Errors
-    /// [`FileError`] when the file cannot be written.
-    pub fn create(path: &Path) -> Result<Log<R>, FileError> {
-        write_log::<R>(path, &[])?;
+    /// [`FileError`] when the file cannot be written; an old one is then as before.
+    pub fn create(path: &Path, rows: &[R]) -> Result<Log<R>, FileError> {
+        write_log::<R>(path, rows)?;
         Log::open_to_append(path)
-    }
-
-    /// Continues a log after a checkpoint of `step` steps: rows past it, and a last line cut short, are dropped. A
-    /// missing log is started.
-    ///
-    /// # Errors
-    /// [`LogError`] when the file holds something else, or cannot be written; it is then unchanged.
-    pub fn resume(path: &Path, step: u32) -> Result<Log<R>, LogError> {
-        let mut rows = match Log::<R>::read(path) {
-            Err(LogError::File(error)) if error.source.kind() == ErrorKind::NotFound => Vec::new(),
-            read => read?,
-        };
-        rows.retain(|row| row.step() <= step);
-        write_log(path, &rows)?;
-        Ok(Log::open_to_append(path)?)
     }
 
     /// Adds rows, all or none of them, and syncs the file. Costs a disk access: meant for once an epoch.
@@ -190,19 +231,82 @@ impl<R: Row> Log<R> {
         append_synced(&mut self.file, &self.path, &to_csv(rows))
     }
 
-    /// Reads a log back. A last line without its newline, left by a kill, is not counted.
+    /// Reads the log of a run of this configuration back. A last line without its newline, left by a kill, is not counted, and of
+    /// an epoch that was cut short and completed later only the later rows.
     ///
     /// # Errors
-    /// [`LogError`] naming the first line that is not one of this log.
-    pub fn read(path: &Path) -> Result<Vec<R>, LogError> {
-        let bytes = fs::read(path).map_err(FileError::at(path, "read"))?;
-        parse(&bytes).map_err(|flaw| flaw.at(path, R::HEADER))
+    /// [`LogError`] naming the first line that is not one of this log or this run.
+    pub fn read(path: &Path, config: &Config) -> Result<Vec<R>, LogError> {
+        let mut rows = read_rows::<R>(path)?;
+        check(&rows, config).map_err(|what| LogError::Foreign { path: path.to_owned(), what })?;
+        let mut ends: HashMap<u32, u32> = HashMap::new();
+        for Subject { epoch, step, .. } in rows.iter().map(Row::subject) {
+            let end = ends.entry(epoch).or_default();
+            *end = step.max(*end);
+        }
+        rows.retain(|row| ends[&row.subject().epoch] == row.subject().step);
+        Ok(rows)
     }
 
     fn open_to_append(path: &Path) -> Result<Log<R>, FileError> {
         let file = File::options().append(true).open(path).map_err(FileError::at(path, "write"))?;
         Ok(Log { path: path.to_owned(), file, rows: PhantomData })
     }
+}
+
+fn read_rows<R: Row>(path: &Path) -> Result<Vec<R>, LogError> {
+    let bytes = match files::read(path, MOST) {
+        Err(error) if error.source.kind() == ErrorKind::NotFound => {
+            return Err(LogError::Missing { path: path.to_owned(), remedy: R::when_missing(path) });
+        }
+        read => read?,
+    };
+    parse(&bytes).map_err(|flaw| flaw.at(path, R::HEADER))
+}
+
+/// Whether these can be the rows of a run; else what cannot.
+fn check<R: Row>(rows: &[R], config: &Config) -> Result<(), String> {
+    let networks = config.replicas();
+    let mut seen = HashSet::new();
+    let mut counts: HashMap<(u32, u32), usize> = HashMap::new();
+    let (mut epochs, mut steps) = (0, 0);
+    // The header is the first line.
+    for (subject, line) in rows.iter().map(Row::subject).zip(2..) {
+        let Subject { epoch, step, replica, network, .. } = subject;
+        let wrong = |what: String| Err(format!("line {line} is of {what}"));
+        match networks.get(replica as usize) {
+            None => return wrong(format!("network {replica}, and the run has {}, from 0 on", networks.len())),
+            Some(&own) if own != network => {
+                return wrong(format!("network {replica} with {}, which has {} here", name(network), name(own)));
+            }
+            Some(_) => {}
+        }
+        if !(1..=config.train.epochs).contains(&epoch) {
+            return wrong(format!("epoch {epoch}, and the run has epochs 1 to {}", config.train.epochs));
+        }
+        if epoch < epochs || step < steps || (epoch > epochs && step == steps) {
+            return wrong(format!("epoch {epoch} and step {step}, and follows on epoch {epochs} and step {steps}"));
+        }
+        if !seen.insert(subject) {
+            return wrong(format!("network {replica} in epoch {epoch}, as one before it"));
+        }
+        if R::IS_COMPLETE && epoch > epochs + 1 {
+            return Err(format!("there are no rows of epoch {}", epochs + 1));
+        }
+        (epochs, steps) = (epoch, step);
+        *counts.entry((epoch, step)).or_default() += 1;
+    }
+    let part = counts.iter().filter(|(_, count)| R::IS_COMPLETE && **count != networks.len()).min();
+    match part {
+        Some(((epoch, step), count)) => {
+            Err(format!("of epoch {epoch}, step {step}, it has {count} rows, and the run has {} networks", networks.len()))
+        }
+        None => Ok(()),
+    }
+}
+
+fn name((rank, seed): (Option<Rank>, u32)) -> String {
+    rank.map_or(format!("no rank and seed {seed}"), |rank| format!("rank {rank} and seed {seed}"))
 }
 
 fn write_log<R: Row>(path: &Path, rows: &[R]) -> Result<(), FileError> {
@@ -293,7 +397,23 @@ impl Spread {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::train::config::Draft;
     use proptest::prelude::*;
+    use std::fs;
+
+    /// A run that [`row`] gives the first two networks of.
+    fn config(networks: u32, epochs: u32) -> Config {
+        let mut draft = Draft::open("digits").unwrap();
+        draft.set_rule("backprop").unwrap();
+        draft.set("train.seeds", &networks.to_string()).unwrap();
+        draft.set("train.seed", "7").unwrap();
+        draft.set("train.epochs", &epochs.to_string()).unwrap();
+        draft.finish().unwrap()
+    }
+
+    fn of_seed(step: u32, replica: u32) -> MetricsRow {
+        MetricsRow { epoch: step.div_ceil(10), seed: 7 + replica, rank: None, ..row(step, replica) }
+    }
 
     fn row(step: u32, replica: u32) -> MetricsRow {
         MetricsRow {
@@ -329,7 +449,7 @@ mod tests {
     fn the_columns_are_the_published_ones() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("metrics.csv");
-        let mut log = Log::create(&path).unwrap();
+        let mut log = Log::create(&path, &[]).unwrap();
         log.append(&[row(10, 0)]).unwrap();
         let text = fs::read_to_string(&path).unwrap();
         let mut lines = text.lines();
@@ -361,8 +481,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("alignment.csv");
         let rows = [alignment(1), alignment(2)];
-        Log::create(&path).unwrap().append(&rows).unwrap();
-        assert_eq!(Log::<AlignmentRow>::read(&path).unwrap(), rows);
+        Log::create(&path, &[]).unwrap().append(&rows).unwrap();
+        assert_eq!(read_rows::<AlignmentRow>(&path).unwrap(), rows);
     }
 
     proptest! {
@@ -412,29 +532,71 @@ mod tests {
     }
 
     #[test]
-    fn resuming_drops_what_the_checkpoint_has_not_seen() {
+    fn rows_of_another_run_are_found() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("metrics.csv");
-        let mut log = Log::create(&path).unwrap();
-        for step in [10, 20, 30] {
-            log.append(&[row(step, 0), row(step, 1)]).unwrap();
+        let rows = [(10, 0), (10, 1), (20, 0), (20, 1)].map(|(step, replica)| of_seed(step, replica));
+        let read = |rows: &[MetricsRow], networks, epochs| {
+            Log::create(&path, rows).unwrap();
+            Log::<MetricsRow>::read(&path, &config(networks, epochs)).map_err(|error| error.to_string())
+        };
+        assert_eq!(read(&rows, 2, 2).unwrap(), rows);
+        let edited = |index: usize, edit: fn(&mut MetricsRow)| {
+            let mut rows = rows.clone();
+            edit(&mut rows[index]);
+            rows
+        };
+        for (rows, networks, epochs, words) in [
+            (&rows[..], 1, 2, "line 3 is of network 1, and the run has 1"),
+            (&rows, 3, 2, "of epoch 1, step 10, it has 2 rows, and the run has 3 networks"),
+            (&rows, 2, 1, "line 4 is of epoch 2, and the run has epochs 1 to 1"),
+            (&rows[2..], 2, 2, "no rows of epoch 1"),
+            (&rows[..3], 2, 2, "of epoch 2, step 20, it has 1 rows"),
+            (&edited(1, |row| row.seed = 9), 2, 2, "network 1 with no rank and seed 9, which has no rank and seed 8 here"),
+            (&edited(0, |row| row.rank = Some(Rank::Of(3))), 2, 2, "line 2 is of network 0 with rank 3 and seed 7"),
+            (&edited(1, |row| *row = of_seed(10, 0)), 2, 2, "line 3 is of network 0 in epoch 1, as one before it"),
+            (&edited(3, |row| row.step = 5), 2, 2, "line 5 is of epoch 2 and step 5, and follows on epoch 2 and step 20"),
+            (&edited(2, |row| row.step = 10), 2, 2, "line 4 is of epoch 2 and step 10"),
+        ] {
+            let error = read(rows, networks, epochs).unwrap_err();
+            assert!(error.contains("metrics.csv does not belong to this run") && error.contains(words), "{error}");
+            assert!(error.contains("put the run's own file back"), "{error}");
         }
-        drop(log);
-        // The kill came in the middle of the next line.
-        File::options().append(true).open(&path).unwrap().write_all(b"4,40,0,7,,0.2").unwrap();
-        let mut log = Log::resume(&path, 20).unwrap();
-        assert_eq!(Log::<MetricsRow>::read(&path).unwrap(), [row(10, 0), row(10, 1), row(20, 0), row(20, 1)]);
-        log.append(&[row(30, 0)]).unwrap();
-        assert_eq!(Log::<MetricsRow>::read(&path).unwrap().last(), Some(&row(30, 0)));
-        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+        // Layers have no fixed number of rows.
+        let path = folder.path().join("alignment.csv");
+        let config = config(1, 1);
+        let of = |layer: &str, replica| {
+            AlignmentRow { layer: layer.to_owned(), replica, seed: 7, rank: None, ..alignment(9) }
+        };
+        Log::create(&path, &[of("a", 0), of("b", 0)]).unwrap();
+        assert_eq!(Log::<AlignmentRow>::read(&path, &config).unwrap().len(), 2);
+        Log::create(&path, &[of("a", 0), of("a", 0)]).unwrap();
+        Log::<AlignmentRow>::read(&path, &config).unwrap_err();
+        Log::create(&path, &[of("a", 1)]).unwrap();
+        Log::<AlignmentRow>::read(&path, &config).unwrap_err();
+    }
+
+    /// Runs from before such rows were dropped have them.
+    #[test]
+    fn an_epoch_has_one_row_a_network() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("metrics.csv");
+        let rows = [10, 15, 20].map(|step| of_seed(step, 0));
+        Log::create(&path, &rows).unwrap();
+        assert_eq!(Log::<MetricsRow>::read(&path, &config(1, 2)).unwrap(), [rows[0].clone(), rows[2].clone()]);
     }
 
     #[test]
-    fn a_missing_log_is_started_on_resume() {
+    fn a_missing_log_is_said_to_be_missing() {
         let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("metrics.csv");
-        Log::<MetricsRow>::resume(&path, 5).unwrap().append(&[row(6, 0)]).unwrap();
-        assert_eq!(Log::<MetricsRow>::read(&path).unwrap(), [row(6, 0)]);
+        let path = folder.path().join("x.csv");
+        let error = Log::<MetricsRow>::read(&path, &config(1, 1)).unwrap_err().to_string();
+        assert!(error.contains("x.csv is missing; put a copy of it back") && error.contains("--out"), "{error}");
+        let error = Log::<SpectrumRow>::read(&path, &config(1, 1)).unwrap_err().to_string();
+        let (_, command) = error.split_once("begin it anew: ").unwrap();
+        // What is said to help does.
+        assert!(std::process::Command::new("sh").args(["-c", command]).status().unwrap().success());
+        assert!(Log::<SpectrumRow>::read(&path, &config(1, 1)).unwrap().is_empty());
     }
 
     #[test]
@@ -453,13 +615,13 @@ mod tests {
         ] {
             let text = format!("{}\n{lines}", MetricsRow::HEADER);
             fs::write(&path, &text).unwrap();
-            let error = Log::<MetricsRow>::resume(&path, 100).unwrap_err().to_string();
+            let error = read_rows::<MetricsRow>(&path).unwrap_err().to_string();
             assert!(error.contains("metrics.csv") && error.contains(place) && error.contains(reason), "{error}");
             assert_eq!(fs::read_to_string(&path).unwrap(), text);
         }
         for text in ["", "epoch,step", "a,b\n1,2\n"] {
             fs::write(&path, text).unwrap();
-            let error = Log::<MetricsRow>::read(&path).unwrap_err();
+            let error = read_rows::<MetricsRow>(&path).unwrap_err();
             assert!(matches!(error, LogError::Header { .. }), "{error}");
         }
     }

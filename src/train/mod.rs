@@ -4,6 +4,7 @@ pub mod checkpoint;
 pub mod config;
 pub mod curves;
 pub mod labels;
+mod logs;
 pub mod machine;
 pub mod metrics;
 pub mod opened;
@@ -82,15 +83,23 @@ pub enum TrainError {
         source: weights::WeightsError,
     },
     /// The record of a run's kernels cannot be used.
-    #[error(
-        "{}: {source}; put an intact copy back, or remove it to go on with the default kernels, which round differently",
-        .path.display()
-    )]
+    #[error("{}: {source}; {}", .path.display(), without_kernels(.path))]
     Kernels {
         /// The file.
         path: std::path::PathBuf,
         /// What is wrong with it.
         source: crate::plan::TunedError,
+    },
+    /// There is no record of a run's kernels.
+    #[error("{} is missing; {}", .0.display(), without_kernels(.0))]
+    NoKernels(std::path::PathBuf),
+    /// A run would have to go back.
+    #[error("train.max_steps = {most}: the run has taken {step} steps; give as many or more with --max-steps")]
+    Past {
+        /// Where it should stop.
+        most: u32,
+        /// Where it is.
+        step: u32,
     },
     /// The data set is too small for the configuration.
     #[error("{0}")]
@@ -106,16 +115,24 @@ pub enum TrainError {
         /// The run.
         run: std::path::PathBuf,
     },
-    /// Metrics tell of checkpoints that are not there.
-    #[error(
-        "{} is missing, though metrics.csv goes up to step {step}; put a copy of it back, or start a new run with \
-         another --out", path.display()
-    )]
+    /// Other files tell of a checkpoint that is not there.
+    #[error("{} is missing, though {evidence}; put a copy of it back, or start a new run with another --out", path.display())]
     LostCheckpoint {
         /// The checkpoint.
         path: std::path::PathBuf,
-        /// Last step in the metrics.
-        step: u32,
+        /// What shows that there was one.
+        evidence: String,
+    },
+    /// Networks that are not held at their best epochs.
+    #[error(
+        "{} does not hold the best epoch of every network: {what}; unless a training just writes it, the file was lost once or is \
+         of an earlier version, and only training anew makes again what it lacks", path.display()
+    )]
+    NotBest {
+        /// The checkpoint.
+        path: std::path::PathBuf,
+        /// Which network, and what it holds of it.
+        what: String,
     },
     /// The loss left the finite numbers.
     #[error(
@@ -135,4 +152,13 @@ pub enum TrainError {
         /// The first tensor that holds a non-finite value.
         place: String,
     },
+}
+
+/// What to do without the record of a run's kernels.
+fn without_kernels(path: &std::path::Path) -> String {
+    let run = path.parent().unwrap_or(path).display();
+    format!(
+        "put an intact copy back, or go on with the default kernels, which round differently: \
+         ldfa-gpu train --resume {run} --no-tune"
+    )
 }

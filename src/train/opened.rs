@@ -6,9 +6,11 @@ use super::TrainError;
 use super::checkpoint::{Checkpoint, CheckpointError};
 use super::config::Config;
 use super::machine::{Kernels, Preparation};
+use super::metrics::{Log, MetricsRow};
 use super::run_dir::RunDir;
 use super::session::Session;
 use super::spec::dataset;
+use super::summary;
 use super::trainer::recorded_kernels;
 use crate::data::{Dataset, SearchPath};
 use crate::gpu::{Cache, DeviceChoice};
@@ -20,7 +22,7 @@ pub enum Which {
     /// After the last step.
     #[default]
     Last,
-    /// After the epoch with the best mean test accuracy.
+    /// Every network after its own best epoch.
     Best,
 }
 
@@ -59,13 +61,21 @@ impl Opened {
             Which::Last => run.last_checkpoint(),
             Which::Best => run.best_checkpoint(),
         };
-        let checkpoint = Checkpoint::load(&path).map_err(|error| match error {
-            CheckpointError::NotFound(path) => TrainError::NoCheckpoint { path, run: folder.to_owned() },
-            error => error.into(),
+        let rows: Vec<MetricsRow> = match place.which {
+            Which::Last => Vec::new(),
+            Which::Best => Log::read(&run.metrics(), &config)?,
+        };
+        let checkpoint = Checkpoint::load(&path).map_err(|error| match (error, rows.last()) {
+            (CheckpointError::NotFound(path), Some(row)) => {
+                TrainError::LostCheckpoint { path, evidence: format!("metrics.csv goes up to step {}", row.step) }
+            }
+            (CheckpointError::NotFound(path), None) => TrainError::NoCheckpoint { path, run: folder.to_owned() },
+            (error, _) => error.into(),
         })?;
         let preparation = preparation_of(&run)?;
         let session = Session::prepared(config, &data, &place.device, Options::default(), &preparation)?;
-        checkpoint.check_config(&path, &session.hash)?;
+        checkpoint.check_origin(&path, &session.origin, &session.config.data.name)?;
+        check_best(&checkpoint, &path, &rows)?;
         Ok(Opened { session, data, which: place.which, path, checkpoint })
     }
 
@@ -84,6 +94,20 @@ impl Opened {
     pub fn restore(&mut self) -> Result<(), TrainError> {
         self.session.restore(&self.checkpoint, &self.path)
     }
+}
+
+/// Confirms that a checkpoint, loaded from `path`, holds the best epochs that the metrics tell of.
+fn check_best(checkpoint: &Checkpoint, path: &Path, rows: &[MetricsRow]) -> Result<(), TrainError> {
+    for row in summary::best(rows) {
+        let (replica, best) = (row.replica, u64::from(row.step));
+        let held = checkpoint.meta.steps.get(replica as usize).copied();
+        if held != Some(best) {
+            let held = held.map_or("nothing".to_owned(), |held| format!("step {held}"));
+            let what = format!("it has {held} of network {replica}, which was best at step {best}");
+            return Err(TrainError::NotBest { path: path.to_owned(), what });
+        }
+    }
+    Ok(())
 }
 
 /// What a run that has begun goes on with.

@@ -1,17 +1,20 @@
 //! What a training shows while it runs: a bar on a terminal, one plain line an epoch elsewhere.
 
+use std::fmt::Display;
 use std::io::{self, IsTerminal, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use indicatif::{HumanCount, ProgressBar, ProgressDrawTarget, ProgressFinish, ProgressStyle};
 
 use super::metrics::{MetricsRow, Spread};
 use super::summary::percent;
+use crate::feedback::Rank;
 
 /// Time between two updates: each costs a readback from the device, and no eye wants more.
 const INTERVAL: Duration = Duration::from_millis(500);
 
-/// Progress of one training. Output that nobody takes (a closed pipe) is dropped, and never stops the training.
+/// Progress of one training. Output that nobody takes (a closed pipe, a full disk) is dropped, and never stops the training.
 #[derive(Debug)]
 pub struct Progress {
     /// On standard error, if that is a terminal.
@@ -26,13 +29,26 @@ pub struct Progress {
     last_test: String,
 }
 
-/// All replicas at the end of an epoch.
+/// The networks of a run at the end of an epoch.
 #[derive(Clone, Debug, PartialEq)]
 pub struct EpochReport {
     /// Epochs completed.
     pub epoch: u32,
     /// Epochs of the whole training.
     pub epochs: u32,
+    /// By rank, over the seeds.
+    pub ranks: Vec<RankReport>,
+    /// Training images of all networks per second.
+    pub images_per_second: f64,
+    /// Learning rate of the weights, of the first network.
+    pub learning_rate: f64,
+}
+
+/// The networks of one rank at the end of an epoch.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RankReport {
+    /// Rank of the feedback; none for rules without one.
+    pub rank: Option<Rank>,
     /// Mean training loss.
     pub train_loss: Spread,
     /// Training accuracy, 0 to 1.
@@ -41,44 +57,79 @@ pub struct EpochReport {
     pub test_loss: Spread,
     /// Test accuracy, 0 to 1.
     pub test_accuracy: Spread,
-    /// Training images of all replicas per second.
-    pub images_per_second: f64,
-    /// Learning rate of the weights, of the first replica.
-    pub learning_rate: f64,
 }
 
 impl EpochReport {
-    /// Mean and spread over the rows of one epoch, one a replica.
+    /// Mean and spread over the rows of one epoch, one a network.
     pub fn of(rows: &[MetricsRow], epochs: u32, images_per_second: f64, learning_rate: f64) -> EpochReport {
-        let spread = |measure: fn(&MetricsRow) -> f64| Spread::of(&rows.iter().map(measure).collect::<Vec<_>>());
-        EpochReport {
-            epoch: rows.first().map_or(0, |row| row.epoch),
-            epochs,
-            train_loss: spread(|row| row.train_loss),
-            train_accuracy: spread(|row| row.train_accuracy),
-            test_loss: spread(|row| row.test_loss),
-            test_accuracy: spread(|row| row.test_accuracy),
-            images_per_second,
-            learning_rate,
-        }
+        let ranks = rows.chunk_by(|a, b| a.rank == b.rank).map(|rows| {
+            let spread = |measure: fn(&MetricsRow) -> f64| Spread::of(&rows.iter().map(measure).collect::<Vec<_>>());
+            RankReport {
+                rank: rows[0].rank,
+                train_loss: spread(|row| row.train_loss),
+                train_accuracy: spread(|row| row.train_accuracy),
+                test_loss: spread(|row| row.test_loss),
+                test_accuracy: spread(|row| row.test_accuracy),
+            }
+        });
+        let epoch = rows.first().map_or(0, |row| row.epoch);
+        EpochReport { epoch, epochs, ranks: ranks.collect(), images_per_second, learning_rate }
     }
 
-    /// The report as one line of text, without its newline.
-    fn line(&self) -> String {
+    /// The report in lines of text, one a rank, which it names where there are several; what is of all is in the first.
+    fn lines(&self) -> Vec<String> {
         let percent = |spread: Spread| percent(spread.mean, spread.std);
-        format!(
-            "epoch {:>width$}/{}  loss {}  train {}  test loss {}  test {}  {} images/s  lr {:.2e}",
-            self.epoch,
-            self.epochs,
-            loss(self.train_loss.mean),
-            percent(self.train_accuracy),
-            loss(self.test_loss.mean),
-            percent(self.test_accuracy),
-            HumanCount(self.images_per_second as u64),
-            self.learning_rate,
-            width = self.epochs.to_string().len(),
-        )
+        let names: Vec<String> = match &self.ranks[..] {
+            [_] => vec![String::new()],
+            ranks => ranks.iter().map(|own| own.rank.map_or(String::new(), |rank| format!("  rank {rank}"))).collect(),
+        };
+        let longest = names.iter().map(String::len).max().unwrap_or(0);
+        let line = |(index, (own, name)): (usize, (&RankReport, &String))| {
+            let of_all = match index {
+                0 => {
+                    let rate = HumanCount(self.images_per_second as u64);
+                    format!("  {rate} images/s  lr {:.2e}", self.learning_rate)
+                }
+                _ => String::new(),
+            };
+            format!(
+                "epoch {:>width$}/{}{name:<longest$}  loss {}  train {}  test loss {}  test {}{of_all}",
+                self.epoch,
+                self.epochs,
+                loss(own.train_loss.mean),
+                percent(own.train_accuracy),
+                loss(own.test_loss.mean),
+                percent(own.test_accuracy),
+                width = self.epochs.to_string().len(),
+            )
+        };
+        self.ranks.iter().zip(&names).enumerate().map(line).collect()
     }
+}
+
+/// Set once a line could not be written to standard output, for another reason than that its reader has gone.
+static REFUSED: AtomicBool = AtomicBool::new(false);
+
+/// Whether [`tell`] could not write everything.
+pub fn was_refused() -> bool {
+    REFUSED.load(Ordering::Relaxed)
+}
+
+/// Writes a line to standard output for a reader who may have gone. If it cannot be written otherwise (a full disk), that is said
+/// once, for what goes on does not need its output.
+pub fn tell(text: impl Display) {
+    match writeln!(io::stdout(), "{text}") {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe && !REFUSED.swap(true, Ordering::Relaxed) => {
+            warn(format!("cannot write to standard output: {error}; the training goes on without it"));
+        }
+        _ => {}
+    }
+}
+
+/// Writes a warning to standard error.
+pub fn warn(text: impl Display) {
+    // There is nobody left to be told.
+    let _ = writeln!(io::stderr(), "warning: {text}");
 }
 
 /// A loss for people: the usual ones with four digits, those of a network that has run away with an exponent.
@@ -117,29 +168,35 @@ impl Progress {
         self.bar.is_some() && self.updated.is_none_or(|at| at.elapsed() >= INTERVAL)
     }
 
-    /// Shows `step` completed steps, with the mean loss and accuracy (0 to 1) of the epoch so far over all replicas.
-    pub fn update(&mut self, step: u64, loss: f64, accuracy: f64) {
+    /// Shows `step` completed steps, with rank, mean loss and accuracy (0 to 1) of the epoch so far of every network.
+    pub fn update(&mut self, step: u64, networks: &[(Option<Rank>, f64, f64)]) {
         let Some(bar) = &self.bar else { return };
         let epoch = (step / self.steps_per_epoch.max(1) + 1).min(u64::from(self.epochs));
         bar.set_position(step);
         bar.set_prefix(format!("epoch {epoch}/{}", self.epochs));
         let rate = HumanCount((bar.per_sec() * self.images_per_step as f64) as u64);
-        let accuracy = 100.0 * accuracy;
-        bar.set_message(format!("loss {loss:.3}  train {accuracy:.1} %{}  {rate} images/s", self.last_test));
+        let ranks = || networks.chunk_by(|a, b| a.0 == b.0);
+        let mean = |own: &[(Option<Rank>, f64, f64)], measure: fn(&(Option<Rank>, f64, f64)) -> f64| {
+            own.iter().map(measure).sum::<f64>() / own.len() as f64
+        };
+        let loss = by_rank(ranks().map(|own| format!("{:.3}", mean(own, |(_, loss, _)| *loss))));
+        let accuracy = by_rank(ranks().map(|own| format!("{:.1}", 100.0 * mean(own, |(.., accuracy)| *accuracy))));
+        bar.set_message(format!("loss {loss}  train {accuracy} %{}  {rate} images/s", self.last_test));
         self.updated = Some(Instant::now());
     }
 
-    /// Reports an epoch: one line where there is no terminal, the test accuracy in the bar where there is one.
+    /// Reports an epoch: a line a rank where there is no terminal, the test accuracy in the bar where there is one.
     pub fn epoch_done(&mut self, report: &EpochReport) {
-        self.last_test = format!("  test {:.1} %", 100.0 * report.test_accuracy.mean);
+        let accuracies = report.ranks.iter().map(|own| format!("{:.1}", 100.0 * own.test_accuracy.mean));
+        self.last_test = format!("  test {} %", by_rank(accuracies));
         if self.lines {
-            self.above_the_bar(|| writeln!(io::stdout(), "{}", report.line()));
+            self.above_the_bar(|| report.lines().iter().for_each(tell));
         }
     }
 
     /// Prints a warning to standard error, above the bar.
     pub fn warn(&self, text: &str) {
-        self.above_the_bar(|| writeln!(io::stderr(), "warning: {text}"));
+        self.above_the_bar(|| warn(text));
     }
 
     /// Removes the bar, to make room for the summary. Dropping does the same.
@@ -149,13 +206,18 @@ impl Progress {
         }
     }
 
-    /// Prints while the bar is out of the way. A reader that has gone (`| head`) must not end the training.
-    fn above_the_bar(&self, print: impl FnOnce() -> io::Result<()>) {
-        let _ = match &self.bar {
+    /// Prints while the bar is out of the way.
+    fn above_the_bar(&self, print: impl FnOnce()) {
+        match &self.bar {
             Some(bar) => bar.suspend(print),
             None => print(),
-        };
+        }
     }
+}
+
+/// Numbers of the ranks in a row.
+fn by_rank(numbers: impl Iterator<Item = String>) -> String {
+    numbers.collect::<Vec<_>>().join(" | ")
 }
 
 fn bar(total_steps: u64, target: ProgressDrawTarget) -> ProgressBar {
@@ -201,13 +263,34 @@ mod tests {
 
     #[test]
     fn an_epoch_is_one_line() {
-        let line = EpochReport::of(&rows(), 20, 41_234.5, 8.145e-4).line();
+        let lines = EpochReport::of(&rows(), 20, 41_234.5, 8.145e-4).lines();
         assert_eq!(
-            line,
-            "epoch  5/20  loss 0.1250  train 50.00 ± 0.00 %  test loss 0.2500  test 97.00 ± 1.41 %  41,234 images/s  lr 8.15e-4"
+            lines,
+            ["epoch  5/20  loss 0.1250  train 50.00 ± 0.00 %  test loss 0.2500  test 97.00 ± 1.41 %  41,234 images/s  lr 8.15e-4"]
         );
-        let single = EpochReport::of(&rows()[..1], 5, f64::NAN, 0.1).line();
+        let single = EpochReport::of(&rows()[..1], 5, f64::NAN, 0.1).lines().concat();
         assert!(single.contains("epoch 5/5") && single.contains("test 96.00 %  0 images/s"), "{single}");
+    }
+
+    #[test]
+    fn ranks_are_not_averaged_over() {
+        let of = |rank, row: &MetricsRow| MetricsRow { rank: Some(rank), ..row.clone() };
+        let pair = rows();
+        let mut several: Vec<MetricsRow> = pair.iter().map(|row| of(Rank::Of(4), row)).collect();
+        several.extend(pair.iter().map(|row| MetricsRow { test_accuracy: 0.5, ..of(Rank::Of(16), row) }));
+        let report = EpochReport::of(&several, 20, 41_234.5, 8.145e-4);
+        assert_eq!(
+            report.lines(),
+            [
+                "epoch  5/20  rank 4   loss 0.1250  train 50.00 ± 0.00 %  test loss 0.2500  test 97.00 ± 1.41 %  41,234 images/s  lr 8.15e-4",
+                "epoch  5/20  rank 16  loss 0.1250  train 50.00 ± 0.00 %  test loss 0.2500  test 50.00 ± 0.00 %"
+            ]
+        );
+        let mut progress = with_bar();
+        progress.epoch_done(&report);
+        progress.update(226, &[(Some(Rank::Of(4)), 0.5, 0.25), (Some(Rank::Of(16)), 1.5, 0.75)]);
+        let message = progress.bar.unwrap().message();
+        assert!(message.starts_with("loss 0.500 | 1.500  train 25.0 | 75.0 %  test 97.0 | 50.0 %  "), "{message}");
     }
 
     #[test]
@@ -222,7 +305,7 @@ mod tests {
             last_test: String::new(),
         };
         assert!(!progress.wants_update());
-        progress.update(1, 0.5, 0.5);
+        progress.update(1, &[(None, 0.5, 0.5)]);
         assert!(!progress.wants_update());
         progress.finish();
     }
@@ -231,7 +314,7 @@ mod tests {
     fn updates_are_rare() {
         let mut progress = with_bar();
         assert!(progress.wants_update());
-        progress.update(1, 0.5, 0.5);
+        progress.update(1, &[(None, 0.5, 0.5)]);
         assert!(!progress.wants_update());
         progress.updated = Instant::now().checked_sub(INTERVAL);
         assert!(progress.wants_update());
@@ -244,7 +327,7 @@ mod tests {
         assert_eq!(bar.position(), 225);
         progress.epoch_done(&EpochReport::of(&rows(), 20, 1.0, 1.0));
         for (step, epoch) in [(225, "epoch 6/20"), (226, "epoch 6/20"), (900, "epoch 20/20")] {
-            progress.update(step, 0.125, 0.5);
+            progress.update(step, &[(None, 0.125, 0.5)]);
             assert_eq!((bar.prefix().as_str(), bar.position()), (epoch, step));
         }
         let message = bar.message();
@@ -257,7 +340,8 @@ mod tests {
     #[test]
     fn an_empty_training_divides_by_nothing() {
         let mut progress = Progress { bar: Some(bar(0, ProgressDrawTarget::hidden())), ..with_bar() };
-        progress.update(0, f64::NAN, f64::NAN);
+        progress.update(0, &[(None, f64::NAN, f64::NAN)]);
+        progress.update(0, &[]);
         assert_eq!(EpochReport::of(&[], 0, f64::INFINITY, 0.0).epoch, 0);
     }
 }

@@ -4,12 +4,13 @@ use std::fs::{self, File, TryLockError};
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
-use super::files::{FileError, create_folder, is_leftover, remove_leftovers};
+use super::files::{FileError, create_folder, is_leftover, open_lock, remove_leftovers};
 
 /// Folder of the runs that were not given an `--out`.
 pub const RUNS: &str = "runs";
 
 const CONFIG: &str = "config.toml";
+const KERNELS: &str = "kernels.toml";
 const CHECKPOINTS: &str = "checkpoints";
 const LOCK: &str = ".lock";
 
@@ -133,7 +134,7 @@ impl RunDir {
 
     /// The measured kernels that the run began with, and that it goes on with.
     pub fn kernels(&self) -> PathBuf {
-        self.path.join("kernels.toml")
+        self.path.join(KERNELS)
     }
 
     /// Loss and accuracy by epoch and replica.
@@ -166,9 +167,15 @@ impl RunDir {
         self.path.join(CHECKPOINTS).join("last.safetensors")
     }
 
-    /// The checkpoint of the best epoch.
+    /// Every network as it was at its own best epoch.
     pub fn best_checkpoint(&self) -> PathBuf {
         self.path.join(CHECKPOINTS).join("best.safetensors")
+    }
+
+    /// The same before the epoch that `max_steps` has cut short, where that was the best of a network: if the run goes on, the
+    /// whole epoch takes its place.
+    pub fn best_before_the_cut(&self) -> PathBuf {
+        self.path.join(CHECKPOINTS).join("best-before-the-cut.safetensors")
     }
 }
 
@@ -185,12 +192,7 @@ fn prepare(path: &Path, lock: File) -> Result<RunDir, RunDirError> {
 /// process lock the removed file while a third locks a new one.
 fn acquire(path: &Path) -> Result<File, RunDirError> {
     let lock_path = path.join(LOCK);
-    let lock = File::options()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .open(&lock_path)
-        .map_err(FileError::at(&lock_path, "create"))?;
+    let lock = open_lock(&lock_path)?;
     match lock.try_lock() {
         Ok(()) => Ok(lock),
         Err(TryLockError::WouldBlock) => Err(RunDirError::InUse(path.to_owned())),
@@ -215,7 +217,7 @@ fn contents(path: &Path) -> io::Result<Vec<String>> {
         let entry = entry?;
         let name = entry.file_name();
         let of_interrupted_creation =
-            name == LOCK || is_leftover(&name) || (name == CHECKPOINTS && is_empty_folder(&entry.path()));
+            name == LOCK || name == KERNELS || is_leftover(&name) || (name == CHECKPOINTS && is_empty_folder(&entry.path()));
         if !of_interrupted_creation {
             names.push(name.to_string_lossy().into_owned());
         }
@@ -259,6 +261,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         drop(RunDir::create(folder.path()).unwrap());
         fs::write(folder.path().join(".config.toml.x1Y2z3.tmp"), "[da").unwrap();
+        fs::write(folder.path().join(KERNELS), "").unwrap();
         RunDir::create(folder.path()).unwrap();
         assert!(!folder.path().join(".config.toml.x1Y2z3.tmp").exists());
     }

@@ -4,7 +4,7 @@ use chacha20::ChaCha8Rng;
 use chacha20::rand_core::{Rng, SeedableRng};
 
 use super::TrainError;
-use super::checkpoint::{Checkpoint, CheckpointError, Values};
+use super::checkpoint::{Checkpoint, CheckpointError, Origin, Values};
 use super::config::Config;
 use super::machine::{Machine, Preparation, machine};
 use super::spec::{network_spec, with_largest_batch};
@@ -43,8 +43,10 @@ pub struct Session {
     pub device: String,
     /// Whether that is a CPU.
     pub is_software: bool,
-    /// SHA-256 of configuration and data.
-    pub hash: String,
+    /// What determines the run.
+    pub origin: Origin,
+    /// Whether the networks start from a file, and not from what the configuration says.
+    pub has_given_weights: bool,
     /// Things that the user should know before the run.
     pub warnings: Vec<String>,
     /// Measured kernels that the plan uses; with the same ones a run repeats bit by bit.
@@ -108,7 +110,12 @@ impl Session {
                 steps_per_epoch: data.train.len() as u32 / config.train.batch,
                 epochs: config.train.epochs,
             },
-            hash: config.hash(&data.checksum)?,
+            origin: Origin {
+                config: Some(config.hash("")?),
+                data: Some(data.checksum.clone()),
+                together: config.hash(&data.checksum)?,
+            },
+            has_given_weights: false,
             seeds: replicas.iter().map(|(_, seed)| *seed).collect(),
             device: executor.device(),
             optimizers: [spec.optimizer.clone(), spec.feedback_optimizer.clone()],
@@ -450,6 +457,7 @@ impl Session {
             .collect();
         weights::write(&self.network.exchange, self.executor.as_mut(), &tensors)
             .map_err(|source| TrainError::Weights { path: path.to_owned(), source })?;
+        self.has_given_weights = true;
         // Factors of the weights that were replaced would be a start that nobody asked for.
         let has_feedback = tensors.iter().any(|t| t.name.contains(".feedback."));
         if !has_feedback && self.config.feedback.initialisation() == Init::Svd {

@@ -1,14 +1,13 @@
 //! The end of a run: `summary.json`, and the table that is printed.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::files::{FileError, write_atomically};
+use super::files::{self, FileError, write_atomically};
 use super::metrics::{MetricsRow, Spread};
 use crate::feedback::Rank;
 
@@ -104,6 +103,12 @@ pub enum SummaryError {
     /// There is none yet.
     #[error("{} does not exist: the run has not ended; go on with `ldfa-gpu train --resume {}`", .0.display(), folder(.0))]
     Unfinished(PathBuf),
+    /// Of other metrics.
+    #[error(
+        "{} does not tell what metrics.csv beside it does; put the run's own files back, or let `ldfa-gpu train --resume {}` \
+         write it anew", .0.display(), folder(.0)
+    )]
+    Outdated(PathBuf),
     /// Not a summary.
     #[error("{}: {source}; `ldfa-gpu train --resume` on its run writes it anew", path.display())]
     Content {
@@ -127,34 +132,60 @@ impl Summary {
         Ok(write_atomically(path, |file| Ok(serde_json::to_writer_pretty(file, self)?))?)
     }
 
+    /// Confirms that the summary, read from `path`, is of these rows of `metrics.csv`.
+    ///
+    /// # Errors
+    /// [`SummaryError::Outdated`].
+    pub fn check(&self, path: &Path, rows: &[MetricsRow]) -> Result<(), SummaryError> {
+        let facts = |found: &[ReplicaSummary]| -> Vec<_> {
+            let fact = |r: &ReplicaSummary| (r.replica, r.seed, r.rank, r.last_epoch, r.best_epoch);
+            found.iter().map(fact).collect()
+        };
+        let step = rows.iter().map(|row| u64::from(row.step)).max().unwrap_or(0);
+        if step == self.steps && facts(&self.replicas) == facts(&replicas(rows)) {
+            return Ok(());
+        }
+        Err(SummaryError::Outdated(path.to_owned()))
+    }
+
     /// Reads a summary back.
     ///
     /// # Errors
     /// [`SummaryError`] naming the line that is not as it should be.
     pub fn read(path: &Path) -> Result<Summary, SummaryError> {
-        let bytes = match fs::read(path) {
-            Err(error) if error.kind() == ErrorKind::NotFound => return Err(SummaryError::Unfinished(path.to_owned())),
-            read => read.map_err(FileError::at(path, "read"))?,
+        let bytes = match files::read(path, files::MOST) {
+            Err(error) if error.source.kind() == ErrorKind::NotFound => {
+                return Err(SummaryError::Unfinished(path.to_owned()));
+            }
+            read => read?,
         };
         serde_json::from_slice(&bytes).map_err(|source| SummaryError::Content { path: path.to_owned(), source })
     }
 }
 
-/// What became of each network, from the rows of `metrics.csv` in any order.
-pub fn replicas(rows: &[MetricsRow]) -> Vec<ReplicaSummary> {
-    let mut by_replica: BTreeMap<u32, Vec<&MetricsRow>> = BTreeMap::new();
+/// The row of every network's best epoch, by replica: the first that reached the greatest test accuracy.
+pub fn best(rows: &[MetricsRow]) -> Vec<&MetricsRow> {
+    let mut best: BTreeMap<u32, &MetricsRow> = BTreeMap::new();
     for row in rows {
-        by_replica.entry(row.replica).or_default().push(row);
+        let before = best.entry(row.replica).or_insert(row);
+        let is_better = row.test_accuracy.total_cmp(&before.test_accuracy);
+        if is_better.then(before.epoch.cmp(&row.epoch)).is_gt() {
+            *before = row;
+        }
     }
-    by_replica.into_values().filter_map(replica).collect()
+    best.into_values().collect()
 }
 
-fn replica(mut rows: Vec<&MetricsRow>) -> Option<ReplicaSummary> {
-    rows.sort_by_key(|row| row.epoch);
-    let last = rows.last()?;
-    // `max_by` keeps the last of equals, and the first epoch to reach the best is wanted.
-    let best = rows.iter().rev().max_by(|a, b| a.test_accuracy.total_cmp(&b.test_accuracy))?;
-    Some(ReplicaSummary {
+/// What became of each network, from the rows of `metrics.csv` in any order.
+pub fn replicas(rows: &[MetricsRow]) -> Vec<ReplicaSummary> {
+    let mut last: BTreeMap<u32, &MetricsRow> = BTreeMap::new();
+    for row in rows {
+        let before = last.entry(row.replica).or_insert(row);
+        if row.epoch > before.epoch {
+            *before = row;
+        }
+    }
+    let of_replica = |(last, best): (&MetricsRow, &MetricsRow)| ReplicaSummary {
         replica: last.replica,
         seed: last.seed,
         rank: last.rank,
@@ -164,7 +195,8 @@ fn replica(mut rows: Vec<&MetricsRow>) -> Option<ReplicaSummary> {
         last_test_accuracy: last.test_accuracy,
         best_test_accuracy: best.test_accuracy,
         best_epoch: best.epoch,
-    })
+    };
+    last.into_values().zip(best(rows)).map(of_replica).collect()
 }
 
 /// Mean and spread over the seeds of each rank, in ascending order.
@@ -220,6 +252,7 @@ pub(crate) fn percent(mean: f64, std: Option<f64>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
 
     fn row(replica: u32, rank: Option<u32>, epoch: u32, test_accuracy: f64) -> MetricsRow {
         MetricsRow {
@@ -285,6 +318,19 @@ mod tests {
                 (3, 103, 0.75, 1.0, 1, 0.5)
             ]
         );
+    }
+
+    #[test]
+    fn a_summary_of_other_metrics_is_found() {
+        let (summary, path) = (summary(), Path::new("run/summary.json"));
+        summary.check(path, &rows()).unwrap();
+        let error = summary.check(path, &rows()[1..]).unwrap_err().to_string();
+        assert!(error.contains("summary.json does not tell") && error.contains("--resume run`"), "{error}");
+        let mut other = rows();
+        other[7].test_accuracy = 0.25;
+        summary.check(path, &other).unwrap_err();
+        let other: Vec<_> = rows().into_iter().map(|row| MetricsRow { step: row.step + 1, ..row }).collect();
+        summary.check(path, &other).unwrap_err();
     }
 
     #[test]

@@ -1,13 +1,17 @@
 //! The loop over epochs and what it leaves in the run directory.
 
+use std::io::Write;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use super::TrainError;
-use super::checkpoint::{Best, Checkpoint, CheckpointMeta};
+use super::checkpoint::{Checkpoint, CheckpointError, CheckpointMeta};
+use super::config::Config;
 use super::curves::{Curve, draw_curves};
-use super::metrics::{AlignmentRow, Log, MetricsRow, SpectrumRow};
+use super::files::{self, write_atomically};
+use super::logs::{Course, Logs};
+use super::metrics::{AlignmentRow, Log, LogError, MetricsRow, SpectrumRow};
 use super::progress::{EpochReport, Progress};
 use super::run_dir::RunDir;
 use super::session::Session;
@@ -43,10 +47,11 @@ pub struct Trainer<'a> {
     run: RunDir,
     stop: &'a AtomicBool,
     progress: Progress,
-    metrics: Log<MetricsRow>,
-    alignments: Log<AlignmentRow>,
-    spectra: Log<SpectrumRow>,
+    logs: Logs,
+    /// The metrics so far.
     rows: Vec<MetricsRow>,
+    /// Steps completed by each network as `best.safetensors` holds it; none without the file.
+    held: Vec<u64>,
     step: u32,
     /// Time spent before this process took over.
     seconds_before: f64,
@@ -62,58 +67,55 @@ impl<'a> Trainer<'a> {
     ///
     /// # Errors
     /// If the directory cannot be written.
-    pub fn start(session: Session, run: RunDir, stop: &'a AtomicBool) -> Result<Trainer<'a>, TrainError> {
-        let text = session.config.to_toml()?;
-        super::files::write_atomically(&run.config(), |file| std::io::Write::write_all(file, text.as_bytes()))?;
-        let kernels = session.kernels.to_text(&session.device);
-        super::files::write_atomically(&run.kernels(), |file| std::io::Write::write_all(file, kernels.as_bytes()))?;
-        let metrics = Log::create(&run.metrics())?;
-        let alignments = Log::create(&run.alignment())?;
-        let spectra = Log::create(&run.spectrum())?;
-        Ok(Trainer::assemble(session, run, stop, (metrics, alignments, spectra)))
+    pub fn start(mut session: Session, run: RunDir, stop: &'a AtomicBool) -> Result<Trainer<'a>, TrainError> {
+        write_kernels(&session, &run)?;
+        if session.has_given_weights {
+            // Nothing else tells how to begin again.
+            checkpoint(&mut session, 0, 0.0)?.save(&run.last_checkpoint())?;
+        }
+        // With this file the folder is a run.
+        write_config(&session, &run)?;
+        let logs = Logs::create(&run)?;
+        Ok(Trainer::assemble(session, run, stop, logs))
     }
 
-    /// A run from its last checkpoint, from its best one if that is gone, or from its beginning if it was stopped before
-    /// the first.
+    /// A run from its last checkpoint, or from its beginning if it was stopped before the first.
     ///
     /// # Errors
-    /// If the checkpoint is damaged, lost or belongs to another configuration, or the directory cannot be written.
+    /// If a file of the run is damaged, lost or of another run, or the directory cannot be written.
     pub fn resume(mut session: Session, run: RunDir, stop: &'a AtomicBool) -> Result<Trainer<'a>, TrainError> {
-        let (last, best) = (run.last_checkpoint(), run.best_checkpoint());
-        let mut checkpoint = load_if_there(&last)?.map(|checkpoint| (last.clone(), checkpoint));
-        if checkpoint.is_none() {
-            checkpoint = load_if_there(&best)?.map(|checkpoint| (best.clone(), checkpoint));
-            match &checkpoint {
-                Some(_) => {
-                    let warning = format!("{} is missing: going on from {}", last.display(), best.display());
-                    session.warnings.push(warning);
-                }
-                None => refuse_to_forget(&run)?,
-            }
+        let path = run.last_checkpoint();
+        let Some(checkpoint) = load_if_there(&path)? else {
+            refuse_to_forget(&run, &session.config)?;
+            return Trainer::start(session, run, stop);
+        };
+        checkpoint.check_origin(&path, &session.origin, &session.config.data.name)?;
+        session.restore(&checkpoint, &path)?;
+        let step = checkpoint.meta.step as u32;
+        if let Some(most) = session.config.train.max_steps.filter(|&most| most < step) {
+            return Err(TrainError::Past { most, step });
         }
-        if let Some((path, checkpoint)) = &checkpoint {
-            checkpoint.check_config(path, &session.hash)?;
-            session.restore(checkpoint, path)?;
+        let course = Course { step, last: last_step(&session), per_epoch: session.horizon.steps_per_epoch };
+        let best = load_if_there(&run.best_checkpoint())?;
+        if let Some(best) = &best {
+            best.check_origin(&run.best_checkpoint(), &session.origin, &session.config.data.name)?;
         }
-        let (step, seconds) = checkpoint.map_or((0, 0.0), |(_, c)| (c.meta.step as u32, c.meta.seconds));
-        let metrics = Log::resume(&run.metrics(), step)?;
-        let alignments = Log::resume(&run.alignment(), step)?;
-        let rows = Log::<MetricsRow>::read(&run.metrics())?;
-        let spectra = Log::resume(&run.spectrum(), step)?;
-        let mut trainer = Trainer::assemble(session, run, stop, (metrics, alignments, spectra));
+        let (logs, rows) = Logs::resume(&run, &session.config, course)?;
+        let mut trainer = Trainer::assemble(session, run, stop, logs);
         trainer.progress = trainer.progress.resumed_at(u64::from(step));
         trainer.step = step;
-        trainer.seconds_before = seconds;
+        trainer.seconds_before = checkpoint.meta.seconds;
         trainer.rows = rows;
+        trainer.held = best.map_or(Vec::new(), |best| best.meta.steps);
+        if step < course.last {
+            trainer.go_past_the_end()?;
+        }
+        trainer.keep_best(&checkpoint)?;
+        trainer.warn_of_lost_best();
         Ok(trainer)
     }
 
-    fn assemble(
-        session: Session,
-        run: RunDir,
-        stop: &'a AtomicBool,
-        (metrics, alignments, spectra): (Log<MetricsRow>, Log<AlignmentRow>, Log<SpectrumRow>),
-    ) -> Trainer<'a> {
+    fn assemble(session: Session, run: RunDir, stop: &'a AtomicBool, logs: Logs) -> Trainer<'a> {
         let train = &session.config.train;
         let images = u64::from(train.batch) * session.replicas.len() as u64;
         Trainer {
@@ -126,16 +128,100 @@ impl<'a> Trainer<'a> {
             session,
             run,
             stop,
-            metrics,
-            alignments,
-            spectra,
+            logs,
             rows: Vec::new(),
+            held: Vec::new(),
             step: 0,
             seconds_before: 0.0,
             started: Instant::now(),
             saved: Instant::now(),
             began: false,
             drift: Vec::new(),
+        }
+    }
+
+    /// Writes the configuration down as it is now: where a run ends may change.
+    ///
+    /// # Errors
+    /// If the file cannot be written.
+    pub fn record_config(&self) -> Result<(), TrainError> {
+        write_config(&self.session, &self.run)
+    }
+
+    /// Writes down which kernels the run goes on with.
+    ///
+    /// # Errors
+    /// If the file cannot be written.
+    pub fn record_kernels(&self) -> Result<(), TrainError> {
+        write_kernels(&self.session, &self.run)
+    }
+
+    /// What was written at the run's end is void if it goes on: summary and curves, and the best of networks in an epoch that was cut
+    /// short, which is completed now.
+    fn go_past_the_end(&mut self) -> Result<(), TrainError> {
+        let (best, before) = (self.run.best_checkpoint(), self.run.best_before_the_cut());
+        let is_cut = !self.step.is_multiple_of(self.session.horizon.steps_per_epoch);
+        if is_cut && self.held.contains(&u64::from(self.step)) {
+            self.held = match load_if_there(&before)? {
+                Some(earlier) => {
+                    earlier.check_origin(&before, &self.session.origin, &self.session.config.data.name)?;
+                    files::rename(&before, &best)?;
+                    earlier.meta.steps
+                }
+                None => {
+                    files::remove(&best)?;
+                    Vec::new()
+                }
+            };
+        }
+        files::remove(&self.run.curves())?;
+        Ok(files::remove(&self.run.summary())?)
+    }
+
+    /// Brings `best.safetensors` up to date with a checkpoint of now.
+    fn keep_best(&mut self, now: &Checkpoint) -> Result<(), TrainError> {
+        let step = u64::from(self.step);
+        let is_held = |network: usize| self.held.get(network) == Some(&step);
+        let best = summary::best(&self.rows);
+        let better: Vec<usize> =
+            best.iter().map(|row| row.replica as usize).filter(|&n| best[n].step == self.step && !is_held(n)).collect();
+        if better.is_empty() {
+            return Ok(());
+        }
+        let path = self.run.best_checkpoint();
+        let before = if self.held.is_empty() { None } else { load_if_there(&path)? };
+        let is_cut = !self.step.is_multiple_of(self.session.horizon.steps_per_epoch);
+        if let Some(before) = before.as_ref().filter(|_| is_cut) {
+            before.save(&self.run.best_before_the_cut())?;
+        }
+        let kept = match before {
+            Some(mut kept) if better.len() < best.len() => {
+                kept.take(&better, now).map_err(|tensor| {
+                    let what = "has another shape than in last.safetensors; put an intact copy back, or remove the file";
+                    CheckpointError::Tensor { path: path.clone(), tensor, what: what.to_owned() }
+                })?;
+                kept
+            }
+            _ => now.clone(),
+        };
+        kept.save(&path)?;
+        self.held = kept.meta.steps;
+        Ok(())
+    }
+
+    /// The file may have been lost, or be of a version that kept the best epoch of the networks' mean.
+    fn warn_of_lost_best(&mut self) {
+        let lost = summary::best(&self.rows).into_iter().filter(|row| {
+            self.held.get(row.replica as usize) != Some(&u64::from(row.step))
+        });
+        let lost: Vec<String> = lost.map(|row| row.replica.to_string()).collect();
+        if !lost.is_empty() {
+            let path = self.run.best_checkpoint();
+            self.session.warnings.push(format!(
+                "{} does not hold the best epoch so far of network {}: put a copy of it back; else --best has to wait for better ones",
+                path.display(),
+                lost.join(", ")
+            ));
         }
     }
 
@@ -176,7 +262,7 @@ impl<'a> Trainer<'a> {
             let end = last.min((epoch + 1) * per_epoch);
             if !self.train_until(end)? {
                 self.check_fault()?;
-                self.save(false)?;
+                self.save()?;
                 self.progress.finish();
                 return Ok(Outcome::Stopped { step: self.step });
             }
@@ -186,6 +272,11 @@ impl<'a> Trainer<'a> {
                 * self.session.replicas.len() as f64
                 / began.elapsed().as_secs_f64();
             self.close_epoch(rate)?;
+        }
+        if self.rows.last().is_none_or(|row| row.step != self.step) {
+            // Stopped within an epoch, and now the run ends there.
+            self.session.shuffle(self.step.saturating_sub(1) / per_epoch)?;
+            self.close_epoch(0.0)?;
         }
         self.finish()
     }
@@ -218,14 +309,13 @@ impl<'a> Trainer<'a> {
             if self.progress.wants_update() {
                 self.check_fault()?;
                 let metrics = self.session.metrics()?;
-                let mean = |pick: fn(&super::session::Metrics) -> f64| {
-                    metrics.iter().map(pick).sum::<f64>() / metrics.len() as f64
-                };
-                self.progress.update(u64::from(self.step), mean(|m| m.loss), mean(|m| m.accuracy));
+                let networks = metrics.iter().zip(&self.session.replicas);
+                let so_far: Vec<_> = networks.map(|(m, (rank, _))| (*rank, m.loss, m.accuracy)).collect();
+                self.progress.update(u64::from(self.step), &so_far);
             }
             if self.saved.elapsed() > CHECKPOINT_INTERVAL {
                 self.check_fault()?;
-                self.save(false)?;
+                self.save()?;
             }
         }
         Ok(true)
@@ -263,20 +353,14 @@ impl<'a> Trainer<'a> {
                 seconds,
             })
             .collect();
-        self.metrics.append(&rows)?;
-        let is_best = mean_accuracy(&rows) > self.best_mean();
+        self.logs.metrics.append(&rows)?;
         self.rows.extend(rows.iter().cloned());
         self.log_diagnosis(epoch)?;
-        self.save(is_best)?;
+        let now = self.save()?;
+        self.keep_best(&now)?;
         let rate = self.session.step_state(self.step.saturating_sub(1)).replicas[0].rate[0];
         self.progress.epoch_done(&EpochReport::of(&rows, self.session.config.train.epochs, images_per_second, rate));
         Ok(())
-    }
-
-    /// The best mean test accuracy of an earlier epoch.
-    fn best_mean(&self) -> f64 {
-        let steps = self.rows.chunk_by(|a, b| a.step == b.step);
-        steps.map(mean_accuracy).fold(f64::NEG_INFINITY, f64::max)
     }
 
     fn log_diagnosis(&mut self, epoch: u32) -> Result<(), TrainError> {
@@ -300,7 +384,7 @@ impl<'a> Trainer<'a> {
                 }
             })
             .collect();
-        self.alignments.append(&rows)?;
+        self.logs.alignments.append(&rows)?;
         let spectra: Vec<SpectrumRow> = found
             .spectra
             .into_iter()
@@ -320,7 +404,7 @@ impl<'a> Trainer<'a> {
                 }
             })
             .collect();
-        self.spectra.append(&spectra)?;
+        self.logs.spectra.append(&spectra)?;
         self.warn_of_drift(&rows);
         Ok(())
     }
@@ -354,26 +438,12 @@ impl<'a> Trainer<'a> {
         self.seconds_before + self.started.elapsed().as_secs_f64()
     }
 
-    fn save(&mut self, is_best: bool) -> Result<(), TrainError> {
-        let replicas = summary::replicas(&self.rows);
-        let best = replicas.iter().map(|r| Best { accuracy: r.best_test_accuracy, epoch: r.best_epoch }).collect();
-        let checkpoint = Checkpoint {
-            meta: CheckpointMeta {
-                program_version: env!("CARGO_PKG_VERSION").into(),
-                config_hash: self.session.hash.clone(),
-                step: u64::from(self.step),
-                epoch: self.step / self.session.horizon.steps_per_epoch,
-                best,
-                seconds: self.seconds(),
-            },
-            tensors: self.session.save()?,
-        };
-        if is_best {
-            checkpoint.save(&self.run.best_checkpoint())?;
-        }
+    fn save(&mut self) -> Result<Checkpoint, TrainError> {
+        let seconds = self.seconds();
+        let checkpoint = checkpoint(&mut self.session, self.step, seconds)?;
         checkpoint.save(&self.run.last_checkpoint())?;
         self.saved = Instant::now();
-        Ok(())
+        Ok(checkpoint)
     }
 
     fn finish(&mut self) -> Result<Outcome, TrainError> {
@@ -388,7 +458,7 @@ impl<'a> Trainer<'a> {
             preset: session.config.name.clone().unwrap_or_default(),
             adapter: session.device.clone(),
             version: env!("CARGO_PKG_VERSION").into(),
-            config_hash: session.hash.clone(),
+            config_hash: session.origin.together.clone(),
             steps: u64::from(*step),
             epochs: *step / session.horizon.steps_per_epoch,
             seconds,
@@ -404,20 +474,42 @@ impl<'a> Trainer<'a> {
     }
 }
 
-/// The measured kernels that a run began with: another choice would round differently. A run without the file began
-/// with the defaults.
+/// The state of a training after `step` steps.
+fn checkpoint(session: &mut Session, step: u32, seconds: f64) -> Result<Checkpoint, TrainError> {
+    let step = u64::from(step);
+    let meta = CheckpointMeta {
+        program_version: env!("CARGO_PKG_VERSION").into(),
+        origin: session.origin.clone(),
+        step,
+        steps: vec![step; session.replicas.len()],
+        seconds,
+    };
+    Ok(Checkpoint { meta, tensors: session.save()? })
+}
+
+fn write_config(session: &Session, run: &RunDir) -> Result<(), TrainError> {
+    let text = session.config.to_toml()?;
+    Ok(write_atomically(&run.config(), |file| file.write_all(text.as_bytes()))?)
+}
+
+fn write_kernels(session: &Session, run: &RunDir) -> Result<(), TrainError> {
+    let text = session.kernels.to_text(&session.device);
+    Ok(write_atomically(&run.kernels(), |file| file.write_all(text.as_bytes()))?)
+}
+
+/// The measured kernels that a run began with: another choice would round differently.
 ///
 /// # Errors
-/// If the file cannot be read, is damaged, or is of another version of the program.
+/// If the file is missing, cannot be read, is damaged, or is of another version of the program.
 pub fn recorded_kernels(run: &RunDir) -> Result<Tuned, TrainError> {
     let path = run.kernels();
-    match std::fs::read(&path) {
+    match files::read(&path, files::MOST) {
         Ok(bytes) => match Tuned::from_text(&String::from_utf8_lossy(&bytes)) {
             Ok((_, tuned)) => Ok(tuned),
             Err(source) => Err(TrainError::Kernels { path, source }),
         },
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Tuned::default()),
-        Err(error) => Err(super::files::FileError::at(&path, "read")(error).into()),
+        Err(error) if error.source.kind() == std::io::ErrorKind::NotFound => Err(TrainError::NoKernels(path)),
+        Err(error) => Err(error.into()),
     }
 }
 
@@ -429,22 +521,23 @@ fn load_if_there(path: &Path) -> Result<Option<Checkpoint>, TrainError> {
     }
 }
 
-/// A run without checkpoints was stopped in its first epoch, or has lost them: to begin anew would then drop its metrics.
-fn refuse_to_forget(run: &RunDir) -> Result<(), TrainError> {
-    if !run.metrics().exists() {
-        return Ok(());
-    }
-    let rows = Log::<MetricsRow>::read(&run.metrics())?;
+/// A run without its last checkpoint was stopped in its first epoch, or has lost it: to begin anew would then drop its metrics, and
+/// to go on from the best one would mix networks of different epochs.
+fn refuse_to_forget(run: &RunDir, config: &Config) -> Result<(), TrainError> {
+    let lost = |evidence| Err(TrainError::LostCheckpoint { path: run.last_checkpoint(), evidence });
+    let rows = match Log::<MetricsRow>::read(&run.metrics(), config) {
+        Err(LogError::Missing { .. }) => Vec::new(),
+        read => read?,
+    };
     match (rows.first(), rows.last()) {
         (Some(first), Some(last)) if first.step != last.step => {
-            Err(TrainError::LostCheckpoint { path: run.last_checkpoint(), step: last.step })
+            lost(format!("metrics.csv goes up to step {}", last.step))
+        }
+        _ if run.best_checkpoint().exists() => {
+            lost("there is best.safetensors, which holds every network at its own best epoch: none to go on from".to_owned())
         }
         _ => Ok(()),
     }
-}
-
-fn mean_accuracy(rows: &[MetricsRow]) -> f64 {
-    rows.iter().map(|row| row.test_accuracy).sum::<f64>() / rows.len().max(1) as f64
 }
 
 /// Steps of the whole run.

@@ -17,7 +17,7 @@ use super::sweep::order;
 use super::{ExperimentError, LEAST_SEEDS, few_seeds, setting};
 use crate::analysis::{Shape, Trend, corrected, orientedness, shape, trend};
 use crate::feedback::Rank;
-use crate::files::write_atomically;
+use crate::files::{self, write_atomically};
 use crate::gpu::DeviceChoice;
 use crate::model::Probe;
 use crate::train::labels::ranked;
@@ -309,7 +309,8 @@ pub fn write_rows(path: &Path, rows: &[FieldRow]) -> Result<(), ExperimentError>
 /// If it is missing or damaged.
 pub fn read_rows(path: &Path) -> Result<Vec<FieldRow>, ExperimentError> {
     let damaged = |e: csv::Error| setting(format!("{}: {e}; `ldfa-gpu fields` writes it anew", path.display()));
-    let mut reader = csv::Reader::from_path(path).map_err(damaged)?;
+    let text = files::read(path, files::MOST)?;
+    let mut reader = csv::Reader::from_reader(&text[..]);
     let rows: Vec<FieldRow> = reader.deserialize().collect::<Result<_, _>>().map_err(damaged)?;
     if rows.is_empty() {
         return Err(setting(format!("{} holds no unit; `ldfa-gpu fields` writes it anew", path.display())));

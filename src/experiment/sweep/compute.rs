@@ -13,7 +13,7 @@ use crate::analysis::upper_bound;
 use crate::data::SearchPath;
 use crate::experiment::{ExperimentError, LEAST_SEEDS, few_seeds, setting};
 use crate::feedback::Rank;
-use crate::files::{FileError, write_atomically};
+use crate::files::{self, FileError, write_atomically};
 use crate::model::{Network, NetworkSpec};
 use crate::ops::Phase;
 use crate::picture::{Axis, Frame, Sheet, encode};
@@ -64,9 +64,9 @@ impl Cost {
 
     /// Nothing where there is no such file.
     pub(super) fn read(path: &Path) -> Result<Vec<Cost>, ExperimentError> {
-        let text = match std::fs::read(path) {
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
-            read => read.map_err(FileError::at(path, "read"))?,
+        let text = match files::read(path, files::MOST) {
+            Err(error) if error.source.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+            read => read?,
         };
         let wrong = |what: String| setting(format!("{}: {what}; remove it to go on without costs", path.display()));
         let mut reader = csv::Reader::from_reader(&text[..]);

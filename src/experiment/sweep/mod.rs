@@ -27,7 +27,7 @@ pub use verdict::{Gap, MARGIN, Measure, NoRank, table};
 use super::{ExperimentError, setting};
 use crate::data::SearchPath;
 use crate::feedback::{FeedbackSpec, Rank, Ranks, Route, RuleName};
-use crate::files::{FileError, create_folder, is_leftover, write_atomically};
+use crate::files::{self, FileError, create_folder, is_leftover, write_atomically};
 use crate::gpu::DeviceChoice;
 use crate::model::{LayerSpec, weighted};
 use crate::ops::MAX_REPLICAS;
@@ -105,7 +105,7 @@ pub fn open(name: &str) -> Result<(Draft, Axes), ExperimentError> {
     if !path.is_file() {
         return Ok((Draft::open(name).map_err(TrainError::from)?, Axes::default()));
     }
-    let text = std::fs::read_to_string(path).map_err(FileError::at(path, "read"))?;
+    let text = files::read_text(path, files::MOST)?;
     let (draft, section) = Draft::split_off(name.to_owned(), &text, SECTION).map_err(TrainError::from)?;
     let axes = section.map_or(Ok(Axes::default()), Axes::deserialize);
     Ok((draft, axes.map_err(|e| setting(format!("{name}: [{SECTION}]: {}", e.message())))?))
@@ -211,7 +211,7 @@ impl Sweep {
     /// If it was made for another one or holds something else, or cannot be written.
     pub fn prepare(&self, folder: &Path, costs: &[Cost]) -> Result<(), ExperimentError> {
         let path = file_of(folder);
-        match std::fs::read_to_string(&path) {
+        match files::read_text(&path, files::MOST) {
             Ok(found) if found == self.text => {
                 return if costs_of(folder).is_file() { Ok(()) } else { Ok(Cost::write(&costs_of(folder), costs)?) };
             }
@@ -221,8 +221,8 @@ impl Sweep {
                     folder.display()
                 )));
             }
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-            Err(error) => return Err(FileError::at(&path, "read")(error).into()),
+            Err(error) if error.source.kind() == std::io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error.into()),
         }
         create_folder(folder)?;
         let own = |entry: &DirEntry| {

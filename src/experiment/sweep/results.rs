@@ -210,7 +210,7 @@ fn of_cell(cell: &Cell, path: &Path) -> Result<(Vec<ResultRow>, Vec<Curve>), Exp
         best_test_accuracy: replica.best_test_accuracy,
         cell: cell.name.clone(),
     };
-    let metrics = Log::<MetricsRow>::read(&run.metrics()).map_err(TrainError::from)?;
+    let metrics = Log::<MetricsRow>::read(&run.metrics(), &cell.config).map_err(TrainError::from)?;
     let curve = |replica: &ReplicaSummary| {
         let own = metrics.iter().filter(|row| row.replica == replica.replica);
         own.map(|row| (row.step, row.test_accuracy)).collect()

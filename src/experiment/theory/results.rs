@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Feedback, Trajectory, feedbacks};
 use crate::experiment::{ExperimentError, setting};
-use crate::files::{FileError, write_atomically};
+use crate::files::{self, FileError, write_atomically};
 use crate::train::metrics::Spread;
 
 /// A line of `theory.csv`.
@@ -116,7 +116,8 @@ pub fn endings(trajectories: &[Trajectory]) -> Vec<Ending> {
 pub fn read_csv(path: &Path) -> Result<Vec<Trajectory>, ExperimentError> {
     let damaged = |what: String| setting(format!("{}: {what}; `ldfa-gpu theory` writes it anew", path.display()));
     let mut found: Vec<Trajectory> = Vec::new();
-    let mut reader = csv::Reader::from_path(path).map_err(|e| damaged(e.to_string()))?;
+    let text = files::read(path, files::MOST)?;
+    let mut reader = csv::Reader::from_reader(&text[..]);
     for row in reader.deserialize() {
         let row: Row = row.map_err(|e| damaged(e.to_string()))?;
         let feedback = match (row.feedback.as_str(), row.rank) {
