@@ -273,7 +273,7 @@ fn damaged_checkpoints_are_refused_and_left_alone() {
         assert_eq!(std::fs::read(&last).unwrap(), damaged);
     }
     std::fs::remove_file(&last).unwrap();
-    fails(&["eval", path], &["last.safetensors", "--resume"]);
+    fails(&["eval", path], &["last.safetensors is missing", "put a copy of it back"]);
     std::fs::create_dir(&last).unwrap();
     fails(&["eval", path], &["last.safetensors"]);
     std::fs::remove_dir(&last).unwrap();

@@ -390,23 +390,232 @@ fn a_lost_checkpoint_never_costs_the_metrics() {
     place.copy_of_run("run");
     let before = fs::read_to_string(place.path("run/metrics.csv")).unwrap();
     let weights = exported(&place, "run");
-    // The best checkpoint is as good a place to go on from.
+    // The best one holds networks of different epochs.
     fs::remove_file(place.path("run/checkpoints/last.safetensors")).unwrap();
-    let output = place.run(&on_cpu(&["train", "--resume", "run"]));
-    assert!(output.status.success(), "{}", text(&output.stderr));
-    assert!(text(&output.stderr).contains("last.safetensors is missing"), "{}", text(&output.stderr));
-    let untimed = |text: &str| -> Vec<String> {
-        text.lines().map(|line| line.rsplit_once(',').map_or(line, |(rest, _)| rest).to_owned()).collect()
-    };
-    assert_eq!(untimed(&fs::read_to_string(place.path("run/metrics.csv")).unwrap()), untimed(&before));
-    place.succeeds(&on_cpu(&["export", "run", "--best", "-o", "best.safetensors"]));
-    assert!(tensors(&place.path("best.safetensors")) == weights);
-    // Without either, beginning anew would drop what the metrics tell.
-    for file in fs::read_dir(place.path("run/checkpoints")).unwrap() {
-        fs::remove_file(file.unwrap().path()).unwrap();
+    for command in [&["train", "--resume", "run"][..], &["eval", "run"]] {
+        place.fails_and_spares("run", command, &["last.safetensors is missing", "step 88", "--out"]);
     }
+    place.succeeds(&on_cpu(&["export", "run", "--best", "-o", "best.safetensors"]));
+    assert!(tensors(&place.path("best.safetensors")) == weights, "its best epoch is its last");
+    // Nor does it tell of a first epoch without rows.
+    let header = before.lines().next().unwrap();
+    fs::write(place.path("run/metrics.csv"), format!("{header}\n")).unwrap();
+    place.fails_and_spares("run", &["train", "--resume", "run"], &["last.safetensors is missing", "best.safetensors"]);
+    fs::write(place.path("run/metrics.csv"), &before).unwrap();
+    fs::remove_file(place.path("run/checkpoints/best.safetensors")).unwrap();
     place.fails_and_spares("run", &["train", "--resume", "run"], &["last.safetensors is missing", "step 88", "--out"]);
-    place.fails(&on_cpu(&["eval", "run"]), &["last.safetensors does not exist", "--resume run"]);
+    place.fails(&on_cpu(&["eval", "run", "--best"]), &["best.safetensors is missing", "step 88"]);
+}
+
+#[test]
+fn lost_parts_of_a_run_are_named_with_what_to_do() {
+    let place = Place::new();
+    for (file, refused, words) in [
+        ("metrics.csv", &["train --resume", "report", "eval --best"][..], &["put a copy of it back", "--out"][..]),
+        ("alignment.csv", &["train --resume", "report --spectra s.png"], &["echo epoch,step"]),
+        ("spectrum.csv", &["train --resume", "report --spectra s.png"], &["echo epoch,step"]),
+        ("kernels.toml", &["train --resume", "eval", "export -o w"], &["intact copy", "--resume run --no-tune"]),
+    ] {
+        place.copy_of_run("run");
+        fs::remove_file(place.path("run").join(file)).unwrap();
+        let missing = format!("run/{file} is missing");
+        for command in refused {
+            let command: Vec<&str> = command.split(' ').chain(["run"]).collect();
+            let device = if command[0] == "report" { &[][..] } else { &["--device", "reference"] };
+            let before = snapshot(&place.path("run"));
+            place.fails(&[&command[..], device].concat(), &[&[&missing[..]], words].concat());
+            assert!(snapshot(&place.path("run")) == before, "{command:?} changed the run");
+        }
+        // What does not need it goes on, and says so where it shows the run as a whole.
+        if !refused.contains(&"report") {
+            let report = place.run(&["report", "run"]);
+            assert!(report.status.success());
+            assert_eq!(text(&report.stderr).contains(&format!("warning: {missing}")), file != "kernels.toml");
+        }
+        fs::remove_dir_all(place.path("run")).unwrap();
+    }
+    place.copy_of_run("run");
+    let weights = exported(&place, "run");
+    // The remedies do what they say.
+    fs::remove_file(place.path("run/kernels.toml")).unwrap();
+    place.succeeds(&on_cpu(&["train", "--resume", "run", "--no-tune"]));
+    fs::remove_file(place.path("run/alignment.csv")).unwrap();
+    let error = place.fails(&on_cpu(&["train", "--resume", "run"]), &["alignment.csv is missing"]);
+    let (_, remedy) = error.trim_end().split_once("begin it anew: ").unwrap();
+    assert!(Command::new("sh").args(["-c", remedy]).current_dir(place.0.path()).status().unwrap().success());
+    place.succeeds(&on_cpu(&["train", "--resume", "run"]));
+    assert!(exported(&place, "run") == weights);
+    // Killed before its first checkpoint, a run begins anew.
+    for file in ["metrics.csv", "spectrum.csv", "checkpoints/last.safetensors", "checkpoints/best.safetensors"] {
+        fs::remove_file(place.path("run").join(file)).unwrap();
+    }
+    place.succeeds(&on_cpu(&["train", "--resume", "run"]));
+    assert!(exported(&place, "run") == weights);
+}
+
+#[test]
+fn rows_of_another_run_are_refused() {
+    let place = Place::new();
+    place.copy_of_run("run");
+    let metrics = fs::read_to_string(place.path("run/metrics.csv")).unwrap();
+    let lines: Vec<&str> = metrics.lines().collect();
+    let put = |lines: &[&str]| fs::write(place.path("run/metrics.csv"), lines.join("\n") + "\n").unwrap();
+    let resume = ["train", "--resume", "run"];
+    // Half of the run: its checkpoint and its summary tell of more.
+    put(&lines[..2]);
+    place.fails_and_spares(
+        "run",
+        &resume,
+        &["metrics.csv does not belong to this run", "ends with epoch 1", "step 88"],
+    );
+    place.fails(&["report", "run"], &["summary.json does not tell what metrics.csv", "--resume run"]);
+    let other_seed = lines[2].replacen("2,88,0,0,", "2,88,0,1,", 1);
+    assert_ne!(other_seed, lines[2]);
+    put(&[lines[0], lines[1], &other_seed]);
+    for command in [&on_cpu(&resume)[..], &["report", "run"]] {
+        place.fails(command, &["metrics.csv does not belong to this run", "line 3", "seed 1", "seed 0 here"]);
+    }
+    put(&lines);
+    let alignment = fs::read_to_string(place.path("run/alignment.csv")).unwrap();
+    fs::write(place.path("run/alignment.csv"), alignment.replacen("1,44,0,", "1,44,3,", 1)).unwrap();
+    place.fails_and_spares("run", &resume, &["alignment.csv does not belong to this run", "line 2", "network 3"]);
+    place.fails(&["report", "run", "--spectra", "s.png"], &["alignment.csv does not belong to this run"]);
+    // What goes on is not what has ended.
+    fs::write(place.path("run/alignment.csv"), alignment).unwrap();
+    place.succeeds(&on_cpu(&["train", "digits", "--max-steps", "3", "--seeds", "1", "--set", SMALL, "--out", "short"]));
+    let stopped = place.run(&on_cpu(&["train", "--resume", "short", "--max-steps", "2"]));
+    check_failure(&stopped, "back", &["train.max_steps = 2", "has taken 3 steps"]);
+    assert!(place.path("short/summary.json").exists());
+}
+
+#[test]
+fn changed_images_are_told_from_a_changed_configuration() {
+    let place = Place::new();
+    write_mnist(&place.path("mnist"));
+    let train = ["train", "digits", "--set", "data.name=mnist", "--set", SMALL, "--max-steps", "2", "--seeds", "1"];
+    place.succeeds(&on_cpu(&[&train[..], &["--set", "train.batch=8", "--data-dir", ".", "--out", "run"]].concat()));
+    let images = place.path("mnist/train-images-idx3-ubyte");
+    let mut bytes = fs::read(&images).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    fs::write(&images, bytes).unwrap();
+    for command in [&["train", "--resume", "run"][..], &["eval", "run"], &["eval", "run", "--best"]] {
+        let words = ["another set of images", "images of mnist back"];
+        let message = place.fails(&on_cpu(&[command, &["--data-dir", "."]].concat()), &words);
+        assert!(!message.contains("configuration"), "{message}");
+    }
+}
+
+/// Weights from a file are in no configuration: a run that ends before its first epoch must not forget them.
+#[test]
+fn given_weights_are_saved_before_the_first_step() {
+    let place = Place::new();
+    place.copy_of_run("run");
+    let given = exported(&place, "run");
+    fs::rename(place.path("exported.safetensors"), place.path("given.safetensors")).unwrap();
+    let train = ["train", "digits", "--seeds", "1", "--set", SMALL, "--out", "new", "--init", "given.safetensors"];
+    place.fails(&on_cpu(&[&train[..], &["--set", "optimizer.lr=1e300"]].concat()), &["not finite", "(epoch 1)"]);
+    assert!(exported(&place, "new") == given);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_full_standard_output_ends_no_training() {
+    let place = Place::new();
+    let full = || fs::File::options().write(true).open("/dev/full").unwrap();
+    let train = on_cpu(&["train", "digits", "--epochs", "2", "--seeds", "1", "--set", SMALL, "--out", "run"]);
+    let output = place.command(&train).stdout(full()).output().unwrap();
+    let stderr = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{stderr}");
+    assert_eq!(stderr.matches("cannot write to standard output: No space left").count(), 1, "{stderr}");
+    assert!(place.path("run/summary.json").exists(), "the training did not reach its end");
+    assert!(exported(&place, "run") == exported_of_shared(&place), "nor did it train otherwise");
+}
+
+#[cfg(target_os = "linux")]
+fn exported_of_shared(place: &Place) -> BTreeMap<String, Vec<u8>> {
+    place.copy_of_run("shared");
+    exported(place, "shared")
+}
+
+#[cfg(unix)]
+#[test]
+fn a_limit_on_the_size_of_files_is_said() {
+    let place = Place::new();
+    let script = "ulimit -f 8; exec \"$0\" train digits --epochs 1 --seeds 1 --device reference --out run";
+    let mut command = Command::new("sh");
+    command.args(["-c", script, PROGRAM]).current_dir(place.0.path()).env("LDFA_CACHE", "").env_remove("LDFA_DATA");
+    let words = ["run/checkpoints/last.safetensors", "File too large", "ulimit -f"];
+    check_failure(&command.output().unwrap(), "ulimit -f", &words);
+}
+
+/// Where the system starts no thread (here for want of memory for its stack), one computes.
+#[test]
+fn without_threads_one_computes() {
+    let place = Place::new();
+    place.copy_of_run("run");
+    let expected = place.succeeds(&on_cpu(&["eval", "run"]));
+    let train = ["train", "digits", "--max-steps", "2", "--seeds", "1", "--out", "new"];
+    for (command, words) in [(&["eval", "run"][..], "no more threads"), (&train, "cannot catch Ctrl-C")] {
+        let output = place.command(&on_cpu(command)).env("RUST_MIN_STACK", (1u64 << 50).to_string()).output().unwrap();
+        assert!(output.status.success() && text(&output.stderr).contains(words), "{}", text(&output.stderr));
+        if command[0] == "eval" {
+            assert_eq!(text(&output.stdout), expected);
+        }
+    }
+}
+
+/// Pipes that nobody writes to, devices and files without end, in the place of every file of a run: an error, at once.
+#[cfg(target_os = "linux")]
+#[test]
+fn endless_files_are_refused_at_once() {
+    let place = Place::new();
+    let all = [("train --resume run", true), ("eval run", true), ("eval --best run", true), ("report run", false)];
+    let reads = |file: &str| match file {
+        "summary.json" => &all[3..],
+        "metrics.csv" => &[all[0], all[2], all[3]][..],
+        "config.toml" => &all[..],
+        "kernels.toml" => &all[..3],
+        "checkpoints/last.safetensors" => &all[..2],
+        _ => &[all[2]][..],
+    };
+    for file in [
+        "summary.json",
+        "metrics.csv",
+        "config.toml",
+        "kernels.toml",
+        "checkpoints/last.safetensors",
+        "checkpoints/best.safetensors",
+    ] {
+        for kind in ["pipe", "device", "sparse"] {
+            place.copy_of_run("run");
+            let path = place.path("run").join(file);
+            fs::remove_file(&path).unwrap();
+            match kind {
+                "pipe" => assert!(Command::new("mkfifo").arg(&path).status().unwrap().success()),
+                "device" => std::os::unix::fs::symlink("/dev/zero", &path).unwrap(),
+                _ => fs::File::create(&path).unwrap().set_len(100 << 30).unwrap(),
+            }
+            for (command, on_device) in reads(file) {
+                let mut arguments: Vec<&str> = command.split(' ').collect();
+                if *on_device {
+                    arguments = on_cpu(&arguments);
+                }
+                let what = format!("{kind} {file}: {command}");
+                let mut child = place.command(&arguments).stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+                let began = std::time::Instant::now();
+                while child.try_wait().unwrap().is_none() {
+                    if began.elapsed() > std::time::Duration::from_secs(30) {
+                        child.kill().unwrap();
+                        panic!("{what}: it waits");
+                    }
+                    std::thread::sleep(std::time::Duration::from_millis(5));
+                }
+                let word = if file == "config.toml" && kind != "sparse" { "run" } else { file };
+                check_failure(&child.wait_with_output().unwrap(), &what, &[word]);
+            }
+            fs::remove_dir_all(place.path("run")).unwrap();
+        }
+    }
 }
 
 #[test]

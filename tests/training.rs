@@ -27,27 +27,46 @@ fn train(out: &Path, arguments: &[&str]) -> PathBuf {
     out.to_owned()
 }
 
-fn resume(run: &Path) {
-    finish(program().args(["train", "--resume"]).arg(run).spawn().unwrap());
+fn resume(run: &Path, arguments: &[&str]) {
+    finish(program().args(["train", "--resume"]).arg(run).args(arguments).spawn().unwrap());
 }
 
 /// The weights of one replica as `export` writes them: name, shape and bytes of every tensor.
 fn weights(run: &Path, replica: usize) -> Vec<(String, Vec<usize>, Vec<u8>)> {
+    exported(run, replica, &[])
+}
+
+fn exported(run: &Path, replica: usize, arguments: &[&str]) -> Vec<(String, Vec<usize>, Vec<u8>)> {
     let file = run.join(format!("exported-{replica}.safetensors"));
     let replica = replica.to_string();
-    finish(program().arg("export").arg(run).args(["--replica", &replica, "-o"]).arg(&file).spawn().unwrap());
+    let export = ["--replica", &replica, "-o"];
+    finish(program().arg("export").arg(run).args(export).arg(&file).args(arguments).spawn().unwrap());
     let bytes = std::fs::read(&file).unwrap();
     let tensors = SafeTensors::deserialize(&bytes).unwrap();
     let mut list: Vec<_> =
         tensors.iter().map(|(name, view)| (name.to_owned(), view.shape().to_vec(), view.data().to_vec())).collect();
     list.sort();
-    assert!(list.len() >= 8, "four layers with weight and bias");
+    assert!(list.len() >= 4, "two layers or more with weight and bias");
     list
+}
+
+fn summary(run: &Path) -> serde_json::Value {
+    serde_json::from_slice(&std::fs::read(run.join("summary.json")).unwrap()).unwrap()
+}
+
+/// What the lines of a log are of, without their measures: epoch, step, replica, and layer if there is one.
+fn subjects(run: &Path, log: &str, columns: &[usize]) -> Vec<Vec<String>> {
+    let text = std::fs::read_to_string(run.join(log)).unwrap();
+    let line = |line: &str| {
+        let cells: Vec<&str> = line.split(',').collect();
+        columns.iter().map(|&column| cells[column].to_owned()).collect()
+    };
+    text.lines().skip(1).map(line).collect()
 }
 
 /// Mean last test accuracy of a run in percent.
 fn accuracy(run: &Path) -> f64 {
-    let summary: serde_json::Value = serde_json::from_slice(&std::fs::read(run.join("summary.json")).unwrap()).unwrap();
+    let summary = summary(run);
     let ranks = summary["by_rank"].as_array().unwrap();
     assert_eq!((ranks.len(), &ranks[0]["n"]), (1, &serde_json::json!(3)), "one rank, three seeds");
     100.0 * ranks[0]["mean_last"].as_f64().unwrap()
@@ -101,10 +120,31 @@ fn stopped_within_an_epoch_and_resumed_is_bitwise_uninterrupted() {
     let all = [&arguments[..], &refactorise[..]].concat();
     let whole = train(&folder.path().join("whole"), &all);
     let parts = train(&folder.path().join("parts"), &[&all[..], &["--max-steps", "30"]].concat());
-    resume(&parts);
+    let cut = weights(&parts, 0);
+    resume(&parts, &[]);
+    assert_eq!(weights(&parts, 0), cut, "the run had ended");
+    assert_eq!(summary(&parts)["steps"], 30);
+    resume(&parts, &["--max-steps", "70"]);
+    resume(&parts, &["--max-steps", "88"]);
     for replica in 0..2 {
         assert_eq!(weights(&whole, replica), weights(&parts, replica));
     }
+    // An epoch that was cut twice has the rows of its end, as if it had never been.
+    for (log, columns) in
+        [("metrics.csv", &[0, 1, 2][..]), ("alignment.csv", &[0, 1, 2, 5]), ("spectrum.csv", &[0, 1, 2, 5])]
+    {
+        let expected = subjects(&whole, log, columns);
+        assert!(expected.len() >= 4, "{log}: two networks, two epochs");
+        assert_eq!(subjects(&parts, log, columns), expected, "{log}");
+    }
+    let untimed = |run: &Path| {
+        let mut summary = summary(run);
+        summary["seconds"] = 0.into();
+        (summary["replicas"].clone(), summary["by_rank"].clone(), summary["steps"].clone())
+    };
+    assert_eq!(untimed(&whole), untimed(&parts));
+    let config = std::fs::read_to_string(parts.join("config.toml")).unwrap();
+    assert!(config.contains("max_steps = 88"), "{config}");
     let losses = |run: &Path| {
         let text = std::fs::read_to_string(run.join("metrics.csv")).unwrap();
         let last = text.lines().rev().take(2).map(|line| line.split(',').take(9).collect::<Vec<_>>().join(","));
@@ -143,7 +183,7 @@ fn killed_and_resumed_is_bitwise_uninterrupted() {
         child.kill().unwrap();
         child.wait().unwrap();
     }
-    resume(&killed);
+    resume(&killed, &[]);
     for replica in 0..2 {
         assert_eq!(weights(&whole, replica), weights(&killed, replica));
     }
@@ -153,7 +193,7 @@ fn killed_and_resumed_is_bitwise_uninterrupted() {
 #[test]
 fn ctrl_c_saves_and_says_how_to_resume() {
     let folder = TempDir::new().unwrap();
-    let arguments = ["--epochs", "8", "--seeds", "1"];
+    let arguments = ["--epochs", "8", "--seeds", "1", "--max-steps", "320"];
     let whole = train(&folder.path().join("whole"), &arguments);
     let stopped = folder.path().join("stopped");
     let mut child = program().args(["train", "digits", "--out"]).arg(&stopped).args(arguments).spawn().unwrap();
@@ -164,8 +204,68 @@ fn ctrl_c_saves_and_says_how_to_resume() {
     let text = String::from_utf8_lossy(&output.stdout);
     assert_eq!(output.status.code(), Some(130), "{text}");
     assert!(text.contains("--resume") && text.contains(&stopped.display().to_string()), "{text}");
-    resume(&stopped);
+    resume(&stopped, &[]);
+    assert_eq!(summary(&stopped)["steps"], 320, "it ends where it should have without the stop");
     assert_eq!(weights(&whole, 0), weights(&stopped, 0));
+}
+
+/// Accuracies of a run's networks in percent, as `eval` prints them.
+fn evaluated(run: &Path, arguments: &[&str]) -> Vec<String> {
+    let output = finish(program().arg("eval").arg(run).args(arguments).spawn().unwrap());
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let rows = text.lines().filter(|line| line.starts_with('│')).skip(1);
+    rows.map(|line| line.trim_end_matches('│').rsplit('┆').next().unwrap().trim().to_owned()).collect()
+}
+
+#[test]
+fn every_network_is_kept_at_its_own_best_epoch() {
+    let folder = TempDir::new().unwrap();
+    // Steps too large for two of the ranks: accuracy goes up and down.
+    let layers = "model.layers=[{type=\"dense\",out=12},{type=\"relu\"},{type=\"dense\",out=10}]";
+    let arguments = [
+        "--epochs",
+        "6",
+        "--rank",
+        "2,8",
+        "--seeds",
+        "2",
+        "--set",
+        layers,
+        "--set",
+        "optimizer.lr=0.06",
+        "--device",
+        "reference",
+    ];
+    let on = &arguments[arguments.len() - 2..];
+    let whole = train(&folder.path().join("whole"), &arguments);
+    let networks = summary(&whole)["replicas"].as_array().unwrap().clone();
+    let best: Vec<u64> = networks.iter().map(|network| network["best_epoch"].as_u64().unwrap()).collect();
+    println!("best epochs {best:?}");
+    let distinct: std::collections::BTreeSet<u64> = best.iter().copied().collect();
+    assert!(best.len() == 4 && distinct.len() >= 3, "{best:?} would not tell networks apart");
+    let of_summary = |key: &str| -> Vec<String> {
+        networks.iter().map(|network| format!("{:.2}", 100.0 * network[key].as_f64().unwrap())).collect()
+    };
+    assert_eq!(evaluated(&whole, &[&["--best"], on].concat()), of_summary("best_test_accuracy"));
+    assert_eq!(evaluated(&whole, on), of_summary("last_test_accuracy"));
+    assert_ne!(of_summary("best_test_accuracy"), of_summary("last_test_accuracy"));
+
+    // Cut within every epoch: where the part of an epoch was a network's best, the whole epoch is judged anew.
+    let parts = folder.path().join("parts");
+    train(&parts, &[&arguments[..], &["--max-steps", "20"]].concat());
+    for step in [70, 110, 150, 200, 230, 264] {
+        assert_eq!(evaluated(&parts, &[&["--best"], on].concat()).len(), 4, "before step {step}");
+        resume(&parts, &[&["--max-steps", &step.to_string()], on].concat());
+    }
+    for replica in 0..4 {
+        let kept = |run| exported(run, replica, &[&["--best"], on].concat());
+        assert_eq!(kept(&whole), kept(&parts), "network {replica}");
+    }
+    let lost = parts.join("checkpoints/best.safetensors");
+    std::fs::copy(parts.join("checkpoints/last.safetensors"), &lost).unwrap();
+    let refused = program().args(["eval", "--best"]).arg(&parts).args(on).output().unwrap();
+    let error = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(!refused.status.success() && error.contains("does not hold the best epoch of every network"), "{error}");
 }
 
 #[test]

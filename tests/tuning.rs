@@ -218,8 +218,11 @@ fn a_damaged_record_of_a_run_is_an_error_with_a_remedy() {
         let output = process.output().unwrap();
         let stderr = text(&output.stderr);
         assert_eq!(output.status.code(), Some(1), "{stderr}");
-        assert!(stderr.contains("kernels.toml") && stderr.contains("remove it"), "{stderr}");
+        assert!(stderr.contains("kernels.toml") && stderr.contains("--no-tune"), "{stderr}");
     }
     std::fs::remove_file(run.kernels()).unwrap();
+    assert!(matches!(recorded_kernels(&run), Err(TrainError::NoKernels(_))));
+    succeeds(program(Path::new("")).args(["train", "--no-tune", "--resume"]).arg(&path));
+    assert_eq!(recorded_kernels(&run).unwrap(), Tuned::default());
     succeeds(program(Path::new("")).arg("eval").arg(&path));
 }

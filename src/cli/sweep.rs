@@ -131,7 +131,7 @@ impl SweepArgs {
         let search = self.data.search();
         let costs = sweep.check(&search)?;
         sweep.prepare(&self.out, &costs)?;
-        catch_interrupts()?;
+        catch_interrupts();
         let preparation = self.kernels.preparation();
         let setup = Setup { device: &self.device.device, search: &search, preparation, stop: &STOP };
         let share = self.cell.unwrap_or(Share { number: 1, of: 1 });

@@ -30,7 +30,7 @@ pub(super) fn workers() -> ThreadPool {
     let mut pool = ThreadPoolBuilder::new().num_threads(0).build();
     while let (Err(error), true) = (&pool, count > 1) {
         count /= 2;
-        tracing::warn!("{error}: computing with {count} threads");
+        tracing::warn!("the system grants no more threads ({error}): {count} or fewer compute");
         pool = ThreadPoolBuilder::new().num_threads(count).build();
     }
     pool.unwrap_or_else(|_| {

@@ -11,7 +11,7 @@ use crate::feedback::{Rank, Ranks};
 use crate::plan::Options;
 use crate::train::config::{Config, Draft};
 use crate::train::opened::preparation_of;
-use crate::train::progress::tell;
+use crate::train::progress::{tell, warn};
 use crate::train::run_dir::{RUNS, RunDir};
 use crate::train::session::Session;
 use crate::train::spec::dataset;
@@ -94,14 +94,19 @@ pub(super) fn setting(text: &str) -> Result<(&str, &str), CliError> {
     Ok((key.trim(), value.trim()))
 }
 
-/// The first Ctrl-C stops after the step; the second ends the process as usual.
-pub(super) fn catch_interrupts() -> Result<(), CliError> {
+/// The first Ctrl-C stops after the step; the second ends the process as usual, as does the first where the system does not let it
+/// be caught.
+pub(super) fn catch_interrupts() {
     let handler = ctrlc::set_handler(|| {
         if STOP.swap(true, Ordering::Relaxed) {
             std::process::exit(i32::from(STOPPED));
         }
     });
-    handler.map_err(|e| CliError::Message(format!("cannot catch Ctrl-C: {e}")))
+    if let Err(error) = handler {
+        warn(format!(
+            "cannot catch Ctrl-C ({error}): it ends the process without saving; what the last epoch has saved stays"
+        ));
+    }
 }
 
 impl ConfigArgs {
@@ -149,7 +154,7 @@ impl TrainArgs {
         };
         let path = trainer.path().to_owned();
         tell(format!("run directory {}", path.display()));
-        catch_interrupts()?;
+        catch_interrupts();
         match trainer.run()? {
             Outcome::Finished(summary) => {
                 tell(summary::table(&[(&summary.rule, &summary)]));

@@ -618,8 +618,7 @@ impl Extent {
             return Err(Flaw::Foreign("its first bytes are not the length of a header".to_owned()));
         }
         let data_start = LENGTH + header_length as usize;
-        let header =
-            rest.get(..header_length as usize).ok_or(Flaw::CutShort { have, need: data_start as u64 })?;
+        let header = rest.get(..header_length as usize).ok_or(Flaw::CutShort { have, need: data_start as u64 })?;
         let header: Metadata = serde_json::from_slice(header)
             .map_err(|error| Flaw::Foreign(format!("its header cannot be read: {error}")))?;
         let need = (data_start as u64).saturating_add(header.data_len() as u64);

@@ -36,11 +36,7 @@ impl Logs {
     }
 
     /// Continues them, with the metrics so far, if they are this run's; else all stay as they are.
-    pub(super) fn resume(
-        run: &RunDir,
-        config: &Config,
-        course: Course,
-    ) -> Result<(Logs, Vec<MetricsRow>), TrainError> {
+    pub(super) fn resume(run: &RunDir, config: &Config, course: Course) -> Result<(Logs, Vec<MetricsRow>), TrainError> {
         let metrics = so_far::<MetricsRow>(&run.metrics(), config, course)?;
         let alignments = so_far::<AlignmentRow>(&run.alignment(), config, course)?;
         let spectra = so_far::<SpectrumRow>(&run.spectrum(), config, course)?;

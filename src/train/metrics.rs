@@ -130,7 +130,8 @@ impl Row for MetricsRow {
     }
 
     fn when_missing(_: &Path) -> String {
-        "put a copy of it back, or start a new run with another --out: no other file tells which epochs were best".into()
+        "put a copy of it back, or start a new run with another --out: no other file tells which epochs were best"
+            .into()
     }
 }
 
@@ -298,9 +299,10 @@ fn check<R: Row>(rows: &[R], config: &Config) -> Result<(), String> {
     }
     let part = counts.iter().filter(|(_, count)| R::IS_COMPLETE && **count != networks.len()).min();
     match part {
-        Some(((epoch, step), count)) => {
-            Err(format!("of epoch {epoch}, step {step}, it has {count} rows, and the run has {} networks", networks.len()))
-        }
+        Some(((epoch, step), count)) => Err(format!(
+            "of epoch {epoch}, step {step}, it has {count} rows, and the run has {} networks",
+            networks.len()
+        )),
         None => Ok(()),
     }
 }
@@ -552,10 +554,20 @@ mod tests {
             (&rows, 2, 1, "line 4 is of epoch 2, and the run has epochs 1 to 1"),
             (&rows[2..], 2, 2, "no rows of epoch 1"),
             (&rows[..3], 2, 2, "of epoch 2, step 20, it has 1 rows"),
-            (&edited(1, |row| row.seed = 9), 2, 2, "network 1 with no rank and seed 9, which has no rank and seed 8 here"),
+            (
+                &edited(1, |row| row.seed = 9),
+                2,
+                2,
+                "network 1 with no rank and seed 9, which has no rank and seed 8 here",
+            ),
             (&edited(0, |row| row.rank = Some(Rank::Of(3))), 2, 2, "line 2 is of network 0 with rank 3 and seed 7"),
             (&edited(1, |row| *row = of_seed(10, 0)), 2, 2, "line 3 is of network 0 in epoch 1, as one before it"),
-            (&edited(3, |row| row.step = 5), 2, 2, "line 5 is of epoch 2 and step 5, and follows on epoch 2 and step 20"),
+            (
+                &edited(3, |row| row.step = 5),
+                2,
+                2,
+                "line 5 is of epoch 2 and step 5, and follows on epoch 2 and step 20",
+            ),
             (&edited(2, |row| row.step = 10), 2, 2, "line 4 is of epoch 2 and step 10"),
         ] {
             let error = read(rows, networks, epochs).unwrap_err();
@@ -565,8 +577,12 @@ mod tests {
         // Layers have no fixed number of rows.
         let path = folder.path().join("alignment.csv");
         let config = config(1, 1);
-        let of = |layer: &str, replica| {
-            AlignmentRow { layer: layer.to_owned(), replica, seed: 7, rank: None, ..alignment(9) }
+        let of = |layer: &str, replica| AlignmentRow {
+            layer: layer.to_owned(),
+            replica,
+            seed: 7,
+            rank: None,
+            ..alignment(9)
         };
         Log::create(&path, &[of("a", 0), of("b", 0)]).unwrap();
         assert_eq!(Log::<AlignmentRow>::read(&path, &config).unwrap().len(), 2);

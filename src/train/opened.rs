@@ -11,7 +11,7 @@ use super::run_dir::RunDir;
 use super::session::Session;
 use super::spec::dataset;
 use super::summary;
-use super::trainer::recorded_kernels;
+use super::trainer::{recorded_kernels, refuse_to_forget};
 use crate::data::{Dataset, SearchPath};
 use crate::gpu::{Cache, DeviceChoice};
 use crate::plan::Options;
@@ -65,13 +65,17 @@ impl Opened {
             Which::Last => Vec::new(),
             Which::Best => Log::read(&run.metrics(), &config)?,
         };
-        let checkpoint = Checkpoint::load(&path).map_err(|error| match (error, rows.last()) {
-            (CheckpointError::NotFound(path), Some(row)) => {
-                TrainError::LostCheckpoint { path, evidence: format!("metrics.csv goes up to step {}", row.step) }
+        let checkpoint = match (Checkpoint::load(&path), rows.last()) {
+            (Err(CheckpointError::NotFound(path)), Some(row)) => {
+                let evidence = format!("metrics.csv goes up to step {}", row.step);
+                return Err(TrainError::LostCheckpoint { path, evidence });
             }
-            (CheckpointError::NotFound(path), None) => TrainError::NoCheckpoint { path, run: folder.to_owned() },
-            (error, _) => error.into(),
-        })?;
+            (Err(CheckpointError::NotFound(path)), None) => {
+                refuse_to_forget(&run, &config)?;
+                return Err(TrainError::NoCheckpoint { path, run: folder.to_owned() });
+            }
+            (loaded, _) => loaded?,
+        };
         let preparation = preparation_of(&run)?;
         let session = Session::prepared(config, &data, &place.device, Options::default(), &preparation)?;
         checkpoint.check_origin(&path, &session.origin, &session.config.data.name)?;

@@ -266,7 +266,9 @@ mod tests {
         let lines = EpochReport::of(&rows(), 20, 41_234.5, 8.145e-4).lines();
         assert_eq!(
             lines,
-            ["epoch  5/20  loss 0.1250  train 50.00 ± 0.00 %  test loss 0.2500  test 97.00 ± 1.41 %  41,234 images/s  lr 8.15e-4"]
+            [
+                "epoch  5/20  loss 0.1250  train 50.00 ± 0.00 %  test loss 0.2500  test 97.00 ± 1.41 %  41,234 images/s  lr 8.15e-4"
+            ]
         );
         let single = EpochReport::of(&rows()[..1], 5, f64::NAN, 0.1).lines().concat();
         assert!(single.contains("epoch 5/5") && single.contains("test 96.00 %  0 images/s"), "{single}");

@@ -216,8 +216,10 @@ fn contents(path: &Path) -> io::Result<Vec<String>> {
     for entry in fs::read_dir(path)? {
         let entry = entry?;
         let name = entry.file_name();
-        let of_interrupted_creation =
-            name == LOCK || name == KERNELS || is_leftover(&name) || (name == CHECKPOINTS && is_empty_folder(&entry.path()));
+        let of_interrupted_creation = name == LOCK
+            || name == KERNELS
+            || is_leftover(&name)
+            || (name == CHECKPOINTS && is_empty_folder(&entry.path()));
         if !of_interrupted_creation {
             names.push(name.to_string_lossy().into_owned());
         }

@@ -197,7 +197,8 @@ impl<'a> Trainer<'a> {
         let kept = match before {
             Some(mut kept) if better.len() < best.len() => {
                 kept.take(&better, now).map_err(|tensor| {
-                    let what = "has another shape than in last.safetensors; put an intact copy back, or remove the file";
+                    let what =
+                        "has another shape than in last.safetensors; put an intact copy back, or remove the file";
                     CheckpointError::Tensor { path: path.clone(), tensor, what: what.to_owned() }
                 })?;
                 kept
@@ -211,9 +212,9 @@ impl<'a> Trainer<'a> {
 
     /// The file may have been lost, or be of a version that kept the best epoch of the networks' mean.
     fn warn_of_lost_best(&mut self) {
-        let lost = summary::best(&self.rows).into_iter().filter(|row| {
-            self.held.get(row.replica as usize) != Some(&u64::from(row.step))
-        });
+        let lost = summary::best(&self.rows)
+            .into_iter()
+            .filter(|row| self.held.get(row.replica as usize) != Some(&u64::from(row.step)));
         let lost: Vec<String> = lost.map(|row| row.replica.to_string()).collect();
         if !lost.is_empty() {
             let path = self.run.best_checkpoint();
@@ -523,7 +524,7 @@ fn load_if_there(path: &Path) -> Result<Option<Checkpoint>, TrainError> {
 
 /// A run without its last checkpoint was stopped in its first epoch, or has lost it: to begin anew would then drop its metrics, and
 /// to go on from the best one would mix networks of different epochs.
-fn refuse_to_forget(run: &RunDir, config: &Config) -> Result<(), TrainError> {
+pub(super) fn refuse_to_forget(run: &RunDir, config: &Config) -> Result<(), TrainError> {
     let lost = |evidence| Err(TrainError::LostCheckpoint { path: run.last_checkpoint(), evidence });
     let rows = match Log::<MetricsRow>::read(&run.metrics(), config) {
         Err(LogError::Missing { .. }) => Vec::new(),
@@ -533,9 +534,9 @@ fn refuse_to_forget(run: &RunDir, config: &Config) -> Result<(), TrainError> {
         (Some(first), Some(last)) if first.step != last.step => {
             lost(format!("metrics.csv goes up to step {}", last.step))
         }
-        _ if run.best_checkpoint().exists() => {
-            lost("there is best.safetensors, which holds every network at its own best epoch: none to go on from".to_owned())
-        }
+        _ if run.best_checkpoint().exists() => lost(
+            "there is best.safetensors, which holds every network at its own best epoch: none to go on from".to_owned(),
+        ),
         _ => Ok(()),
     }
 }
