@@ -119,6 +119,9 @@ fn without_waiting(options: &mut OpenOptions) -> &mut OpenOptions {
 /// [`FileError`] when it cannot be made, or is a folder, a device or a pipe.
 pub(crate) fn open_lock(path: &Path) -> Result<File, FileError> {
     let open = || {
+        if let Ok(found) = fs::metadata(path) {
+            check_regular(&found)?;
+        }
         let file = without_waiting(OpenOptions::new().create(true).truncate(false).write(true)).open(path)?;
         check_regular(&file.metadata()?)?;
         Ok(file)
@@ -343,7 +346,7 @@ mod tests {
             let error = read(path, MOST).unwrap_err().to_string();
             assert!(error.contains("not a regular file") && error.contains("intact copy"), "{error}");
         }
-        open_lock(&pipe).unwrap_err();
+        assert!(open_lock(&pipe).unwrap_err().to_string().contains("not a regular file"));
         assert!(began.elapsed() < Duration::from_secs(5));
     }
 

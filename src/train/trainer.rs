@@ -189,24 +189,27 @@ impl<'a> Trainer<'a> {
             return Ok(());
         }
         let path = self.run.best_checkpoint();
-        let before = if self.held.is_empty() { None } else { load_if_there(&path)? };
         let is_cut = !self.step.is_multiple_of(self.session.horizon.steps_per_epoch);
+        let is_part = better.len() < best.len();
+        let before = if (is_part || is_cut) && !self.held.is_empty() { load_if_there(&path)? } else { None };
         if let Some(before) = before.as_ref().filter(|_| is_cut) {
             before.save(&self.run.best_before_the_cut())?;
         }
-        let kept = match before {
-            Some(mut kept) if better.len() < best.len() => {
+        match before.filter(|_| is_part) {
+            Some(mut kept) => {
                 kept.take(&better, now).map_err(|tensor| {
                     let what =
                         "has another shape than in last.safetensors; put an intact copy back, or remove the file";
                     CheckpointError::Tensor { path: path.clone(), tensor, what: what.to_owned() }
                 })?;
-                kept
+                kept.save(&path)?;
+                self.held = kept.meta.steps;
             }
-            _ => now.clone(),
-        };
-        kept.save(&path)?;
-        self.held = kept.meta.steps;
+            None => {
+                now.save(&path)?;
+                self.held.clone_from(&now.meta.steps);
+            }
+        }
         Ok(())
     }
 
