@@ -14,3 +14,4 @@ mod picture;
 pub mod plan;
 pub mod reference;
 pub mod train;
+mod words;

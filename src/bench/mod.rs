@@ -13,7 +13,7 @@ mod workload;
 pub use headline::{Headline, headline};
 pub use kernels::{Form, KernelReport, KernelRow, KernelTime, convolution, kernels, product, transport};
 pub use steps::{StepReport, StepRow, steps};
-pub(crate) use subject::dataset;
+pub(crate) use subject::outline;
 pub use workload::Workload;
 
 use crate::gpu::{Context, DeviceChoice, LimitPolicy};

@@ -11,7 +11,7 @@ use crate::plan::{Options, Plan, Tuned};
 use crate::train::config::{Config, ConfigError, Draft};
 use crate::train::machine::machine_on;
 use crate::train::session::Session;
-use crate::train::spec::{formed, network_spec};
+use crate::train::spec::{Outline, formed, network_spec};
 
 /// How errors travel back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,8 +54,21 @@ const SHAPES: [(&str, [u32; 3], usize); 5] = [
 const BATCHES: usize = 4;
 const LEAST_IMAGES: usize = 2048;
 
-/// Noise in the shape of the configuration's data set.
+/// Most bytes of images that are made up.
+const MOST_BYTES: usize = 4 << 30;
+
+/// Noise in the shape of the configuration's data set, enough for some batches.
 pub(crate) fn dataset(config: &Config) -> Result<Dataset, BenchError> {
+    noise(config, (BATCHES * config.train.batch as usize).max(LEAST_IMAGES))
+}
+
+/// A data set of that shape and of as many images as a batch takes; nobody has to have them where operations are only counted.
+pub(crate) fn outline(config: &Config) -> Result<Outline, BenchError> {
+    let outline = Outline::of(&noise(config, LEAST_IMAGES)?);
+    Ok(Outline { train: config.data.limit.unwrap_or(outline.train.max(config.train.batch)), ..outline })
+}
+
+fn noise(config: &Config, images: usize) -> Result<Dataset, BenchError> {
     let name = &config.data.name;
     let Some((_, [height, width, channels], classes)) = SHAPES.iter().find(|(known, ..)| known == name) else {
         let known = SHAPES.map(|(known, ..)| known).join(", ");
@@ -66,7 +79,12 @@ pub(crate) fn dataset(config: &Config) -> Result<Dataset, BenchError> {
         images: (0..images * shape.pixels()).map(|i| ((i as u32).wrapping_mul(2_654_435_761) >> 24) as u8).collect(),
         labels: (0..images).map(|i| (i % classes) as _).collect(),
     };
-    let train = split((BATCHES * config.train.batch as usize).max(LEAST_IMAGES));
+    if images.saturating_mul(shape.pixels()) > MOST_BYTES {
+        let (value, rule) =
+            (config.train.batch.to_string(), "needs more images than can be made up; lower it".to_owned());
+        return Err(ConfigError::Range { key: "train.batch", value, rule }.into());
+    }
+    let train = split(images);
     let classes = (0..*classes).map(|class| class.to_string()).collect();
     let data = formed(Dataset::new(name, shape, classes, train, split(64))?, &config.data)?;
     let data = data.of_classes(config.data.classes.map_or(usize::MAX, |classes| classes as usize));

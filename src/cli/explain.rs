@@ -9,7 +9,8 @@ use crate::model::Network;
 use crate::ops::Phase;
 use crate::plan::{Options, explain};
 use crate::train::machine::{Kernels, machine};
-use crate::train::spec::{dataset, network_spec};
+use crate::train::spec::network_spec;
+use crate::words::counted;
 
 /// Print the plan of a step: operations, kernels, shapes, FLOPs, bytes; for a training step also its cost by layer.
 #[derive(Args)]
@@ -41,9 +42,9 @@ enum PhaseArg {
 impl ExplainArgs {
     pub(super) fn run(self) -> Result<(), CliError> {
         let config = self.config.config()?.resolved();
-        let data = dataset(&config.data, &self.data.search())?;
+        let data = config.dataset(&self.data.search())?;
         let spec = network_spec(&config, &data)?;
-        let network = Network::new(&spec)?;
+        let network = Network::new(&spec).map_err(|error| config.at(error.into()))?;
         let options = Options { fuse: !self.unfused, ..Options::default() };
         let mut preparation = self.kernels.preparation();
         if self.unfused {
@@ -56,11 +57,11 @@ impl ExplainArgs {
             PhaseArg::Evaluate => Phase::Evaluate,
             PhaseArg::Diagnose => Phase::Diagnose,
         };
-        say(format!("on {}, {} replicas", machine.executor.device(), network.replicas()))?;
+        say(format!("on {}, {}", machine.executor.device(), counted(network.replicas(), "replica")))?;
         say(explain(&machine.plan, phase).trim_end())?;
         if phase == Phase::Train {
             say("")?;
-            side_by_side(&spec, &config.rule().to_string())?;
+            side_by_side(&config, &spec)?;
         }
         Ok(())
     }

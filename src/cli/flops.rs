@@ -1,14 +1,16 @@
 //! `flops`.
 
 use clap::{ArgGroup, Args};
-use comfy_table::{CellAlignment, Table, presets};
+use comfy_table::Table;
 
 use super::train::ConfigArgs;
-use super::{CliError, DataDirArg, say};
+use super::{CliError, DataDirArg, say, table};
 use crate::bench::{self, BenchError};
 use crate::feedback::{FeedbackSpec, Rank};
 use crate::model::{LayerCost, Network, NetworkSpec, break_even, layer_costs};
-use crate::train::spec::{dataset, network_spec};
+use crate::train::config::Config;
+use crate::train::spec::{Outline, network_of};
+use crate::words::counted;
 
 /// Print what a training step costs, layer by layer, beside the same step by backpropagation.
 #[derive(Args)]
@@ -24,13 +26,13 @@ impl FlopsArgs {
     pub(super) fn run(self) -> Result<(), CliError> {
         let config = self.config.config()?.resolved();
         // Shapes are all that counts: known sets need not be there.
-        let data = match bench::dataset(&config) {
+        let data = match bench::outline(&config) {
             Ok(data) => data,
-            Err(BenchError::Data { .. }) => dataset(&config.data, &self.data.search())?,
+            Err(BenchError::Data { .. }) => Outline::of(&config.dataset(&self.data.search())?),
             Err(error) => return Err(error.into()),
         };
-        let spec = network_spec(&config, &data)?;
-        side_by_side(&spec, &config.rule().to_string())?;
+        let spec = network_of(&config, &data)?;
+        side_by_side(&config, &spec)?;
         match config.feedback.rank_list() {
             ranks if ranks.len() > 1 => by_rank(&spec, &ranks),
             _ => Ok(()),
@@ -39,14 +41,16 @@ impl FlopsArgs {
 }
 
 /// Prints what one network's training step costs by layer, beside the same step by backpropagation.
-pub(super) fn side_by_side(spec: &NetworkSpec, label: &str) -> Result<(), CliError> {
+pub(super) fn side_by_side(config: &Config, spec: &NetworkSpec) -> Result<(), CliError> {
     let mut spec = spec.clone();
     spec.ranks.truncate(1);
     let exact = NetworkSpec { feedback: FeedbackSpec::backprop(), ..spec.clone() };
-    let (own, exact) = (layer_costs(&Network::new(&spec)?), layer_costs(&Network::new(&exact)?));
+    let network = |spec| Network::new(spec).map_err(|error| config.at(error.into()));
+    let (own, exact) = (layer_costs(&network(&spec)?), layer_costs(&network(&exact)?));
     let break_even = break_even(&spec, &own, &exact)?;
-    say(format!("MFLOP of a step of {} samples, one network; {label} beside backprop", spec.batch))?;
-    say(table(&own, &exact, &break_even))?;
+    let (samples, label) = (counted(spec.batch, "sample"), config.rule());
+    say(format!("MFLOP of a step of {samples}, one network; {label} beside backprop"))?;
+    say(by_layer(&own, &exact, &break_even))?;
     say("break-even: the largest rank at which sending the error and learning P and Q costs less than the exact way")
 }
 
@@ -54,13 +58,12 @@ pub(super) fn side_by_side(spec: &NetworkSpec, label: &str) -> Result<(), CliErr
 fn by_rank(spec: &NetworkSpec, ranks: &[Rank]) -> Result<(), CliError> {
     let exact = NetworkSpec { feedback: FeedbackSpec::backprop(), ranks: vec![None], ..spec.clone() };
     let exact = layer_costs(&Network::new(&exact)?);
-    let mut table = Table::new();
-    table.load_style(presets::UTF8_FULL_CONDENSED);
-    table.set_header(["rank", "transport", "P and Q", "all", "all / backprop", "backward / backprop"]);
+    let header = ["rank", "transport", "P and Q", "all", "all / backprop", "backward / backprop"];
+    let mut lines = vec![header.map(str::to_owned).to_vec()];
     for &rank in ranks {
         let own = layer_costs(&Network::new(&NetworkSpec { ranks: vec![Some(rank)], ..spec.clone() })?);
         let over = |of: fn(&LayerCost) -> u64| format!("{:.3}", sum(&own, of) as f64 / sum(&exact, of) as f64);
-        table.add_row([
+        lines.push(vec![
             rank.to_string(),
             megas(sum(&own, |l| l.transport)),
             megas(sum(&own, |l| l.learning)),
@@ -69,11 +72,8 @@ fn by_rank(spec: &NetworkSpec, ranks: &[Rank]) -> Result<(), CliError> {
             over(|l| l.total() - l.forward),
         ]);
     }
-    for column in table.column_iter_mut() {
-        column.set_cell_alignment(CellAlignment::Right);
-    }
     say("MFLOP of all these layers by rank")?;
-    say(table)
+    say(table(lines))
 }
 
 fn megas(flops: u64) -> String {
@@ -84,10 +84,8 @@ fn sum(layers: &[LayerCost], of: fn(&LayerCost) -> u64) -> u64 {
     layers.iter().map(of).sum()
 }
 
-fn table(own: &[LayerCost], exact: &[LayerCost], break_even: &[Option<u32>]) -> Table {
-    let mut table = Table::new();
-    table.load_style(presets::UTF8_FULL_CONDENSED);
-    table.set_header([
+fn by_layer(own: &[LayerCost], exact: &[LayerCost], break_even: &[Option<u32>]) -> Table {
+    let header = [
         "layer",
         "weight",
         "rank",
@@ -98,12 +96,13 @@ fn table(own: &[LayerCost], exact: &[LayerCost], break_even: &[Option<u32>]) -> 
         "P and Q",
         "sum / backprop",
         "break-even",
-    ]);
+    ];
     let optional = |number: Option<u32>| number.map_or("-".to_owned(), |n| n.to_string());
     let ratio =
         |own: u64, exact: u64| if exact == 0 { "-".into() } else { format!("{:.3}", own as f64 / exact as f64) };
+    let mut lines = vec![header.map(str::to_owned).to_vec()];
     for ((own, exact), break_even) in own.iter().zip(exact).zip(break_even) {
-        table.add_row([
+        lines.push(vec![
             own.name.clone(),
             format!("{} x {}", own.weight[0], own.weight[1]),
             optional(own.rank),
@@ -116,7 +115,7 @@ fn table(own: &[LayerCost], exact: &[LayerCost], break_even: &[Option<u32>]) -> 
             optional(*break_even),
         ]);
     }
-    table.add_row([
+    lines.push(vec![
         "all".into(),
         String::new(),
         String::new(),
@@ -128,8 +127,5 @@ fn table(own: &[LayerCost], exact: &[LayerCost], break_even: &[Option<u32>]) -> 
         ratio(sum(own, LayerCost::total), sum(exact, LayerCost::total)),
         String::new(),
     ]);
-    for column in table.column_iter_mut().skip(1) {
-        column.set_cell_alignment(CellAlignment::Right);
-    }
-    table
+    table(lines)
 }

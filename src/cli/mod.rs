@@ -22,7 +22,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
-use comfy_table::{CellAlignment, Table, presets};
+use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 
 use crate::data::SearchPath;
 use crate::gpu::{Cache, DeviceChoice};
@@ -139,11 +139,12 @@ fn say(text: impl Display) -> Result<(), CliError> {
     Ok(writeln!(io::stdout(), "{text}")?)
 }
 
-/// Lines of cells, the first of which names the columns, as a table; all columns but the first hold numbers.
+/// Lines of cells, the first of which names the columns, as a table; all columns but the first hold numbers. Cells are broken
+/// only where a terminal is too narrow, never in a pipe.
 fn table(lines: Vec<Vec<String>>) -> Table {
     let mut lines = lines.into_iter();
     let mut table = Table::new();
-    table.load_style(presets::UTF8_FULL_CONDENSED);
+    table.load_style(presets::UTF8_FULL_CONDENSED).set_content_arrangement(ContentArrangement::Dynamic);
     table.set_header(lines.next().unwrap_or_default());
     table.add_rows(lines);
     for column in table.column_iter_mut().skip(1) {

@@ -105,14 +105,15 @@ impl SweepArgs {
     pub(super) fn run(self) -> Result<ExitCode, CliError> {
         let (mut draft, mut axes) = open(&self.config)?;
         draft.name_after(&self.config);
-        for (key, value) in [("train.seeds", self.seeds), ("train.epochs", self.epochs)] {
+        for (option, key, value) in [("--seeds", "train.seeds", self.seeds), ("--epochs", "train.epochs", self.epochs)]
+        {
             if let Some(value) = value {
-                draft.set(key, &value.to_string())?;
+                draft.by(format!("{option} {value}"), |draft| draft.set(key, &value.to_string()))?;
             }
         }
         for setting in &self.set {
             let (key, value) = super::train::setting(setting)?;
-            draft.set(key, value)?;
+            draft.by(format!("--set {setting}"), |draft| draft.set(key, value))?;
         }
         if !self.rules.is_empty() {
             axes.rules.clone_from(&self.rules);

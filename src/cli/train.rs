@@ -14,7 +14,6 @@ use crate::train::opened::preparation_of;
 use crate::train::progress::{tell, warn};
 use crate::train::run_dir::{RUNS, RunDir};
 use crate::train::session::Session;
-use crate::train::spec::dataset;
 use crate::train::summary;
 use crate::train::trainer::{Outcome, Trainer};
 
@@ -115,31 +114,37 @@ impl ConfigArgs {
         let preset = self.preset.as_deref().unwrap_or_default();
         let mut draft = Draft::open(preset)?;
         if let Some(rule) = &self.rule {
-            draft.set_rule(rule)?;
+            draft.by(format!("--rule {rule}"), |draft| draft.set_rule(rule))?;
         }
-        let mut changes = Vec::new();
-        let quoted = |text: &String| format!("\"{text}\"");
-        changes.extend(self.p.as_ref().map(|p| ("feedback.p", quoted(p))));
-        changes.extend(self.q.as_ref().map(|q| ("feedback.q", quoted(q))));
+        let text = |value: &Option<String>| value.as_ref().map(|text| (text.clone(), format!("\"{text}\"")));
+        let number = |value: Option<u32>| value.map(|number| (number.to_string(), number.to_string()));
         let ranks = match self.rank.as_slice() {
             [] => None,
             [rank] => Some(Ranks::One(*rank)),
             ranks => Some(Ranks::Several(ranks.to_vec())),
         };
-        // The part of a document that serde writes is the value itself.
-        changes.extend(ranks.map(|ranks| {
-            ("feedback.rank", toml::Value::try_from(ranks).map_or_else(|e| e.to_string(), |v| v.to_string()))
-        }));
-        changes.extend(self.seeds.map(|n| ("train.seeds", n.to_string())));
-        changes.extend(self.epochs.map(|n| ("train.epochs", n.to_string())));
-        changes.extend(self.accumulate.map(|n| ("train.accumulate", n.to_string())));
-        changes.extend(self.max_steps.map(|n| ("train.max_steps", n.to_string())));
-        for (key, value) in changes {
-            draft.set(key, &value)?;
+        let ranks = ranks.map(|ranks| {
+            let typed = ranks.list().iter().map(Rank::to_string).collect::<Vec<_>>().join(",");
+            // The part of a document that serde writes is the value itself.
+            (typed, toml::Value::try_from(ranks).map_or_else(|e| e.to_string(), |value| value.to_string()))
+        });
+        let changes = [
+            ("--p", "feedback.p", text(&self.p)),
+            ("--q", "feedback.q", text(&self.q)),
+            ("--rank", "feedback.rank", ranks),
+            ("--seeds", "train.seeds", number(self.seeds)),
+            ("--epochs", "train.epochs", number(self.epochs)),
+            ("--accumulate", "train.accumulate", number(self.accumulate)),
+            ("--max-steps", "train.max_steps", number(self.max_steps)),
+        ];
+        for (option, key, value) in changes {
+            if let Some((typed, value)) = value {
+                draft.by(format!("{option} {typed}"), |draft| draft.set(key, &value))?;
+            }
         }
         for setting in &self.set {
             let (key, value) = self::setting(setting)?;
-            draft.set(key, value)?;
+            draft.by(format!("--set {setting}"), |draft| draft.set(key, value))?;
         }
         draft.name_after(preset);
         Ok(draft.finish()?)
@@ -177,7 +182,7 @@ impl TrainArgs {
 
     fn start(&self) -> Result<Trainer<'static>, CliError> {
         let config = self.config.config()?;
-        let data = dataset(&config.data, &self.data.search())?;
+        let data = config.dataset(&self.data.search())?;
         let label = config.label();
         let preparation = self.kernels.preparation();
         let mut session = Session::prepared(config, &data, &self.device.device, Options::default(), &preparation)?;
@@ -195,10 +200,10 @@ impl TrainArgs {
         let run = RunDir::resume(path)?;
         let mut draft = Draft::read(&run.config())?;
         if let Some(steps) = self.config.max_steps {
-            draft.set("train.max_steps", &steps.to_string())?;
+            draft.by(format!("--max-steps {steps}"), |draft| draft.set("train.max_steps", &steps.to_string()))?;
         }
         let config = draft.finish()?;
-        let data = dataset(&config.data, &self.data.search())?;
+        let data = config.dataset(&self.data.search())?;
         let preparation = if self.kernels.no_tune { self.kernels.preparation() } else { preparation_of(&run)? };
         let session = Session::prepared(config, &data, &self.device.device, Options::default(), &preparation)?;
         let trainer = Trainer::resume(session, run, &STOP)?;

@@ -8,8 +8,8 @@ use super::train::ConfigArgs;
 use super::{CliError, DataDirArg, DeviceArg, KernelsArg, say};
 use crate::plan::Options;
 use crate::train::session::Session;
-use crate::train::spec::dataset;
 use crate::train::verify::{Finding, verify};
+use crate::words::counted;
 
 /// Run one step on the adapter and every operation of it on the f64 reference, and compare.
 ///
@@ -30,7 +30,7 @@ pub(super) struct VerifyArgs {
 impl VerifyArgs {
     pub(super) fn run(self) -> Result<ExitCode, CliError> {
         let config = self.config.config()?;
-        let data = dataset(&config.data, &self.data.search())?;
+        let data = config.dataset(&self.data.search())?;
         let options = Options { share_memory: false, ..Options::default() };
         let preparation = self.kernels.preparation();
         let mut session = Session::prepared(config, &data, &self.device.device, options, &preparation)?;
@@ -47,8 +47,8 @@ impl VerifyArgs {
         let wrong = findings.iter().filter(|f| !f.holds()).count();
         let worst = findings.iter().map(|f| f.error / f.allowed).fold(0.0, f64::max);
         say(format!(
-            "{} tensors compared, {wrong} beyond their allowance, at most {:.1} % of it used",
-            findings.len(),
+            "{} compared, {wrong} beyond their allowance, at most {:.1} % of it used",
+            counted(findings.len(), "tensor"),
             100.0 * worst
         ))?;
         Ok(if wrong == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })

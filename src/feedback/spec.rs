@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::Rank;
+use crate::optim::single;
 
 /// Which matrix stands in for W^T.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -98,7 +99,7 @@ pub enum Statistics {
 
 /// One rank, or several to be trained side by side.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "expected a rank such as 10 or \"n/8\", or several such as [4, 10]")]
 pub enum Ranks {
     /// The same for all replicas.
     One(Rank),
@@ -162,14 +163,27 @@ pub enum FeedbackError {
     #[error("feedback.{key}: {problem}")]
     Key {
         /// Key within `[feedback]`.
-        key: &'static str,
+        key: String,
         /// What is wrong and what would be right.
         problem: String,
     },
 }
 
-fn wrong(key: &'static str, problem: impl Into<String>) -> FeedbackError {
-    FeedbackError::Key { key, problem: problem.into() }
+impl FeedbackError {
+    /// The setting that is wrong, as a dotted key.
+    pub fn key(&self) -> String {
+        let FeedbackError::Key { key, .. } = self;
+        format!("feedback.{key}")
+    }
+}
+
+pub(crate) fn wrong(key: impl Into<String>, problem: impl Into<String>) -> FeedbackError {
+    FeedbackError::Key { key: key.into(), problem: problem.into() }
+}
+
+/// The key of a single layer's rank.
+pub(crate) fn rank_key(layer: &str) -> String {
+    format!("ranks.{}", toml::Value::String(layer.to_owned()))
 }
 
 impl FeedbackSpec {
@@ -220,10 +234,10 @@ impl FeedbackSpec {
     /// # Errors
     /// The first key that is wrong.
     pub fn check(&self) -> Result<(), FeedbackError> {
-        if let Some(clamp) = self.error_clamp
-            && !(clamp > 0.0 && clamp.is_finite())
-        {
-            return Err(wrong("error_clamp", format!("{clamp} must be a positive number")));
+        if let Some(clamp) = self.error_clamp {
+            let positive = |seen| if seen > 0.0 { Ok(()) } else { Err("must be a positive number".to_owned()) };
+            let judged = single(clamp).and_then(positive);
+            judged.map_err(|problem| wrong("error_clamp", format!("{clamp:e} {problem}")))?;
         }
         if self.rule != Rule::Ldfa {
             return self.check_unfactored();
@@ -232,8 +246,11 @@ impl FeedbackSpec {
             return Err(wrong("rank", "ldfa needs a rank, such as rank = 10 (--rank 10)"));
         };
         let ranks = ranks.list();
-        if ranks.is_empty() || ranks.iter().chain(self.ranks.values()).any(|rank| !rank.is_positive()) {
+        if ranks.is_empty() || ranks.iter().any(|rank| !rank.is_positive()) {
             return Err(wrong("rank", "a rank must be at least 1; for exact errors use rule = \"backprop\""));
+        }
+        if let Some((layer, _)) = self.ranks.iter().find(|(_, rank)| !rank.is_positive()) {
+            return Err(wrong(rank_key(layer), "a rank must be at least 1; for exact errors list the layer in exact"));
         }
         let mut unique = ranks.clone();
         unique.sort_unstable();
@@ -274,7 +291,7 @@ impl FeedbackSpec {
             ("output_statistics", self.output_statistics != Statistics::Error),
             ("ranks", !self.ranks.is_empty()),
         ];
-        if let Some((key, _)) = set.iter().find(|(_, is_set)| *is_set) {
+        if let Some((key, _)) = set.into_iter().find(|(_, is_set)| *is_set) {
             return Err(wrong(key, format!("has no meaning with rule = \"{}\"; it belongs to ldfa", self.rule.name())));
         }
         if self.rule == Rule::Backprop && self.source != Source::Layer {

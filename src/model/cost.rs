@@ -1,5 +1,7 @@
 //! What a step costs, layer by layer.
 
+use std::collections::HashMap;
+
 use super::spec::ModelError;
 use super::{LinearLayer, Network, NetworkSpec};
 use crate::feedback::Rank;
@@ -39,12 +41,12 @@ impl LayerCost {
 /// The layers with weights, from input to output: operations as recorded, of the first replica.
 pub fn layer_costs(network: &Network) -> Vec<LayerCost> {
     let replicas = network.replicas() as u64;
-    let entries = network.recording.entries(Phase::Train);
+    let mut flops: HashMap<(&str, Role), u64> = HashMap::new();
+    for entry in network.recording.entries(Phase::Train) {
+        *flops.entry((&entry.layer, entry.role)).or_default() += entry.op.cost().flops;
+    }
     let layer = |linear: &LinearLayer| {
-        let of = |role| {
-            let own = entries.iter().filter(|e| e.role == role && e.layer == linear.name);
-            own.map(|e| e.op.cost().flops).sum::<u64>() / replicas
-        };
+        let of = |role| flops.get(&(linear.name.as_str(), role)).map_or(0, |flops| flops / replicas);
         LayerCost {
             name: linear.name.clone(),
             weight: [linear.weight.value.rows(), linear.weight.value.cols()],

@@ -2,6 +2,7 @@
 
 use super::spec::{LayerSpec, ModelError, Sides};
 use crate::ops::{Activation, Window};
+use crate::optim::{LESS_THAN_ONE, single};
 
 /// What one sample is between two layers: an image of so many pixels with so many channels each. A row of features is an
 /// image of one pixel.
@@ -199,10 +200,14 @@ fn place(layer: &LayerSpec, inputs: &[Extent]) -> Result<(Kind, Extent), String>
             }
             (Kind::Linear(Some(window)), Extent::of(window.grid, *out))
         }
-        LayerSpec::Dropout { p } if !(0.0..1.0).contains(p) => {
-            return Err(format!("dropout with p = {p}: it must lie in [0, 1)"));
+        LayerSpec::Dropout { p } => {
+            let holds = |seen| (0.0..1.0).contains(&seen);
+            match single(*p).map(holds) {
+                Ok(true) => (Kind::Dropout(*p), input),
+                Ok(false) => return Err(format!("dropout with p = {p}: it must lie in [0, 1), {LESS_THAN_ONE}")),
+                Err(problem) => return Err(format!("dropout with p = {p:e}: it {problem}")),
+            }
         }
-        LayerSpec::Dropout { p } => (Kind::Dropout(*p), input),
         LayerSpec::BatchNorm {} => (Kind::BatchNorm, input),
         LayerSpec::Relu {} => (Kind::Activation(Activation::Relu), input),
         LayerSpec::Gelu {} => (Kind::Activation(Activation::Gelu), input),

@@ -3,7 +3,8 @@
 use super::graph::{Graph, Kind};
 use super::network::NetworkSpec;
 use super::spec::ModelError;
-use crate::feedback::{Rank, Rule, Source};
+use crate::feedback::{Rank, Rule, Source, rank_key, wrong};
+use crate::words::suggest;
 
 /// The way back through one weight.
 pub(super) struct PathwayPlan {
@@ -32,10 +33,9 @@ pub(super) fn plan_pathways(spec: &NetworkSpec, graph: &Graph) -> Result<Vec<Pat
     let linear: Vec<usize> =
         (0..graph.nodes.len()).filter(|&i| matches!(graph.nodes[i].kind, Kind::Linear(_))).collect();
     let names: Vec<&str> = linear.iter().map(|&i| graph.nodes[i].name.as_str()).collect();
-    for name in spec.feedback.exact.iter().chain(spec.feedback.ranks.keys()) {
+    for name in &spec.feedback.exact {
         if !names.contains(&name.as_str()) {
-            let problem = format!("feedback: {name} is not a layer with a weight; those are {}", names.join(", "));
-            return Err(ModelError::Network(problem));
+            return Err(wrong("exact", no_layer(name, "with a weight", &names)).into());
         }
     }
     let learns = graph.learns();
@@ -52,13 +52,14 @@ pub(super) fn plan_pathways(spec: &NetworkSpec, graph: &Graph) -> Result<Vec<Pat
         let source = if exact { index } else { source_of(spec, graph, &linear, index)? };
         let (sent, taken) = (graph.nodes[source].extent, graph.extent(input));
         if sent.pixels() != node.extent.pixels() {
-            return Err(ModelError::Network(format!(
-                "feedback.source: the error of {} has {} rows a sample, and {name} sends {}; use source = \"layer\", or \
-                 list {name} in feedback.exact",
+            let problem = format!(
+                "the error of {} has {} rows a sample, and {name} sends {}; use source = \"layer\", or list {name} in \
+                 feedback.exact",
                 graph.nodes[source].name,
                 sent.pixels(),
                 node.extent.pixels()
-            )));
+            );
+            return Err(wrong("source", problem).into());
         }
         let taps = if let Kind::Linear(Some(window)) = &node.kind { window.taps() } else { 1 };
         let shape = (sent.channels, taps * taken.channels);
@@ -79,30 +80,50 @@ pub(super) fn plan_pathways(spec: &NetworkSpec, graph: &Graph) -> Result<Vec<Pat
     Ok(plans)
 }
 
-/// A rank that no layer can use is a mistake; one that some layers can is clipped at the others.
+/// A layer's own rank that it cannot use is a mistake; so is one for all layers that none of them can, while one that some can is
+/// clipped at the others.
 fn check_ranks(spec: &NetworkSpec, graph: &Graph, plans: &[PathwayPlan]) -> Result<(), ModelError> {
-    let bounds: Vec<(usize, u32)> = plans
+    let bounds: Vec<(&str, u32, u32)> = plans
         .iter()
         .filter_map(|plan| match plan.kind {
-            PlannedPathway::Factored { bound, .. } => Some((plan.node, bound)),
+            PlannedPathway::Factored { bound, .. } => Some((graph.nodes[plan.node].name.as_str(), plan.shape.0, bound)),
             PlannedPathway::Exact | PlannedPathway::Random => None,
         })
         .collect();
-    let Some(largest) = bounds.iter().map(|(_, bound)| *bound).max() else { return Ok(()) };
-    let several = spec.ranks.iter().any(|rank| *rank != spec.ranks[0]);
-    if several && bounds.iter().all(|(node, _)| spec.feedback.ranks.contains_key(&graph.nodes[*node].name)) {
-        let problem = "feedback.rank lists several ranks, but feedback.ranks sets the rank of every layer: all networks \
-                       would be alike; leave one of the two out";
-        return Err(ModelError::Network(problem.into()));
+    for (layer, rank) in &spec.feedback.ranks {
+        let Some((_, width, bound)) = bounds.iter().find(|(name, ..)| name == layer) else {
+            let names: Vec<&str> = bounds.iter().map(|(name, ..)| *name).collect();
+            return Err(wrong(rank_key(layer), no_layer(layer, "with feedback of low rank", &names)).into());
+        };
+        if rank.at(*width) > *bound {
+            let problem = format!("rank {rank} is more than {layer} can use; the largest useful rank there is {bound}");
+            return Err(wrong(rank_key(layer), problem).into());
+        }
     }
+    let common = bounds.iter().filter(|(name, ..)| !spec.feedback.ranks.contains_key(*name));
+    let Some(largest) = common.map(|(_, _, bound)| *bound).max() else {
+        if bounds.is_empty() || spec.ranks.iter().all(|rank| *rank == spec.ranks[0]) {
+            return Ok(());
+        }
+        let problem = "several ranks are listed, but feedback.ranks sets the rank of every layer: all networks would be alike; leave \
+                       one of the two out";
+        return Err(wrong("rank", problem).into());
+    };
     let too_large = |rank: &&Rank| matches!(rank, Rank::Of(rank) if *rank > largest);
-    let too_large = spec.ranks.iter().flatten().chain(spec.feedback.ranks.values()).find(too_large);
-    match too_large {
-        Some(rank) => Err(ModelError::Network(format!(
-            "feedback.rank = {rank} is more than any layer can use; the largest useful rank here is {largest}"
-        ))),
+    match spec.ranks.iter().flatten().find(too_large) {
+        Some(rank) => {
+            let problem =
+                format!("rank {rank} is more than any layer can use; the largest useful rank here is {largest}");
+            Err(wrong("rank", problem).into())
+        }
         None => Ok(()),
     }
+}
+
+/// What is wrong with a name that none of some layers has.
+fn no_layer(name: &str, what: &str, names: &[&str]) -> String {
+    let those = if names.is_empty() { "there is none".to_owned() } else { format!("those are {}", names.join(", ")) };
+    format!("{name} is not a layer {what}; {those}{}", suggest(name, names))
 }
 
 fn source_of(spec: &NetworkSpec, graph: &Graph, linear: &[usize], index: usize) -> Result<usize, ModelError> {
@@ -114,10 +135,8 @@ fn source_of(spec: &NetworkSpec, graph: &Graph, linear: &[usize], index: usize) 
             // A layer above the source has no error from it to take: it keeps its own.
             named.map(|source| source.max(index)).ok_or_else(|| {
                 let names: Vec<&str> = linear.iter().map(|&i| graph.nodes[i].name.as_str()).collect();
-                ModelError::Network(format!(
-                    "feedback.source = \"{name}\": use \"layer\", \"output\" or a layer with a weight: {}",
-                    names.join(", ")
-                ))
+                let problem = no_layer(&name, "with a weight, \"layer\" or \"output\"", &names);
+                wrong("source", problem).into()
             })
         }
     }

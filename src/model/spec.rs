@@ -111,7 +111,7 @@ pub fn weighted(layers: &[LayerSpec]) -> Vec<String> {
 
 /// Height and width, or one number for both.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "expected a whole number such as 3, or two such as [3, 5], up to 4294967295")]
 pub enum Sides {
     /// A square.
     One(u32),
@@ -203,4 +203,21 @@ pub enum ModelError {
     /// An operation was recorded with shapes that do not meet.
     #[error("internal: {0}")]
     Shape(#[from] ShapeError),
+}
+
+impl ModelError {
+    /// The setting that is wrong, as a dotted key; empty where it is none in particular. What is wrong with a network as a whole
+    /// begins with its key.
+    pub(crate) fn key(&self) -> String {
+        match self {
+            ModelError::Layer { .. } => "model.layers".to_owned(),
+            ModelError::Feedback(error) => error.key(),
+            ModelError::Optimizer { section, source } => format!("{section}.{}", source.field),
+            ModelError::Network(problem) => {
+                let first = problem.split([':', ' ']).next().unwrap_or_default();
+                if first.contains('.') { first.to_owned() } else { String::new() }
+            }
+            ModelError::Shape(_) => String::new(),
+        }
+    }
 }

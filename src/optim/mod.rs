@@ -2,9 +2,11 @@
 
 mod group;
 mod schedule;
+mod single;
 
 pub use group::{Group, GroupBuilder, MOST_ELEMENTS, Parameter};
 pub use schedule::Schedule;
+pub(crate) use single::single;
 
 use serde::{Deserialize, Serialize};
 
@@ -141,10 +143,12 @@ impl OptimizerSpec {
                 return Err(OptimizerError { field, value, rule });
             }
         }
-        let positive = |field, value: f64| range(field, value, value > 0.0, "must be a positive number");
-        let fraction = |field, value: f64| range(field, value, (0.0..1.0).contains(&value), "must lie in [0, 1)");
-        range("lr", self.lr, self.lr >= 0.0, "must be zero or a positive number")?;
-        range("weight_decay", self.decay(), self.decay() >= 0.0, "must be zero or a positive number")?;
+        let positive = |field, value| range(field, value, |v| v > 0.0, "must be a positive number");
+        let fraction = |field, value| {
+            range(field, value, |v| (0.0..1.0).contains(&v), &format!("must lie in [0, 1), {LESS_THAN_ONE}"))
+        };
+        range("lr", self.lr, |v| v >= 0.0, "must be zero or a positive number")?;
+        range("weight_decay", self.decay(), |v| v >= 0.0, "must be zero or a positive number")?;
         fraction("momentum", self.momentum.unwrap_or(0.0))?;
         for beta in self.betas.unwrap_or([0.9, 0.999]) {
             fraction("betas", beta)?;
@@ -185,10 +189,56 @@ pub fn step_state(
     }
 }
 
-pub(crate) fn range(field: &'static str, value: f64, holds: bool, rule: &str) -> Result<(), OptimizerError> {
-    if holds && value.is_finite() {
-        Ok(())
+/// What is said of a fraction that must be below 1: kernels take 0.99999999 for 1.
+pub(crate) const LESS_THAN_ONE: &str = "in single precision too: at most 0.99999994";
+
+/// Judges a number as kernels see it.
+fn range(field: &'static str, value: f64, holds: impl FnOnce(f32) -> bool, rule: &str) -> Result<(), OptimizerError> {
+    let judged = single(value).and_then(|seen| if holds(seen) { Ok(()) } else { Err(rule.to_owned()) });
+    judged.map_err(|rule| OptimizerError { field, value: short(value), rule })
+}
+
+/// As a person would write it.
+fn short(value: f64) -> String {
+    let size = value.abs();
+    if size != 0.0 && !(1e-4..1e9).contains(&size) && value.is_finite() {
+        format!("{value:e}")
     } else {
-        Err(OptimizerError { field, value: value.to_string(), rule: rule.to_owned() })
+        value.to_string()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every number of an optimizer, by a function that sets it.
+    #[test]
+    fn numbers_are_judged_as_kernels_see_them() {
+        let refused = |field: &str, value: f64| {
+            let mut table: toml::Table = toml::from_str(match field {
+                "momentum" => "type = \"sgd\"\nlr = 0.1",
+                "alpha" => "type = \"rmsprop\"\nlr = 0.1",
+                _ => "type = \"adamw\"\nlr = 0.1",
+            })
+            .unwrap();
+            let number = toml::Value::Float(value);
+            let number = if field == "betas" { toml::Value::Array(vec![0.9.into(), number]) } else { number };
+            table.insert(field.to_owned(), number);
+            let error = table.try_into::<OptimizerSpec>().unwrap().check().unwrap_err();
+            assert_eq!(error.field, field);
+            error.to_string()
+        };
+        for field in ["lr", "weight_decay", "momentum", "betas", "eps", "alpha", "clamp"] {
+            assert!(refused(field, 1e-50).contains("1e-50: is zero in single precision"), "{field}");
+            assert!(refused(field, 1e30).contains("1e30: has no finite square"), "{field}");
+            assert!(refused(field, f64::NAN).contains("must be a finite number"), "{field}");
+            assert!(refused(field, -1.0).contains("must "), "{field}");
+        }
+        for field in ["momentum", "betas", "alpha"] {
+            assert!(refused(field, 0.99999999).contains("at most 0.99999994"), "{field}");
+        }
+        let error = OptimizerSpec { eps: Some(0.0), algorithm: Algorithm::Adam, ..OptimizerSpec::sgd(0.1) }.check();
+        assert!(error.unwrap_err().rule.contains("positive"));
     }
 }

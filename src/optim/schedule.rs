@@ -4,7 +4,8 @@ use std::f64::consts::PI;
 
 use serde::{Deserialize, Serialize};
 
-use super::{OptimizerError, range};
+use super::{Horizon, OptimizerError, range, short, single};
+use crate::words::counted;
 
 /// A factor on the learning rate, by step.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -89,19 +90,65 @@ impl Schedule {
     }
 
     pub(super) fn check(&self) -> Result<(), OptimizerError> {
+        let divisor = |field, value| range(field, value, |v| v >= 1.0, "must be at least 1");
         match *self {
             Schedule::Constant {} => Ok(()),
-            Schedule::Exponential { gamma } => range("schedule.gamma", gamma, gamma > 0.0, "must be positive"),
+            Schedule::Exponential { gamma } => range("schedule.gamma", gamma, |v| v > 0.0, "must be positive"),
             Schedule::WarmupCosine { warmup_epochs, final_lr } => {
-                range("schedule.warmup_epochs", warmup_epochs, warmup_epochs >= 0.0, "must not be negative")?;
-                range("schedule.final_lr", final_lr, final_lr >= 0.0, "must not be negative")
+                range("schedule.warmup_epochs", warmup_epochs, |v| v >= 0.0, "must not be negative")?;
+                range("schedule.final_lr", final_lr, |v| v >= 0.0, "must not be negative")
             }
             Schedule::OneCycle { rise, start_divisor, final_divisor } => {
-                range("schedule.rise", rise, rise > 0.0 && rise < 1.0, "must lie between 0 and 1")?;
-                range("schedule.start_divisor", start_divisor, start_divisor > 0.0, "must be positive")?;
-                range("schedule.final_divisor", final_divisor, final_divisor > 0.0, "must be positive")
+                range("schedule.rise", rise, |v| v > 0.0 && v < 1.0, "must lie between 0 and 1")?;
+                divisor("schedule.start_divisor", start_divisor)?;
+                divisor("schedule.final_divisor", final_divisor)
             }
         }
+    }
+
+    /// Refuses a schedule that so many epochs have no room for.
+    ///
+    /// # Errors
+    /// The key that is wrong, and what it must be.
+    pub fn check_epochs(&self, lr: f64, epochs: u32) -> Result<(), OptimizerError> {
+        let wrong = |field, value, rule| Err(OptimizerError { field, value: short(value), rule });
+        match *self {
+            Schedule::WarmupCosine { warmup_epochs, .. } if warmup_epochs > f64::from(epochs) => {
+                let rule = format!("must not be longer than the run, train.epochs = {epochs}");
+                wrong("schedule.warmup_epochs", warmup_epochs, rule)
+            }
+            Schedule::Exponential { gamma } => match single(self.rate(lr, epochs.saturating_sub(1), 1, epochs)) {
+                // Rates that fall to nothing let the run end as it is.
+                Err(_) if gamma > 1.0 => {
+                    let rule = format!("raises lr = {} without bounds in train.epochs = {epochs}; lower it", short(lr));
+                    wrong("schedule.gamma", gamma, rule)
+                }
+                _ => Ok(()),
+            },
+            _ => Ok(()),
+        }
+    }
+
+    /// Refuses a schedule that a run of so many steps has no room for.
+    ///
+    /// # Errors
+    /// The key that is wrong, and what it must be.
+    pub fn check_steps(&self, horizon: Horizon) -> Result<(), OptimizerError> {
+        let Schedule::OneCycle { rise, .. } = *self else { return Ok(()) };
+        let total = f64::from(horizon.steps_per_epoch) * f64::from(horizon.epochs);
+        // From the first step to the peak, and from there to the last.
+        let (up, down) = (rise * total - 1.0, (1.0 - rise) * total);
+        if up >= 1.0 && down >= 1.0 {
+            return Ok(());
+        }
+        let rule = format!(
+            "leaves a run of {} no step to {}; at least {} are needed: raise train.epochs, lower train.batch, or choose \
+             another schedule",
+            counted(total as u64, "step"),
+            if up < 1.0 { "rise" } else { "fall" },
+            (2.0 / rise).max(1.0 / (1.0 - rise)).ceil()
+        );
+        Err(OptimizerError { field: "schedule.rise", value: short(rise), rule })
     }
 }
 
@@ -135,5 +182,36 @@ mod tests {
         assert!((rate(1) - 0.52).abs() < 1e-12);
         assert!((rate(2) - 1.0).abs() < 1e-12);
         assert!((rate(9) - 4e-6).abs() < 1e-12);
+    }
+    #[test]
+    fn schedules_that_a_run_has_no_room_for_are_refused() {
+        let refused = |checked: Result<(), OptimizerError>, field: &str, word: &str| {
+            let error = checked.unwrap_err();
+            assert!(error.field == field && error.rule.contains(word), "{error}");
+        };
+        let warmup = Schedule::WarmupCosine { warmup_epochs: 3.0, final_lr: 0.0 };
+        assert_eq!(warmup.check_epochs(0.1, 3), Ok(()));
+        refused(warmup.check_epochs(0.1, 2), "schedule.warmup_epochs", "train.epochs = 2");
+        let growing = Schedule::Exponential { gamma: 10.0 };
+        assert_eq!(growing.check_epochs(0.1, 20), Ok(()));
+        refused(growing.check_epochs(0.1, 22), "schedule.gamma", "without bounds");
+        assert_eq!(Schedule::Exponential { gamma: 0.1 }.check_epochs(0.1, 400), Ok(()), "it ends as it is");
+        let cycle = Schedule::OneCycle { rise: 0.3, start_divisor: 25.0, final_divisor: 1e4 };
+        let steps = |steps_per_epoch| Horizon { steps_per_epoch, epochs: 1 };
+        assert_eq!(cycle.check_steps(steps(7)), Ok(()));
+        refused(cycle.check_steps(steps(6)), "schedule.rise", "6 steps no step to rise; at least 7");
+        let steep = Schedule::OneCycle { rise: 0.9, start_divisor: 25.0, final_divisor: 1e4 };
+        refused(steep.check_steps(steps(4)), "schedule.rise", "no step to fall; at least 10");
+        for (field, schedule) in [
+            ("schedule.gamma", "type = \"exponential\"\ngamma = 1e308"),
+            ("schedule.gamma", "type = \"exponential\"\ngamma = 1e-50"),
+            ("schedule.final_lr", "type = \"warmup-cosine\"\nwarmup_epochs = 1\nfinal_lr = 1e-320"),
+            ("schedule.warmup_epochs", "type = \"warmup-cosine\"\nwarmup_epochs = 1e39"),
+            ("schedule.rise", "type = \"one-cycle\"\nrise = 0.99999999"),
+            ("schedule.start_divisor", "type = \"one-cycle\"\nstart_divisor = 0.5"),
+            ("schedule.final_divisor", "type = \"one-cycle\"\nfinal_divisor = 1e30"),
+        ] {
+            refused(toml::from_str::<Schedule>(schedule).unwrap().check(), field, "");
+        }
     }
 }

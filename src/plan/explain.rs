@@ -4,13 +4,15 @@ use std::fmt::Write;
 
 use super::Plan;
 use crate::ops::{Access, Phase};
+use crate::words::counted;
 
 /// One line an operation: layer, role, kernel variant, operands with shapes, FLOPs and bytes; sums last.
 pub fn explain(plan: &Plan, phase: Phase) -> String {
     let mut text = String::new();
+    let width = plan.nodes(phase).iter().map(|node| node.entry.layer.len()).fold(10, usize::max);
     let _ = writeln!(
         text,
-        "{:<10} {:<15} {:<22} {:<17} {:>10} {:>10}  operands",
+        "{:<width$} {:<15} {:<22} {:<17} {:>10} {:>10}  operands",
         "layer", "role", "op", "variant", "MFLOP", "kB"
     );
     for node in plan.nodes(phase) {
@@ -25,7 +27,7 @@ pub fn explain(plan: &Plan, phase: Phase) -> String {
         };
         let _ = writeln!(
             text,
-            "{:<10} {:<15} {:<22} {:<17} {:>10.3} {:>10.1}  {} -> {}{}",
+            "{:<width$} {:<15} {:<22} {:<17} {:>10.3} {:>10.1}  {} -> {}{}",
             node.entry.layer,
             node.entry.role.name(),
             op.name(),
@@ -41,11 +43,11 @@ pub fn explain(plan: &Plan, phase: Phase) -> String {
     let memory: u64 = plan.buffers().iter().sum();
     let _ = writeln!(
         text,
-        "{} operations, {:.3} MFLOP, {:.1} kB moved; {} buffers, {:.1} MB for the whole program",
-        plan.nodes(phase).len(),
+        "{}, {:.3} MFLOP, {:.1} kB moved; {}, {:.1} MB for the whole program",
+        counted(plan.nodes(phase).len(), "operation"),
         total.flops as f64 / 1e6,
         total.bytes as f64 / 1e3,
-        plan.buffers().len(),
+        counted(plan.buffers().len(), "buffer"),
         memory as f64 / 1e6,
     );
     text

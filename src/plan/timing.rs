@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use super::Plan;
 use crate::ops::{Cost, Phase, Role};
+use crate::words::counted;
 
 /// What a time was measured with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -102,12 +103,12 @@ pub fn time_table(plan: &Plan, phase: Phase, times: &OpTimes) -> String {
                 "{:<10} {:<15} {:<31} {}",
                 "sum",
                 role.name(),
-                format!("{} operations", of_role().count()),
+                counted(of_role().count(), "operation"),
                 numbers(seconds, plan.cost(phase, Some(role)))
             );
         }
     }
-    let all = format!("{} operations", nodes.len());
+    let all = counted(nodes.len(), "operation");
     let _ = writeln!(text, "{:<10} {:<15} {all:<31} {}", "sum", "all", numbers(total, plan.cost(phase, None)));
     text
 }

@@ -1,15 +1,18 @@
 //! The configuration of a run: a TOML file, a preset, and changes to either.
 
+use std::error::Error;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use super::TrainError;
 use super::files::{self, FileError};
-use crate::feedback::{FeedbackSpec, Rank, Ranks, Route, Rule, RuleName};
+use crate::feedback::{FeedbackError, FeedbackSpec, Rank, Ranks, Route, Rule, RuleName};
 use crate::model::{LayerSpec, Loss, Precision, weighted};
 use crate::ops::MAX_REPLICAS;
-use crate::optim::OptimizerSpec;
+use crate::optim::{OptimizerError, OptimizerSpec, single};
+use crate::words::{counted, suggest};
 
 /// Configurations that come with the program, by name.
 const PRESETS: [(&str, &str); 9] = [
@@ -23,6 +26,9 @@ const PRESETS: [(&str, &str); 9] = [
     ("retina-small", include_str!("presets/retina-small.toml")),
     ("retina-cifar10", include_str!("presets/retina-cifar10.toml")),
 ];
+
+/// Most parts of a batch: the operations of every one of them are recorded.
+const MOST_PARTS: u32 = 1024;
 
 // Settings that came later are not written out where they are left at their defaults, so that runs from before them can
 // be continued.
@@ -143,6 +149,47 @@ pub struct Config {
     pub feedback_optimizer: Option<OptimizerSpec>,
     /// Length and repetitions.
     pub train: TrainSection,
+    /// Whom messages name.
+    #[serde(skip)]
+    origin: Origin,
+}
+
+/// Where settings come from: a file or preset, and what changed some of them.
+#[derive(Clone, Debug, Default)]
+struct Origin {
+    base: String,
+    /// Names of changed keys, each with the option that changed it; without one where the program itself did.
+    changes: Vec<(Vec<String>, Option<String>)>,
+}
+
+/// All are alike: where settings come from makes no difference to a run.
+impl PartialEq for Origin {
+    fn eq(&self, _: &Origin) -> bool {
+        true
+    }
+}
+
+impl Origin {
+    /// The options that set a key, a part of it or what it is a part of; the file or preset if there are none. What no key is to
+    /// blame for comes from all of them.
+    fn of(&self, key: &str) -> String {
+        let all = || self.changes.iter().filter_map(|(_, option)| option.as_deref());
+        let Some(key) = key_path(key) else {
+            let changes = all().collect::<Vec<_>>().join(", ");
+            return if changes.is_empty() { self.base.clone() } else { format!("{} with {changes}", self.base) };
+        };
+        let concerns = |names: &[String]| names.iter().zip(&key).all(|(own, wanted)| own == wanted);
+        let own: Vec<&Option<String>> =
+            self.changes.iter().filter(|(names, _)| concerns(names)).map(|(_, option)| option).collect();
+        if own.is_empty() {
+            return self.base.clone();
+        }
+        own.into_iter().flatten().map(String::as_str).collect::<Vec<_>>().join(", ")
+    }
+
+    fn at(&self, key: &str, problem: impl Into<Box<dyn Error + Send + Sync>>) -> ConfigError {
+        ConfigError::At { origin: self.of(key), problem: problem.into() }
+    }
 }
 
 /// A configuration that cannot be used.
@@ -177,49 +224,111 @@ pub enum ConfigError {
         /// What it must be.
         rule: String,
     },
+    /// Feedback settings contradict each other.
+    #[error(transparent)]
+    Feedback(#[from] FeedbackError),
+    /// An optimizer setting is out of range.
+    #[error("{section}.{source}")]
+    Optimizer {
+        /// `optimizer` or `feedback_optimizer`.
+        section: &'static str,
+        /// What is wrong.
+        source: OptimizerError,
+    },
+    /// A setting that is wrong, with the file, preset or option that it comes from.
+    #[error("{origin}{}{problem}", if origin.is_empty() { "" } else { ": " })]
+    At {
+        /// File, preset or option; empty where the program itself made the setting.
+        origin: String,
+        /// What is wrong with it.
+        problem: Box<dyn Error + Send + Sync>,
+    },
 }
 
-/// `; did you mean X?` for the nearest of some names, if one is near.
-fn suggest(wanted: &str, names: &[String]) -> String {
-    let near = names.iter().map(|name| (strsim::damerau_levenshtein(wanted, name), name)).min();
-    match near {
-        Some((distance, name)) if distance <= 3 && distance < wanted.chars().count() => {
-            format!("; did you mean {name}?")
+impl ConfigError {
+    /// The setting that is wrong, as a dotted key.
+    fn key(&self) -> String {
+        match self {
+            ConfigError::Range { key, .. } => (*key).to_owned(),
+            ConfigError::Feedback(error) => error.key(),
+            ConfigError::Optimizer { section, source } => format!("{section}.{}", source.field),
+            _ => String::new(),
         }
-        _ => match names.iter().find(|name| abbreviates(name, wanted) || abbreviates(wanted, name)) {
-            Some(name) => format!("; did you mean {name}?"),
-            None => String::new(),
-        },
     }
 }
 
-/// Whether the letters of `short` occur in `long` in their order, from the first one on: `lr` in `learning_rate`.
-fn abbreviates(short: &str, long: &str) -> bool {
-    let mut rest = long.chars();
-    short.len() >= 2 && short.chars().next() == long.chars().next() && short.chars().all(|c| rest.any(|l| l == c))
-}
-
-/// Adds the nearest name to serde's "unknown field `x`, expected one of `a`, `b`".
-fn with_suggestion(message: &str) -> String {
-    let message = message.trim_end();
+/// Serde's message in plain words, with the nearest name behind "unknown field `x`, expected one of `a`, `b`".
+fn in_plain_words(message: &str) -> String {
+    let message = message
+        .trim_end()
+        .replace("expected u32", &format!("expected a whole number from 0 to {}", u32::MAX))
+        .replace("expected f64", "expected a number");
     let Some(at) = message.find("unknown field").or_else(|| message.find("unknown variant")) else {
-        return message.to_owned();
+        return message;
     };
-    let mut quoted = message[at..].split('`').skip(1).step_by(2).map(str::to_owned);
-    let Some(wanted) = quoted.next() else { return message.to_owned() };
-    let names: Vec<String> = quoted.collect();
-    format!("{message}{}", suggest(&wanted, &names))
+    let mut quoted = message[at..].split('`').skip(1).step_by(2);
+    let Some(wanted) = quoted.next() else { return message };
+    let meant = suggest(wanted, &quoted.collect::<Vec<_>>());
+    message + &meant
 }
 
-/// The names of a dotted key, quoted ones included: `feedback.ranks."layers.2"` has three.
-fn key_path(key: &str) -> Vec<String> {
-    let mut names = Vec::new();
-    let mut rest = toml::from_str::<toml::Table>(&format!("{key} = 0")).ok();
-    while let Some((name, value)) = rest.take().and_then(|table| table.into_iter().next()) {
-        names.push(name);
-        rest = if let toml::Value::Table(table) = value { Some(table) } else { None };
+/// What is wrong with a table.
+struct Fault {
+    message: String,
+    /// Where, as a dotted key.
+    key: String,
+}
+
+impl Fault {
+    /// What an error of serde says of a table, in one line.
+    fn of(error: &toml::de::Error) -> Fault {
+        let text = error.to_string();
+        let (message, path) = match text.trim_end().rsplit_once("\nin `") {
+            Some((message, path)) => (message, path.trim_end_matches('`')),
+            None => (text.trim_end(), ""),
+        };
+        let field = message.strip_prefix("unknown field `").or_else(|| message.strip_prefix("missing field `"));
+        let names = [path, field.and_then(|rest| rest.split('`').next()).unwrap_or("")];
+        let key = names.into_iter().filter(|name| !name.is_empty()).collect::<Vec<_>>().join(".");
+        let place = if path.is_empty() { String::new() } else { format!("{path}: ") };
+        Fault { message: place + &in_plain_words(message), key }
     }
-    if names.is_empty() { key.split('.').map(str::to_owned).collect() } else { names }
+}
+
+/// Why a table is no configuration, if it is none.
+fn fault_in(table: &toml::Table) -> Option<Fault> {
+    table.clone().try_into::<Config>().err().map(|error| Fault::of(&error))
+}
+
+/// The names of a dotted key, quoted ones included: `feedback.ranks."layers.2"` has three. `None` for what is no key.
+fn key_path(key: &str) -> Option<Vec<String>> {
+    let mut names = Vec::new();
+    let mut rest = toml::from_str::<toml::Table>(&format!("{key} = 0")).ok()?;
+    while rest.len() == 1 {
+        let (name, value) = rest.into_iter().next()?;
+        names.push(name);
+        match value {
+            toml::Value::Table(table) => rest = table,
+            _ => return Some(names),
+        }
+    }
+    None
+}
+
+/// What is set to a text: TOML, a number too long for TOML's integers, or else a string.
+fn value_of(text: &str) -> toml::Value {
+    let parsed = toml::from_str::<toml::Table>(&format!("value = {text}")).ok().filter(|table| table.len() == 1);
+    let is_number = text.starts_with(|first: char| "+-.".contains(first) || first.is_ascii_digit());
+    let number = || text.parse::<f64>().ok().filter(|_| is_number).map(toml::Value::Float);
+    let value = parsed.and_then(|mut table| table.remove("value")).or_else(number);
+    value.unwrap_or_else(|| toml::Value::String(text.to_owned()))
+}
+
+/// The section that some names lead to, made where there is none; or the name of a value on the way.
+fn section<'a>(table: &'a mut toml::Table, names: &'a [String]) -> Result<&'a mut toml::Table, &'a str> {
+    let Some((first, rest)) = names.split_first() else { return Ok(table) };
+    let entry = table.entry(first.as_str()).or_insert_with(|| toml::Value::Table(toml::Table::new()));
+    section(entry.as_table_mut().ok_or(first.as_str())?, rest)
 }
 
 /// Names of the presets.
@@ -230,10 +339,10 @@ pub fn presets() -> impl Iterator<Item = &'static str> {
 /// A configuration as a table of TOML, before it is checked: what options change.
 #[derive(Clone, Debug)]
 pub struct Draft {
-    origin: String,
     table: toml::Table,
-    /// Keys that options have set.
-    changed: Vec<String>,
+    origin: Origin,
+    /// What changes settings.
+    option: Option<String>,
     /// A rule that constrains a single layer: which others there are shows when the layers are final.
     single: Option<RuleName>,
 }
@@ -272,38 +381,49 @@ impl Draft {
     pub(crate) fn parse(origin: String, text: &str) -> Result<Draft, ConfigError> {
         // Checked as written first: only then do messages have lines.
         toml::from_str::<Config>(text)
-            .map_err(|e| ConfigError::Parse { origin: origin.clone(), message: with_suggestion(&e.to_string()) })?;
+            .map_err(|e| ConfigError::Parse { origin: origin.clone(), message: in_plain_words(&e.to_string()) })?;
         let table =
             toml::from_str(text).map_err(|e| ConfigError::Parse { origin: origin.clone(), message: e.to_string() })?;
-        Ok(Draft { origin, table, changed: Vec::new(), single: None })
+        Ok(Draft { table, origin: Origin { base: origin, changes: Vec::new() }, option: None, single: None })
+    }
+
+    /// Makes a change that messages name by an option of the command line, such as `--epochs 3`.
+    pub fn by<T>(&mut self, option: impl Into<String>, change: impl FnOnce(&mut Draft) -> T) -> T {
+        self.option = Some(option.into());
+        let made = change(self);
+        self.option = None;
+        made
     }
 
     /// Sets `section.key` to a TOML value; what is not TOML is taken as a string, and nothing at all leaves the key out.
     ///
     /// # Errors
-    /// If the path leads through something that is not a section.
+    /// If it is no key, leads through something that is not a section, or is to be left out and not known.
     pub fn set(&mut self, key: &str, value: &str) -> Result<(), ConfigError> {
-        let parsed = toml::from_str::<toml::Table>(&format!("value = {value}"))
-            .ok()
-            .filter(|table| table.len() == 1)
-            .and_then(|mut table| table.remove("value"))
-            .unwrap_or_else(|| toml::Value::String(value.to_owned()));
-        self.changed.push(key.to_owned());
-        let mut names = key_path(key);
-        let last = names.pop().unwrap_or_default();
-        let mut table = &mut self.table;
-        for name in names {
-            let entry = table.entry(name.as_str()).or_insert_with(|| toml::Value::Table(toml::Table::new()));
-            table = entry.as_table_mut().ok_or_else(|| ConfigError::Parse {
-                origin: format!("--set {key}={value}"),
-                message: format!("{name} is a value, not a section"),
-            })?;
-        }
+        let origin = self.option.clone().unwrap_or_else(|| format!("{key}={value}"));
+        let wrong = |message: String| ConfigError::Parse { origin: origin.clone(), message };
+        let names = key_path(key)
+            .ok_or_else(|| wrong(format!("{key:?} is no key; use section.key=value, such as optimizer.lr=1e-3")))?;
+        let (last, sections) = names.split_last().ok_or_else(|| wrong("there is no key".to_owned()))?;
+        // A section that is made for nothing would be one that lacks keys.
+        let mut table = self.table.clone();
+        let place = section(&mut table, sections).map_err(|name| wrong(format!("{name} is a value, not a section")))?;
         if value.is_empty() {
-            table.remove(&last);
+            let probe = toml::Value::Table(toml::Table::new());
+            let is_there = place.insert(last.clone(), probe).is_some();
+            let is_own = |key: &str| key_path(key).is_some_and(|key| names.starts_with(&key));
+            let fault = fault_in(&table).filter(|fault| fault.message.contains("unknown field") && is_own(&fault.key));
+            if let Some(fault) = fault {
+                return Err(wrong(fault.message));
+            }
+            if is_there && let Ok(place) = section(&mut self.table, sections) {
+                place.remove(last);
+            }
         } else {
-            table.insert(last, parsed);
+            place.insert(last.clone(), value_of(value));
+            self.table = table;
         }
+        self.origin.changes.push((names, self.option.clone()));
         Ok(())
     }
 
@@ -358,7 +478,7 @@ impl Draft {
         let layers = layers.and_then(toml::Value::as_array_mut).map_or(&mut [][..], Vec::as_mut_slice);
         if let Some(out) = layers.iter_mut().rev().find_map(|layer| layer.get_mut("out")) {
             *out = toml::Value::Integer(outputs.into());
-            self.changed.push("the last layer's outputs".to_owned());
+            self.origin.changes.push((vec!["model".to_owned(), "layers".to_owned()], None));
         }
     }
 
@@ -394,19 +514,18 @@ impl Draft {
     /// # Errors
     /// If a key is unknown or missing, or a value out of range or of another type.
     pub fn finish(self) -> Result<Config, ConfigError> {
-        let changed = self.changed.join(", ");
-        let origin = if changed.is_empty() { self.origin } else { format!("{} with {changed}", self.origin) };
-        let mut config: Config = self
-            .table
-            .try_into()
-            .map_err(|e: toml::de::Error| ConfigError::Parse { origin, message: with_suggestion(&e.to_string()) })?;
+        let mut config: Config = self.table.try_into().map_err(|e: toml::de::Error| {
+            let Fault { message, key } = Fault::of(&e);
+            self.origin.at(&key, message)
+        })?;
         if let Some(name) = self.single {
             let exact = name.exact_layers(&weighted(&config.model.layers));
             config.feedback.exact =
                 exact.map_err(|message| ConfigError::Parse { origin: format!("rule {name}"), message })?;
             config.feedback.ranks.clear();
         }
-        config.check()?;
+        config.origin = self.origin;
+        config.check().map_err(|error| config.origin.at(&error.key(), error))?;
         Ok(config)
     }
 }
@@ -426,27 +545,55 @@ impl Config {
         };
         let train = &self.train;
         require("train.batch", train.batch.into(), train.batch >= 1, "must be at least 1".into())?;
-        let rule = format!("must be at least 1 and divide train.batch = {}", train.batch);
-        let divides = train.accumulate >= 1 && train.batch.is_multiple_of(train.accumulate);
+        let rule = format!("must be at least 1, at most {MOST_PARTS}, and divide train.batch = {}", train.batch);
+        let divides = (1..=MOST_PARTS).contains(&train.accumulate) && train.batch.is_multiple_of(train.accumulate);
         require("train.accumulate", train.accumulate.into(), divides, rule)?;
         require("train.epochs", train.epochs.into(), train.epochs >= 1, "must be at least 1".into())?;
         require("train.seeds", train.seeds.into(), train.seeds >= 1, "must be at least 1".into())?;
         require("train.max_steps", 0, train.max_steps != Some(0), "must be at least 1".into())?;
         let last = u64::from(train.seed) + u64::from(train.seeds);
         require("train.seed", train.seed.into(), last <= u64::from(u32::MAX), "seeds must fit 32 bits".into())?;
-        let replicas = self.feedback.rank_list().len().max(1) as u64 * u64::from(train.seeds);
-        let rule = format!("ranks x seeds may be at most {MAX_REPLICAS}; train the rest in a second run (train.seed)");
-        require("ranks x train.seeds", replicas, replicas <= MAX_REPLICAS as u64, rule)?;
+        let ranks = self.feedback.rank_list().len().max(1);
+        let replicas = ranks as u64 * u64::from(train.seeds);
+        let rule = format!(
+            "with {} these are {replicas} networks, and a run trains at most {MAX_REPLICAS}; train the rest in a second \
+             run (train.seed)",
+            counted(ranks, "rank")
+        );
+        require("train.seeds", train.seeds.into(), replicas <= MAX_REPLICAS as u64, rule)?;
         require("data.limit", 0, self.data.limit != Some(0), "must be at least 1".into())?;
         require("data.shrink", 0, self.data.shrink != 0, "must be at least 1".into())?;
         let classes = self.data.classes.unwrap_or(2);
         require("data.classes", classes.into(), classes >= 2, "must be at least 2".into())?;
-        let rotation = self.data.rotation;
-        if !(0.0..=180.0).contains(&rotation) {
-            let rule = "must lie between 0 and 180 degrees".into();
-            return Err(ConfigError::Range { key: "data.rotation", value: rotation.to_string(), rule });
+        let rotation = single(self.data.rotation).and_then(|angle| {
+            let holds = (0.0..=180.0).contains(&angle);
+            if holds { Ok(()) } else { Err("must lie between 0 and 180 degrees".to_owned()) }
+        });
+        rotation.map_err(|rule| ConfigError::Range {
+            key: "data.rotation",
+            value: self.data.rotation.to_string(),
+            rule,
+        })?;
+        self.feedback.check()?;
+        for (section, optimizer) in
+            [("optimizer", Some(&self.optimizer)), ("feedback_optimizer", self.feedback_optimizer.as_ref())]
+        {
+            let checked = optimizer
+                .map_or(Ok(()), |own| own.check().and_then(|()| own.schedule.check_epochs(own.lr, train.epochs)));
+            checked.map_err(|source| ConfigError::Optimizer { section, source })?;
         }
         Ok(())
+    }
+
+    /// Names the file, preset or option behind an error that shows only with the data or the network.
+    pub(crate) fn at(&self, error: TrainError) -> TrainError {
+        match error {
+            TrainError::Config(ConfigError::At { .. }) => error,
+            TrainError::Config(error) => self.origin.at(&error.key(), error).into(),
+            TrainError::Model(error) => self.origin.at(&error.key(), error).into(),
+            TrainError::Batch(_) => self.origin.at("train.batch", error).into(),
+            error => error,
+        }
     }
 
     /// The optimizer of P and Q.

@@ -9,7 +9,6 @@ use super::machine::{Kernels, Preparation};
 use super::metrics::{Log, MetricsRow};
 use super::run_dir::RunDir;
 use super::session::Session;
-use super::spec::dataset;
 use super::summary;
 use super::trainer::{recorded_kernels, refuse_to_forget};
 use crate::data::{Dataset, SearchPath};
@@ -56,7 +55,7 @@ impl Opened {
     pub fn new(folder: &Path, place: &Place) -> Result<Opened, TrainError> {
         let run = RunDir::open(folder)?;
         let config = Config::load(&run.config())?;
-        let data = dataset(&config.data, &place.search)?;
+        let data = config.dataset(&place.search)?;
         let path = match place.which {
             Which::Last => run.last_checkpoint(),
             Which::Best => run.best_checkpoint(),

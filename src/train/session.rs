@@ -83,7 +83,7 @@ impl Session {
     ) -> Result<Session, TrainError> {
         let config = config.resolved();
         let spec = network_spec(&config, data)?;
-        let network = Network::new(&spec)?;
+        let network = Network::new(&spec).map_err(|e| config.at(e.into()))?;
         let machine =
             machine(&network.recording, choice, options, preparation).map_err(|e| with_largest_batch(e, &spec))?;
         Session::assemble(config, data, &spec, network, machine)

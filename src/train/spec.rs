@@ -6,9 +6,10 @@ use std::sync::{Mutex, PoisonError};
 
 use super::TrainError;
 use super::config::{Config, ConfigError, DataSection, LimitOrder};
-use crate::data::{self, Dataset, SearchPath, Split};
+use crate::data::{self, Dataset, ImageShape, SearchPath, Split};
 use crate::model::{DataFeed, FeedSpec, Network, NetworkSpec, widest};
 use crate::ops::Augment;
+use crate::optim::Horizon;
 use crate::plan::{Options, Plan, PlanError, Profile};
 
 /// Images of an evaluation step, unless the test set is smaller. Large enough to fill a device.
@@ -26,7 +27,7 @@ const SHARD_BYTES: u64 = 64 << 20;
 ///
 /// # Errors
 /// If the set cannot be read, or has fewer classes or images than it is limited to.
-pub fn dataset(section: &DataSection, search: &SearchPath) -> Result<Dataset, TrainError> {
+fn dataset(section: &DataSection, search: &SearchPath) -> Result<Dataset, TrainError> {
     let mut data = formed(data::open(&section.name, search)?, section)?;
     if let Some(classes) = section.classes {
         let found = data.classes.len();
@@ -83,13 +84,80 @@ pub(crate) fn formed(mut data: Dataset, section: &DataSection) -> Result<Dataset
     Ok(data)
 }
 
+impl Config {
+    /// The images, no more of them than the configuration wants.
+    ///
+    /// # Errors
+    /// If the set cannot be read, or has fewer classes or images than it is limited to.
+    pub fn dataset(&self, search: &SearchPath) -> Result<Dataset, TrainError> {
+        dataset(&self.data, search).map_err(|error| self.at(error))
+    }
+}
+
+/// What a network needs to know of a data set.
+pub(crate) struct Outline {
+    pub(crate) name: String,
+    pub(crate) shape: ImageShape,
+    pub(crate) classes: u32,
+    /// Images to train on.
+    pub(crate) train: u32,
+    /// Images to test on.
+    pub(crate) test: u32,
+    /// What makes bytes inputs, as [`standardisation`] gives it.
+    pub(crate) standard: ([f64; 4], [f64; 4]),
+}
+
+impl Outline {
+    pub(crate) fn of(data: &Dataset) -> Outline {
+        let images = |split: &Split| u32::try_from(split.len()).unwrap_or(u32::MAX);
+        Outline {
+            name: data.name.clone(),
+            shape: data.shape,
+            classes: data.classes.len() as u32,
+            train: images(&data.train),
+            test: images(&data.test),
+            standard: standardisation(data),
+        }
+    }
+}
+
 /// The description of the network that a configuration and a data set make.
 ///
 /// # Errors
-/// If the set has fewer images than a batch, or more than the configuration limits it to: [`dataset`] leaves them out.
+/// If the set has fewer images than a batch, or more than the configuration limits it to: [`Config::dataset`] leaves them out; or
+/// a schedule has no room in the run.
 pub fn network_spec(config: &Config, data: &Dataset) -> Result<NetworkSpec, TrainError> {
-    let images = |split: &Split| u32::try_from(split.len()).unwrap_or(u32::MAX);
-    let (train, test) = (images(&data.train), images(&data.test));
+    let outline = Outline::of(data);
+    let spec = network_of(config, &outline)?;
+    check_length(config, outline.train).map_err(|error| config.at(error.into()))?;
+    Ok(spec)
+}
+
+/// The description of the network that a configuration makes of images which nobody has to have.
+///
+/// # Errors
+/// As [`network_spec`], whatever the length of the run.
+pub(crate) fn network_of(config: &Config, data: &Outline) -> Result<NetworkSpec, TrainError> {
+    described(config, data).map_err(|error| config.at(error))
+}
+
+/// Steps are counted in 32 bits, and schedules by them.
+fn check_length(config: &Config, images: u32) -> Result<(), ConfigError> {
+    let Config { train, optimizer, .. } = config;
+    let horizon = Horizon { steps_per_epoch: images / train.batch, epochs: train.epochs };
+    if horizon.epochs.checked_mul(horizon.steps_per_epoch).is_none() {
+        let rule = format!("with {} steps each these are more than {} steps", horizon.steps_per_epoch, u32::MAX);
+        return Err(ConfigError::Range { key: "train.epochs", value: train.epochs.to_string(), rule });
+    }
+    for (section, own) in [("optimizer", Some(optimizer)), ("feedback_optimizer", config.feedback_optimizer.as_ref())] {
+        let checked = own.map_or(Ok(()), |own| own.schedule.check_steps(horizon));
+        checked.map_err(|source| ConfigError::Optimizer { section, source })?;
+    }
+    Ok(())
+}
+
+fn described(config: &Config, data: &Outline) -> Result<NetworkSpec, TrainError> {
+    let (train, test) = (data.train, data.test);
     if train < config.train.batch || test == 0 {
         return Err(TrainError::Batch(format!(
             "{} has {train} images to train on and {test} to test on; train.batch = {} needs at least as many to \
@@ -97,7 +165,7 @@ pub fn network_spec(config: &Config, data: &Dataset) -> Result<NetworkSpec, Trai
             data.name, config.train.batch
         )));
     }
-    let (scale, shift) = standardisation(data);
+    let (scale, shift) = data.standard;
     let section = &config.data;
     if let Some(limit) = section.limit.filter(|&limit| limit < train) {
         let rule = format!("{train} images to train on were handed over");
@@ -133,7 +201,7 @@ pub fn network_spec(config: &Config, data: &Dataset) -> Result<NetworkSpec, Trai
         evaluation_batch: evaluation_batch(test, config.train.batch, widest),
         ranks: config.replicas().into_iter().map(|(rank, _)| rank).collect(),
         feed: FeedSpec::Data(DataFeed { image, train, test, scale, shift, augment, shard_bytes: SHARD_BYTES }),
-        classes: data.classes.len() as u32,
+        classes: data.classes,
     })
 }
 

@@ -20,7 +20,7 @@ use crate::picture::{Axis, Frame, Sheet, encode};
 use crate::train::TrainError;
 use crate::train::labels::ranked;
 use crate::train::metrics::Spread;
-use crate::train::spec::{dataset, network_spec};
+use crate::train::spec::network_spec;
 
 /// FLOPs of a training step of one network.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -38,7 +38,7 @@ pub struct Cost {
 impl Cost {
     /// Of every rank of a cell.
     pub(super) fn of_cell(cell: &Cell, search: &SearchPath) -> Result<Vec<Cost>, TrainError> {
-        let data = dataset(&cell.config.data, search)?;
+        let data = cell.config.dataset(search)?;
         let spec = network_spec(&cell.config.clone().resolved(), &data)?;
         let mut ranks = spec.ranks.clone();
         ranks.sort_unstable();

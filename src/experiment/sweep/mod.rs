@@ -37,7 +37,6 @@ use crate::train::config::{Config, Draft};
 use crate::train::machine::{Kernels, Preparation};
 use crate::train::run_dir::RunDir;
 use crate::train::session::Session;
-use crate::train::spec::dataset;
 use crate::train::trainer::{Outcome, Trainer, recorded_kernels};
 
 /// The section of a configuration file that makes it a sweep.
@@ -284,7 +283,7 @@ impl Sweep {
 }
 
 fn session(cell: &Cell, setup: &Setup<'_>, preparation: &Preparation) -> Result<Session, TrainError> {
-    let data = dataset(&cell.config.data, setup.search)?;
+    let data = cell.config.dataset(setup.search)?;
     Session::prepared(cell.config.clone(), &data, setup.device, Options::default(), preparation)
 }
 
