@@ -62,10 +62,9 @@ pub(crate) fn dataset(config: &Config) -> Result<Dataset, BenchError> {
     noise(config, (BATCHES * config.train.batch as usize).max(LEAST_IMAGES))
 }
 
-/// A data set of that shape and of as many images as a batch takes; nobody has to have them where operations are only counted.
+/// A data set of that shape, however large a batch is: where operations are only counted, nobody has to have its images.
 pub(crate) fn outline(config: &Config) -> Result<Outline, BenchError> {
-    let outline = Outline::of(&noise(config, LEAST_IMAGES)?);
-    Ok(Outline { train: config.data.limit.unwrap_or(outline.train.max(config.train.batch)), ..outline })
+    Ok(Outline::of(&noise(config, LEAST_IMAGES)?))
 }
 
 fn noise(config: &Config, images: usize) -> Result<Dataset, BenchError> {

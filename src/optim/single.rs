@@ -9,10 +9,8 @@ pub(crate) fn single(value: f64) -> Result<f32, String> {
     if !value.is_finite() {
         Err("must be a finite number".to_owned())
     } else if value != 0.0 && !seen.is_normal() && seen.abs() < 1.0 {
-        Err(format!(
-            "is zero in single precision, in which kernels compute; use 0, or at least {:.2e}",
-            f32::MIN_POSITIVE
-        ))
+        let least = f32::MIN_POSITIVE;
+        Err(format!("is zero in single precision, in which kernels compute; the least number is {least:.2e}"))
     } else if !(seen * seen).is_finite() {
         let most = f32::MAX.sqrt();
         Err(format!("has no finite square in single precision, in which kernels compute; use at most {most:.1e}"))

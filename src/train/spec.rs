@@ -128,17 +128,29 @@ impl Outline {
 /// a schedule has no room in the run.
 pub fn network_spec(config: &Config, data: &Dataset) -> Result<NetworkSpec, TrainError> {
     let outline = Outline::of(data);
-    let spec = network_of(config, &outline)?;
-    check_length(config, outline.train).map_err(|error| config.at(error.into()))?;
-    Ok(spec)
+    check_images(config, &outline).and_then(|()| Ok(check_length(config, outline.train)?)).map_err(|e| config.at(e))?;
+    network_of(config, &outline)
 }
 
 /// The description of the network that a configuration makes of images which nobody has to have.
 ///
 /// # Errors
-/// As [`network_spec`], whatever the length of the run.
+/// As [`network_spec`], whatever the number of images and the length of the run.
 pub(crate) fn network_of(config: &Config, data: &Outline) -> Result<NetworkSpec, TrainError> {
     described(config, data).map_err(|error| config.at(error))
+}
+
+/// A batch to train on, and something to test on.
+fn check_images(config: &Config, data: &Outline) -> Result<(), TrainError> {
+    let (train, test) = (data.train, data.test);
+    if train < config.train.batch || test == 0 {
+        return Err(TrainError::Batch(format!(
+            "{} has {train} images to train on and {test} to test on; train.batch = {} needs at least as many to \
+             train on, and one to test on; lower train.batch or add images",
+            data.name, config.train.batch
+        )));
+    }
+    Ok(())
 }
 
 /// Steps are counted in 32 bits, and schedules by them.
@@ -158,13 +170,6 @@ fn check_length(config: &Config, images: u32) -> Result<(), ConfigError> {
 
 fn described(config: &Config, data: &Outline) -> Result<NetworkSpec, TrainError> {
     let (train, test) = (data.train, data.test);
-    if train < config.train.batch || test == 0 {
-        return Err(TrainError::Batch(format!(
-            "{} has {train} images to train on and {test} to test on; train.batch = {} needs at least as many to \
-             train on, and one to test on; lower train.batch or add images",
-            data.name, config.train.batch
-        )));
-    }
     let (scale, shift) = data.standard;
     let section = &config.data;
     if let Some(limit) = section.limit.filter(|&limit| limit < train) {
@@ -198,7 +203,7 @@ fn described(config: &Config, data: &Outline) -> Result<NetworkSpec, TrainError>
         precision: config.train.precision,
         batch: config.train.batch,
         accumulate: config.train.accumulate,
-        evaluation_batch: evaluation_batch(test, config.train.batch, widest),
+        evaluation_batch: evaluation_batch(test.max(1), config.train.batch, widest),
         ranks: config.replicas().into_iter().map(|(rank, _)| rank).collect(),
         feed: FeedSpec::Data(DataFeed { image, train, test, scale, shift, augment, shard_bytes: SHARD_BYTES }),
         classes: data.classes,
