@@ -36,6 +36,8 @@ pub(super) struct Header {
     pub(super) height: u32,
     /// Columns, once the image is upright.
     pub(super) width: u32,
+    /// Whether its samples are more than grey; their values may be grey all the same.
+    pub(super) has_colour: bool,
 }
 
 /// Reads the header of an image; `None` if the file neither is nor claims to be one.
@@ -70,9 +72,10 @@ pub(super) fn header(file: &Path) -> Result<Option<Header>, DataError> {
         let claim = format!("its header claims {height} x {width} pixels, more than {length} bytes can hold");
         return Err(unreadable(file, claim));
     }
+    let has_colour = decoder.color_type().has_color();
     let orientation = decoder.orientation().map_err(|error| unreadable(file, error))?;
     let (height, width) = if lies_on_its_side(orientation) { (width, height) } else { (height, width) };
-    Ok(Some(Header { height, width }))
+    Ok(Some(Header { height, width, has_colour }))
 }
 
 /// A decoded image, upright, with samples as its file has them.

@@ -9,7 +9,7 @@ use unicode_normalization::UnicodeNormalization;
 use walkdir::{DirEntry, WalkDir};
 
 use super::decode::{Header, Picture, Pixels, decode, header};
-use super::error::{DataError, LayoutFault};
+use super::error::{DataError, Fault, LayoutFault, Place};
 use super::split::{selection_key, stratified};
 use super::{Dataset, ImageShape, Split, cifar, idx, short_name};
 
@@ -261,17 +261,22 @@ fn fifth(folder: &Path, samples: &[Sample], classes: usize) -> Result<Vec<bool>,
 
 /// Decodes all images into one buffer, after the headers have shown that they fit together and into memory.
 fn pixels(folder: &Path, samples: &[Sample], notes: &mut Vec<String>) -> Result<(ImageShape, Split), DataError> {
-    let shape = |header: &Header, channels| ImageShape { height: header.height, width: header.width, channels };
     let Some(first) = samples.first() else { return Err(DataError::layout(folder, LayoutFault::NoClasses)) };
-    let expected = shape(&first.header, 1);
-    if let Some(other) = samples.iter().find(|sample| shape(&sample.header, 1) != expected) {
+    let size = |sample: &Sample| (sample.header.height, sample.header.width);
+    if let Some(other) = samples.iter().find(|sample| size(sample) != size(first)) {
+        let shape = |&Sample { header: Header { height, width, has_colour }, .. }: &Sample| ImageShape {
+            height,
+            width,
+            channels: if has_colour { 3 } else { 1 },
+        };
         return Err(DataError::ShapeMismatch {
             first: first.file.path.clone(),
-            first_shape: expected,
+            first_shape: shape(first),
             second: other.file.path.clone(),
-            second_shape: shape(&other.header, 1),
+            second_shape: shape(other),
         });
     }
+    let (height, width) = size(first);
     let reserved = |shape: ImageShape| {
         let too_large = || DataError::layout(folder, LayoutFault::TooLarge { images: samples.len(), shape });
         let mut images = Vec::new();
@@ -280,7 +285,7 @@ fn pixels(folder: &Path, samples: &[Sample], notes: &mut Vec<String>) -> Result<
         Ok(images)
     };
     // Headers are only claims: the memory is asked for here, and taken when all images have been read.
-    reserved(expected)?;
+    reserved(ImageShape { height, width, channels: 1 })?;
 
     let pictures: Vec<_> = samples.par_iter().map(|sample| decode(&sample.file.path)).collect();
     let pictures = pictures.into_iter().collect::<Result<Vec<Picture>, _>>()?;
@@ -305,14 +310,18 @@ fn pixels(folder: &Path, samples: &[Sample], notes: &mut Vec<String>) -> Result<
     );
 
     let channels = decoded.iter().map(|pixels| pixels.channels).max().unwrap_or(1);
-    let expected = ImageShape { channels, ..expected };
+    let expected = ImageShape { height, width, channels };
     let mut images = reserved(expected)?;
     for (pixels, sample) in decoded.into_iter().zip(samples) {
+        let own = ImageShape { channels: pixels.channels, ..expected };
+        if pixels.bytes.len() != own.pixels() {
+            let fault = Fault::Image("it changed while it was being read".into());
+            return Err(DataError::malformed(&sample.file.path, Place::File, fault));
+        }
         match (pixels.channels, channels) {
             (1, 3) => images.extend(pixels.bytes.iter().flat_map(|&grey| [grey; 3])),
             _ => images.extend(pixels.bytes),
         }
-        debug_assert!(images.len().is_multiple_of(expected.pixels()), "{}", sample.file.path.display());
     }
     Ok((expected, Split { images, labels: samples.iter().map(|sample| sample.file.label).collect() }))
 }
