@@ -131,6 +131,10 @@ fn cells_cut_otherwise_and_stopped_find_the_same() {
     };
     assert_eq!(numbers(&whole, &one), numbers(&cut, &other));
     assert_eq!(Sweep::of_folder(&other).unwrap().cells.len(), 5);
+    // A folder from when no number of networks was refused is still read: none was taken for one.
+    let made = other.join("sweep.toml");
+    fs::write(&made, fs::read_to_string(&made).unwrap().replace("networks = 2", "networks = 0")).unwrap();
+    assert_eq!(Sweep::of_folder(&other).unwrap().cells.len(), 3 + 6);
 
     // What is there is not trained again, and a cell of another configuration is not taken for one of this.
     let summary = one.join("cells/3-classes-local/summary.json");
@@ -168,7 +172,7 @@ fn a_verdict_takes_five_seeds_and_says_what_it_rests_on() {
         assert!(five.contains(words), "{words}: {five}");
     }
     let generous = run(&["report", "five", "--margin", "90.5", "--html", "page.html"]);
-    let verdict = "smallest rank within 90.5 points of backprop: local 1 (n = 5, up to ";
+    let verdict = "smallest rank within 90.5 points of backprop: local r=1 (n = 5, up to ";
     assert!(generous.contains(verdict), "{generous}");
     let page = fs::read_to_string(folder.path().join("page.html")).unwrap();
     assert!(page.contains(verdict) && page.contains("<th>points below backprop</th>") && page.contains("five: digits"));

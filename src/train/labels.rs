@@ -10,8 +10,8 @@ use crate::feedback::Rank;
 /// Most settings that a label spells out.
 const MOST: usize = 4;
 
-/// What no label repeats: the rule's name and the ranks, each of which has a row or a curve of its own, say it.
-const SAID: [&str; 4] = ["feedback.rule", "feedback.p", "feedback.q", "feedback.rank"];
+/// What no label repeats: the rule's name says it, each rank has a row or a curve of its own, and seeds are counted in a column.
+const SAID: [&str; 5] = ["feedback.rule", "feedback.p", "feedback.q", "feedback.rank", "train.seeds"];
 
 /// Dotted keys and values, in the order of the file.
 type Settings = Vec<(String, String)>;
@@ -160,6 +160,8 @@ mod tests {
     #[test]
     fn what_is_the_same_is_told_apart_by_its_folder() {
         assert_eq!(told(&[&[], &[]]), ["local (run-1)", "local (run-2)"]);
+        assert_eq!(told(&[&[], &[("train.seeds", "7")]]), ["local (run-1)", "local (run-2)"]);
+        assert_eq!(told(&[&[], &[("train.seed", "7")]]), ["local, train.seed = 0", "local, train.seed = 7"]);
         // Where the ranks differ every row does.
         assert_eq!(told(&[&[("feedback.rank", "4")], &[("feedback.rank", "[2, 8]")]]), ["local", "local"]);
         assert_eq!(

@@ -152,7 +152,9 @@ impl Sweep {
         if !path.is_file() {
             return Err(setting(format!("{} holds no sweep: there is no sweep.toml", folder.display())));
         }
-        let (draft, axes) = open(&path.to_string_lossy())?;
+        let (draft, mut axes) = open(&path.to_string_lossy())?;
+        // Sweeps of old may say any number, which was then brought into these bounds.
+        axes.networks = axes.networks.map(|networks| networks.clamp(1, MAX_REPLICAS as u32));
         Sweep::new(&draft, &axes)
     }
 
@@ -198,6 +200,9 @@ impl Sweep {
     pub fn check(&self, search: &SearchPath) -> Result<Vec<Cost>, ExperimentError> {
         let mut costs = Vec::new();
         for cell in &self.cells {
+            if cell.rule.has_rank() {
+                refuse_pinned(cell.rule, &cell.config)?;
+            }
             let own = Cost::of_cell(cell, search);
             costs.extend(own.map_err(|error| setting(format!("cell {}: {error}", cell.name)))?);
         }
@@ -329,9 +334,6 @@ fn of_rule(
         whole.set("feedback.rank", &first).map_err(TrainError::from)?;
     }
     let base = whole.finish().map_err(TrainError::from)?;
-    if rule.has_rank() {
-        refuse_pinned(*rule, &base)?;
-    }
     let ranks = if rule.has_rank() { useful(*rule, ranks, &base.model.layers)? } else { Vec::new() };
     let ranks = &ranks[..];
     let seeds_at_once = (networks / ranks.len().max(1)).max(1) as u32;

@@ -5,6 +5,7 @@ use super::{Group, Results, RuleName};
 use crate::analysis::upper_bound;
 use crate::experiment::{LEAST_SEEDS, few_seeds};
 use crate::feedback::{Rank, Rule};
+use crate::train::labels::ranked;
 use crate::train::metrics::Spread;
 use crate::train::summary::{BEST, percent};
 
@@ -171,13 +172,13 @@ impl Results {
     /// The smallest ranks in a sentence for each number of classes, with all that they rest on; nothing where no rule has a rank.
     pub fn verdicts(&self, margin: f64) -> Vec<String> {
         let sentence = |classes: Option<u32>| {
-            let ranked: Vec<RuleName> = self.rules().into_iter().filter(|rule| rule.has_rank()).collect();
-            let found: Vec<_> = ranked.iter().map(|&rule| self.smallest_rank(classes, rule, margin)).collect();
+            let rules: Vec<RuleName> = self.rules().into_iter().filter(|rule| rule.has_rank()).collect();
+            let found: Vec<_> = rules.iter().map(|&rule| self.smallest_rank(classes, rule, margin)).collect();
             let is_judged = found.iter().any(|found| matches!(found, Ok(_) | Err(NoRank::BelowBackprop(_))));
-            let told = ranked.iter().zip(found).map(|(rule, found)| match found {
+            let told = rules.iter().zip(found).map(|(rule, found)| match found {
                 Ok(gap) => {
-                    let (rank, bound) = (super::rank_name(gap.rank), gap.bound_in_words());
-                    format!("{rule} {rank} (n = {}, up to {bound} points below)", gap.n)
+                    let (name, bound) = (ranked(&rule.to_string(), gap.rank), gap.bound_in_words());
+                    format!("{name} (n = {}, up to {bound} points below)", gap.n)
                 }
                 Err(why) => format!("{rule} {why}"),
             });
@@ -257,7 +258,7 @@ mod tests {
         let said = steady.verdicts(MARGIN).join("\n");
         for word in [
             "within 1 point of backprop",
-            "local 4 (n = 5, up to 0.96 points below)",
+            "local r=4 (n = 5, up to 0.96 points below)",
             "95 % bound",
             "Student's t",
             "paired by seed",
