@@ -40,6 +40,7 @@ fn remedy(error: &io::Error) -> &'static str {
         ErrorKind::AlreadyExists => "remove it or choose another name",
         ErrorKind::InvalidFilename => "choose a shorter or simpler name",
         ErrorKind::InvalidData => "it must be plain UTF-8 text",
+        ErrorKind::OutOfMemory => "free memory, or raise the limit on it (ulimit -v)",
         ErrorKind::InvalidInput => "put an intact copy there, or name another file",
         ErrorKind::FileTooLarge => "raise the limit on the size of files (ulimit -f), or choose another disk",
         ErrorKind::Unsupported => "this file system cannot do that; choose an --out on a local disk",
