@@ -27,6 +27,7 @@ fn make(folder: &Path) {
     let lenet = include_str!("../src/train/presets/lenet.toml").replace("fashion-mnist", "cifar10");
     let feedback = lenet.find("[feedback]").unwrap()..lenet.find("[optimizer]").unwrap();
     let exact = [&lenet[..feedback.start], "[feedback]\nrule = \"backprop\"\n\n", &lenet[feedback.end..]].concat();
+    let exact = exact.replacen("[train]", "[train]\nseeds = 2", 1);
     fs::write(folder.join("exact/config.toml"), format!("name = \"lenet\"\n{exact}")).unwrap();
     let sweep =
         ["sweep", "digits", "--rules", "backprop,fixed", "--ranks", "2,5", "--classes", "3,4", "--out", "swept"];
