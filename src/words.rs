@@ -14,12 +14,15 @@ pub(crate) fn counted<N: Display + PartialEq + From<u8>>(count: N, thing: &str) 
     format!("{count} {thing}{ending}")
 }
 
-/// `; did you mean X?` for the nearest of some names, if one is near.
+/// `; did you mean X?` for the nearest of some names, if one is near. Of equally near ones it is that whose last letters, or digits,
+/// differ least.
 pub(crate) fn suggest<N: AsRef<str>>(wanted: &str, names: &[N]) -> String {
     let names = || names.iter().map(AsRef::as_ref);
-    let near = names().map(|name| (strsim::damerau_levenshtein(wanted, name), name)).min();
-    let near = near.filter(|(distance, _)| *distance <= 3 && *distance < wanted.chars().count());
-    let meant = near.map(|(_, name)| name);
+    let apart =
+        |name: &str| name.bytes().rev().zip(wanted.bytes().rev()).map(|(a, b)| u32::from(a.abs_diff(b))).sum::<u32>();
+    let near = names().map(|name| (strsim::damerau_levenshtein(wanted, name), apart(name), name)).min();
+    let near = near.filter(|(distance, ..)| *distance <= 3 && *distance < wanted.chars().count());
+    let meant = near.map(|(.., name)| name);
     let meant = meant.or_else(|| names().find(|name| abbreviates(name, wanted) || abbreviates(wanted, name)));
     meant.map_or(String::new(), |name| format!("; did you mean {name}?"))
 }
@@ -46,7 +49,7 @@ mod tests {
         let names = ["schedule", "lr", "layers.2", "layers.4"];
         assert_eq!(suggest("shedule", &names), "; did you mean schedule?");
         assert_eq!(suggest("learning_rate", &names), "; did you mean lr?");
-        assert_eq!(suggest("layers.3", &names), "; did you mean layers.2?");
+        assert_eq!(suggest("layers.5", &names), "; did you mean layers.4?");
         assert_eq!(suggest("banana", &names), "");
         assert_eq!(suggest::<&str>("x", &[]), "");
     }

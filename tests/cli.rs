@@ -123,7 +123,7 @@ fn contradictory_or_impossible_settings_are_refused() {
         (&["--rank", "0"], &["rank", "at least 1"]),
         (&["--rank", "100000"], &["100000", "largest useful rank here is 128"]),
         (&["--rank", "4,4"], &["rank", "twice"]),
-        (&["--rank", "4,5,6", "--seeds", "40"], &["120", "at most 64"]),
+        (&["--rank", "4,5,6", "--seeds", "40"], &["--seeds 40: train.seeds = 40", "3 ranks", "120", "at most 64"]),
         (&["--seeds", "0"], &["train.seeds", "at least 1"]),
         (&["--epochs", "0"], &["train.epochs", "at least 1"]),
         (&["--max-steps", "0"], &["train.max_steps"]),
@@ -180,6 +180,217 @@ fn contradictory_or_impossible_settings_are_refused() {
     }
     let batchnorm = "model.layers=[{type=\"dense\",out=8},{type=\"batchnorm\"},{type=\"dense\",out=10}]";
     fails(&["train", "digits", "--set", batchnorm, "--set", "train.batch=1"], &["batchnorm", "at least 2"]);
+}
+
+/// What the program does with at most so many megabytes of address space.
+#[cfg(target_os = "linux")]
+fn within_memory(megabytes: u32, arguments: &[&str]) -> Output {
+    let mut command = Command::new("sh");
+    let limited = format!("ulimit -v {}; exec \"$@\"", 1024 * megabytes);
+    command.args(["-c", &limited, "sh", env!("CARGO_BIN_EXE_ldfa-gpu")]).args(arguments);
+    command.env_remove("LDFA_DATA").env("LDFA_CACHE", "").stdin(Stdio::null()).output().unwrap()
+}
+
+/// Operations are counted, never the images or the memory that they would take.
+#[cfg(target_os = "linux")]
+#[test]
+fn counting_takes_no_memory_by_the_batch() {
+    let of_batch = |batch: &str, more: &[&str]| {
+        let batch = format!("train.batch={batch}");
+        within_memory(1000, &[&["flops", "digits", "--set", &batch], more].concat())
+    };
+    let printed = |output: Output| {
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        text(&output.stdout)
+    };
+    let table = printed(of_batch("10000000", &[]));
+    assert!(table.contains("of 10000000 samples") && table.contains("layers.6"), "{table}");
+    assert!(printed(of_batch("1000000000", &["--accumulate", "1000"])).contains("layers.6"));
+    assert!(printed(of_batch("1", &[])).contains("a step of 1 sample,"), "one is not many");
+    let too_large = of_batch("1000000000", &[]);
+    check_failure(
+        &too_large,
+        "a billion",
+        &["--set train.batch=1000000000", "too many to be counted", "lower train.batch"],
+    );
+    check_failure(
+        &of_batch("1000000000", &["--accumulate", "1000000"]),
+        "parts",
+        &["train.accumulate", "at most 1024"],
+    );
+    let bench = within_memory(4000, &["bench", "steps", "digits", "--batch", "1000000000", "--quick"]);
+    check_failure(&bench, "bench", &["train.batch = 1000000000", "lower it"]);
+}
+
+/// The ends of types and numbers that are none, for every key: a result or an error that names the option or says what is wrong.
+#[test]
+fn extreme_numbers_end_in_a_result_or_an_error() {
+    let numbers = ["-1", "0", "4294967295", "4294967296", "9223372036854775808", "1e308", "1e-320", "nan"];
+    let keys = [
+        "data.shrink",
+        "data.rotation",
+        "data.crop_padding",
+        "data.cutout",
+        "data.limit",
+        "train.batch",
+        "train.accumulate",
+        "train.epochs",
+        "train.seeds",
+        "train.seed",
+        "train.max_steps",
+        "optimizer.lr",
+        "optimizer.weight_decay",
+        "optimizer.eps",
+        "optimizer.clamp",
+        "optimizer.schedule.gamma",
+        "feedback.error_clamp",
+        "feedback.rank",
+        "feedback.refactorise_every",
+    ];
+    let mut refused = 0;
+    for key in keys {
+        for number in numbers {
+            let setting = format!("{key}={number}");
+            let output = run(&["flops", "digits", "--set", &setting]);
+            if !output.status.success() {
+                check_failure(&output, &setting, &[&format!("--set {setting}: ")]);
+                assert_eq!(text(&output.stderr).lines().count(), 1, "{}", text(&output.stderr));
+                refused += 1;
+            }
+        }
+    }
+    assert!(refused > keys.len() * numbers.len() / 2, "only {refused} were refused");
+    let widths = ["0", "4000000000", "4294967296", "-1"];
+    for layer in [
+        "{type=\"dense\",out=N}",
+        "{type=\"conv\",out=N,kernel=3},{type=\"flatten\"}",
+        "{type=\"conv\",out=2,kernel=N,padding=N},{type=\"flatten\"}",
+        "{type=\"maxpool\",size=N},{type=\"flatten\"}",
+    ] {
+        for width in widths {
+            let layers = format!("model.layers=[{},{{type=\"dense\",out=10}}]", layer.replace('N', width));
+            fails(&["flops", "digits", "--set", &layers], &["--set model.layers=", "model.layers"]);
+        }
+    }
+    let folder = TempDir::new().unwrap();
+    let file = folder.path().join("deep.toml");
+    let deep = format!("{}{}", "{type=\"residual\",layers=[".repeat(10_000), "]}".repeat(10_000));
+    std::fs::write(&file, format!("[data]\nname = \"digits\"\n[model]\nlayers = [{deep}]\n")).unwrap();
+    fails(&["flops", file.to_str().unwrap()], &["deep.toml", "recurse"]);
+    let deep = format!("{}x=1", "a.".repeat(20_000));
+    fails(&["flops", "digits", "--set", &deep], &["is no key"]);
+}
+
+#[test]
+fn numbers_are_judged_in_single_precision() {
+    let cases = [
+        ("optimizer.eps=1e-50", "optimizer.eps = 1e-50: is zero in single precision"),
+        ("optimizer.weight_decay=1e30", "optimizer.weight_decay = 1e30: has no finite square"),
+        ("optimizer.lr=1e-320", "is zero in single precision"),
+        ("optimizer.betas=[0.9,0.99999999]", "must lie in [0, 1), in single precision too"),
+        ("optimizer.schedule.gamma=1e308", "optimizer.schedule.gamma = 1e308"),
+        ("optimizer.schedule.gamma=20", "without bounds in train.epochs = 20"),
+        ("feedback.error_clamp=1e-320", "feedback.error_clamp"),
+        ("data.rotation=1e-50", "data.rotation"),
+        ("model.layers=[{type=\"dropout\",p=0.99999999},{type=\"dense\",out=10}]", "model.layers[0]: dropout"),
+        (
+            "optimizer.schedule={type=\"warmup-cosine\",warmup_epochs=21}",
+            "not be longer than the run, train.epochs = 20",
+        ),
+    ];
+    for (setting, word) in cases {
+        fails(&["flops", "digits", "--set", setting], &["--set ", word]);
+    }
+    let cycle = "optimizer.schedule={type=\"one-cycle\",rise=0.3}";
+    let short = ["verify", "digits", "--set", "train.batch=1400", "--epochs", "2", "--set", cycle];
+    fails(&short, &["optimizer.schedule.rise = 0.3", "2 steps no step to rise", "at least 7"]);
+    fails(&["train", "digits", "--epochs", "4294967295"], &["--epochs 4294967295", "4294967295 steps"]);
+}
+
+#[test]
+fn what_is_left_out_must_be_known() {
+    fails(&["flops", "digits", "--set", "optimizer.shedule="], &["shedule", "did you mean schedule?"]);
+    fails(&["flops", "digits", "--set", "optimiser.lr="], &["optimiser", "did you mean optimizer?"]);
+    for setting in ["=", "=1", "a..b=1", ".lr=1", "optimizer.=1", "optimizer lr=1", "a\nb=1"] {
+        fails(&["flops", "digits", "--set", setting], &["is no key", "section.key=value"]);
+    }
+    fails(
+        &["flops", "digits", "--set", "optimizer.schedule.gamma="],
+        &["--set optimizer.schedule.gamma=", "missing field"],
+    );
+    for known in
+        ["optimizer.schedule=", "feedback.error_clamp=", "feedback_optimizer.lr=", "feedback_optimizer=", "name="]
+    {
+        succeeds(&["flops", "digits", "--set", known]);
+    }
+}
+
+#[test]
+fn ranks_of_single_layers_are_refused_by_name() {
+    let layers = "model.layers=[{type=\"dense\",out=64},{type=\"relu\"},{type=\"dense\",out=32},{type=\"relu\"},{type=\"dense\",out=16},{type=\"relu\"},{type=\"dense\",out=10}]";
+    let flops = |ranks: &str| run(&["flops", "digits", "--rank", "8", "--set", layers, "--set", ranks]);
+    let refused = |ranks: &str, words: &[&str]| check_failure(&flops(ranks), ranks, words);
+    for rank in ["40", "20", "\"n/1\""] {
+        let setting = format!("feedback.ranks={{\"layers.4\"={rank}, \"layers.2\"=30}}");
+        let passes = rank == "\"n/1\"";
+        if passes {
+            assert!(flops(&setting).status.success(), "the whole width is 16");
+        } else {
+            let words = ["feedback.ranks.\"layers.4\"", rank, "more than layers.4 can use", "is 16"];
+            refused(&setting, &words);
+        }
+    }
+    refused("feedback.ranks={\"layers.2\"=33}", &["feedback.ranks.\"layers.2\"", "is 32"]);
+    refused("feedback.ranks.\"layers.4\"=0", &["feedback.ranks.\"layers.4\"", "at least 1"]);
+    refused("feedback.ranks={\"layers.0\"=4}", &["layers.0 is not a layer with feedback", "did you mean layers.2?"]);
+    refused("feedback.ranks={\"layer.4\"=4}", &["layer.4", "did you mean layers.4?"]);
+    refused("feedback.exact=[\"layers.5\"]", &["layers.5 is not a layer with a weight", "did you mean layers.4?"]);
+    let common = succeeds(&["flops", "digits", "--rank", "30", "--set", layers]);
+    assert!(
+        common.contains(" 30 ") && common.contains(" 16 "),
+        "one rank for all is cut where a layer is smaller: {common}"
+    );
+}
+
+#[test]
+fn errors_name_the_file_or_the_option() {
+    let folder = TempDir::new().unwrap();
+    let run_folder = copy_of_finished(&folder);
+    let (path, file) = (run_folder.to_str().unwrap(), run_folder.join("config.toml"));
+    let whole = std::fs::read_to_string(&file).unwrap();
+    for (from, to, words) in [
+        ("batch = 32", "batch = 0", &["train.batch = 0", "at least 1"][..]),
+        ("batch = 32", "batch = 1438", &["1437 images", "train.batch"]),
+        ("crop_padding = 0", "crop_padding = 8", &["data.crop_padding = 8"]),
+        ("crop_padding = 0", "classes = 11", &["data.classes = 11", "10 classes"]),
+        ("rank = 10", "rank = 200", &["feedback.rank", "200"]),
+        ("lr = 0.001", "lr = -1.0", &["optimizer.lr = -1", "positive"]),
+        ("gamma = 0.95", "gamma = 0.0", &["schedule.gamma = 0"]),
+        ("out = 10", "out = 9", &["model.layers[6]", "9 outputs"]),
+    ] {
+        assert!(whole.contains(from), "{from} is not in {whole}");
+        std::fs::write(&file, whole.replace(from, to)).unwrap();
+        let words = [&["copy/config.toml: "], words].concat();
+        fails(&["eval", path], &words);
+        fails(&["train", "--resume", path], &words);
+    }
+    fails(&["train", "digits", "--seeds", "65"], &["--seeds 65: train.seeds = 65", "at most 64"]);
+    fails(&["train", "digits", "--rank", "400"], &["--rank 400: feedback.rank: ", "128"]);
+    fails(&["train", "digits", "--set", "train.batch=4294967296"], &["--set", "whole number from 0 to 4294967295"]);
+    fails(
+        &["sweep", "digits", "--rules", "backprop", "--epochs", "0", "--out", path],
+        &["--epochs 0: train.epochs = 0"],
+    );
+}
+
+/// A pipe has no width; a terminal of 80 columns breaks cells between words.
+#[test]
+fn tables_in_pipes_are_not_broken() {
+    let printed = succeeds(&["explain", "digits", "--no-tune", "--seeds", "1"]);
+    assert!(printed.contains(", 1 replica\n"), "{printed}");
+    let rows: Vec<&str> = printed.lines().filter(|line| line.starts_with('│')).collect();
+    assert_eq!(rows.len(), 6, "a line each for the header, four layers and their sum: {printed}");
+    assert!(rows[0].contains("weight gradient") && rows[0].contains("sum / backprop"), "{printed}");
 }
 
 #[test]
@@ -352,9 +563,9 @@ fn a_loss_that_is_not_finite_ends_the_run_and_names_its_place() {
     let folder = TempDir::new().unwrap();
     let out = folder.path().join("run");
     let path = out.to_str().unwrap();
-    let schedule = "optimizer.schedule={type=\"warmup-cosine\",warmup_epochs=1e6}";
+    let schedule = "optimizer.schedule={type=\"warmup-cosine\",warmup_epochs=4}";
     let arguments = ["--rule", "backprop", "--seeds", "2", "--epochs", "4", "--set", schedule];
-    let lr = ["--set", "optimizer.type=sgd", "--set", "optimizer.amsgrad=", "--set", "optimizer.lr=1e30"];
+    let lr = ["--set", "optimizer.type=sgd", "--set", "optimizer.amsgrad=", "--set", "optimizer.lr=1e19"];
     fails(
         &[&["train", "digits", "--out", path], &arguments[..], &lr[..]].concat(),
         &["not finite", "step", "seed", "layers."],

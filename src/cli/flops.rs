@@ -29,6 +29,7 @@ impl FlopsArgs {
         let data = match bench::outline(&config) {
             Ok(data) => data,
             Err(BenchError::Data { .. }) => Outline::of(&config.dataset(&self.data.search())?),
+            Err(BenchError::Train(error)) => return Err(config.at(error).into()),
             Err(error) => return Err(error.into()),
         };
         let spec = network_of(&config, &data)?;

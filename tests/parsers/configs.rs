@@ -107,7 +107,8 @@ fn accepted(config: &Config, origin: &str) -> Result<bool, TestCaseError> {
     let file = folder.path().join("again.toml");
     std::fs::write(&file, &text).unwrap();
     let again = Config::load(&file).map_err(|e| TestCaseError::fail(format!("{e} in its own text\n{text}")))?;
-    prop_assert_eq!(config, &again);
+    // As text: a number that is none is not equal to itself.
+    prop_assert_eq!(text, again.to_toml().unwrap());
     prop_assert!(config.hash("data").is_ok() && config.replicas().len() <= 64);
     if config.data.name == "digits" {
         match network_spec(&config.clone().resolved(), &DIGITS) {

@@ -102,9 +102,9 @@ fn word() -> impl Strategy<Value = u64> {
     ]
 }
 
-/// One to four of them.
+/// One, or up to four of them.
 pub(crate) fn changes() -> impl Strategy<Value = Vec<Change>> {
-    prop::collection::vec(change(), 1..5)
+    prop_oneof![2 => prop::collection::vec(change(), 1), 1 => prop::collection::vec(change(), 2..5)]
 }
 
 /// The bytes with all changes made, one after the other.

@@ -58,7 +58,7 @@ fn changed_weights_are_refused_or_read() {
     let folder = TempDir::new().unwrap();
     let (path, again) = (folder.path().join("w.safetensors"), folder.path().join("again.safetensors"));
     let weights = vec![
-        ("layers.0.weight".to_owned(), vec![4, 3], (0..12).map(|i| i as f32).collect::<Vec<f32>>()),
+        ("layers.0.weight".to_owned(), vec![40, 30], (0..1200).map(|i| i as f32).collect::<Vec<f32>>()),
         ("layers.0.bias".to_owned(), vec![4], vec![0.5; 4]),
         ("scalar".to_owned(), vec![], vec![1.5]),
     ];

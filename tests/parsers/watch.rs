@@ -78,7 +78,7 @@ pub(crate) fn within<T>(bytes: usize, most: usize, parse: impl FnOnce() -> T) ->
 /// Cases of every test, and the least share of them, in percent, that passes for valid: where none did, what is asked of them would
 /// be asked of nothing. `LDFA_FUZZ=20` makes the cases so many times more, with other random numbers.
 pub(crate) const CASES: [(&str, u32, u32); 14] = [
-    ("configuration", 2500, 5),
+    ("configuration", 2500, 8),
     ("option", 1800, 5),
     ("sweep", 500, 5),
     ("idx", 1000, 5),
