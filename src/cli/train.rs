@@ -79,7 +79,7 @@ pub(super) struct ConfigArgs {
     /// Stop after so many steps.
     #[arg(long, value_name = "N")]
     max_steps: Option<u32>,
-    /// Any other setting, such as optimizer.lr=1e-3 (repeatable); an empty value leaves the setting out.
+    /// Any other setting, such as optimizer.lr=1e-3 (repeatable); an empty value leaves a known setting out.
     #[arg(long, value_name = "SECTION.KEY=VALUE")]
     set: Vec<String>,
 }
