@@ -7,7 +7,8 @@ use std::path::Path;
 use ldfa_gpu::gpu::{AdapterKey, Cache};
 use ldfa_gpu::ops::{Dtype, Gemm, Recording};
 use ldfa_gpu::plan::{Profile, ShapeClass, Tuned, Variant};
-use ldfa_gpu::train::checkpoint::{Best, Checkpoint, CheckpointMeta, Values, read_weights, write_weights};
+use ldfa_gpu::train::checkpoint::{Checkpoint, CheckpointMeta, Origin, Values, read_weights, write_weights};
+use ldfa_gpu::train::config::{Config, Draft};
 use ldfa_gpu::train::metrics::{AlignmentRow, Log, MetricsRow, Row, SpectrumRow};
 use ldfa_gpu::train::run_dir::RunDir;
 use ldfa_gpu::train::summary::{RankSummary, ReplicaSummary, Summary};
@@ -24,10 +25,9 @@ use crate::watch::{run, within};
 fn a_changed_checkpoint_is_refused_or_the_same() {
     let meta = CheckpointMeta {
         program_version: "0.1.0".into(),
-        config_hash: "ab12".repeat(16),
+        origin: Origin { config: Some("ab12".repeat(16)), data: Some("cd34".repeat(16)), together: "ef56".repeat(16) },
         step: 1234,
-        epoch: 5,
-        best: vec![Best { accuracy: 0.875, epoch: 4 }, Best { accuracy: 0.5, epoch: 1 }],
+        steps: vec![1234, 1190],
         seconds: 12.5,
     };
     let floats: Vec<f32> = (0..200).map(|i| (i as f32).sin()).collect();
@@ -86,15 +86,15 @@ fn text(rows: &impl Debug) -> String {
     format!("{rows:?}")
 }
 
-fn log<R: Row + Debug>(path: &Path, bytes: &[u8]) -> Result<bool, TestCaseError> {
+fn log<R: Row + Debug>(path: &Path, config: &Config, bytes: &[u8]) -> Result<bool, TestCaseError> {
     std::fs::write(path, bytes).unwrap();
-    let parsed = within(bytes.len(), MOST, || Log::<R>::read(path))?;
+    let parsed = within(bytes.len(), MOST, || Log::<R>::read(path, config))?;
     let passed = parsed.is_ok();
     match parsed {
         Ok(rows) => {
             let again = path.with_extension("again");
-            Log::create(&again).unwrap().append(&rows).unwrap();
-            let back = Log::<R>::read(&again).map_err(|e| TestCaseError::fail(e.to_string()))?;
+            Log::create(&again, &rows).unwrap();
+            let back = Log::<R>::read(&again, config).map_err(|e| TestCaseError::fail(e.to_string()))?;
             prop_assert_eq!(text(&rows), text(&back));
         }
         Err(error) => prop_assert!(error.to_string().contains(path.to_str().unwrap()), "{error}"),
@@ -107,8 +107,13 @@ fn changed_logs_are_refused_or_written_back() {
     let folder = TempDir::new().unwrap();
     let path = |name: &str| folder.path().join(name);
     let [metrics, alignment, spectrum] = ["metrics.csv", "alignment.csv", "spectrum.csv"].map(path);
+    let mut draft = Draft::open("digits").unwrap();
+    for (key, value) in [("feedback.rank", "[4, \"n/8\"]"), ("train.seeds", "1"), ("train.seed", "7")] {
+        draft.set(key, value).unwrap();
+    }
+    let config = draft.finish().unwrap();
     let rank = |replica: u32| Some(if replica == 0 { 4.into() } else { "n/8".parse().unwrap() });
-    let places = || (1..4u32).flat_map(|epoch| (0..2u32).map(move |replica| (epoch, epoch * 44, replica, 7 + replica)));
+    let places = || (1..4u32).flat_map(|epoch| (0..2u32).map(move |replica| (epoch, epoch * 44, replica, 7)));
     let rows: Vec<MetricsRow> = places()
         .map(|(epoch, step, replica, seed)| MetricsRow {
             epoch,
@@ -123,7 +128,7 @@ fn changed_logs_are_refused_or_written_back() {
             seconds: 1.5 * f64::from(epoch),
         })
         .collect();
-    Log::create(&metrics).unwrap().append(&rows).unwrap();
+    Log::create(&metrics, &rows).unwrap();
     let rows: Vec<AlignmentRow> = places()
         .map(|(epoch, step, replica, seed)| AlignmentRow {
             epoch,
@@ -138,28 +143,28 @@ fn changed_logs_are_refused_or_written_back() {
             orthonormality_error: None,
         })
         .collect();
-    Log::create(&alignment).unwrap().append(&rows).unwrap();
+    Log::create(&alignment, &rows).unwrap();
     let rows: Vec<SpectrumRow> = places()
         .map(|(epoch, step, replica, seed)| SpectrumRow {
             epoch,
             step,
             replica,
             seed,
-            rank: None,
+            rank: rank(replica),
             layer: "layers.2".into(),
             variance: 1e-3,
             effective_dimension: 3.25,
             shares: "0.5 0.25 0.125".into(),
         })
         .collect();
-    Log::create(&spectrum).unwrap().append(&rows).unwrap();
+    Log::create(&spectrum, &rows).unwrap();
     let whole = [&metrics, &alignment, &spectrum].map(|path| std::fs::read(path).unwrap());
     run("log", &(0..3usize, changes()), |(which, changes)| {
         let bytes = changed(&whole[which], &changes);
         match which {
-            0 => log::<MetricsRow>(&metrics, &bytes),
-            1 => log::<AlignmentRow>(&alignment, &bytes),
-            _ => log::<SpectrumRow>(&spectrum, &bytes),
+            0 => log::<MetricsRow>(&metrics, &config, &bytes),
+            1 => log::<AlignmentRow>(&alignment, &config, &bytes),
+            _ => log::<SpectrumRow>(&spectrum, &config, &bytes),
         }
     });
 }
@@ -186,7 +191,7 @@ fn changed_summaries_are_refused_or_written_back() {
         std_best: None,
     };
     let summary = Summary {
-        rule: "ldfa-oja-hebbian".into(),
+        rule: "local".into(),
         preset: "digits".into(),
         adapter: "reference".into(),
         version: "0.1.0".into(),
@@ -194,6 +199,7 @@ fn changed_summaries_are_refused_or_written_back() {
         steps: 132,
         epochs: 3,
         seconds: 4.5,
+        test_images: Some(360),
         parameters: 42_000,
         flops_per_step: BTreeMap::from([("forward".into(), 12_345_678)]),
         replicas: vec![replica(0), replica(1)],
