@@ -138,15 +138,17 @@ impl Schedule {
         let total = f64::from(horizon.steps_per_epoch) * f64::from(horizon.epochs);
         // From the first step to the peak, and from there to the last.
         let (up, down) = (rise * total - 1.0, (1.0 - rise) * total);
-        if up >= 1.0 && down >= 1.0 {
+        // 0.1 times 10 is 1 for people.
+        let whole = 1.0 - 1e-9;
+        if up >= whole && down >= whole {
             return Ok(());
         }
         let rule = format!(
             "leaves a run of {} no step to {}; at least {} are needed: raise train.epochs, lower train.batch, or choose \
              another schedule",
             counted(total as u64, "step"),
-            if up < 1.0 { "rise" } else { "fall" },
-            (2.0 / rise).max(1.0 / (1.0 - rise)).ceil()
+            if up < whole { "rise" } else { "fall" },
+            ((2.0 / rise).max(1.0 / (1.0 - rise)) - 1e-9).ceil()
         );
         Err(OptimizerError { field: "schedule.rise", value: short(rise), rule })
     }
