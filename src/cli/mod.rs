@@ -22,7 +22,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
-use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
+use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, Table, Width, presets};
 
 use crate::data::SearchPath;
 use crate::gpu::{Cache, DeviceChoice};
@@ -140,13 +140,23 @@ fn say(text: impl Display) -> Result<(), CliError> {
 }
 
 /// Lines of cells, the first of which names the columns, as a table; all columns but the first hold numbers. Cells are broken
-/// only where a terminal is too narrow, never in a pipe.
+/// between words where a terminal is too narrow, never in a pipe.
 fn table(lines: Vec<Vec<String>>) -> Table {
+    let longest_word = |column: usize| {
+        let words = lines.iter().skip(1).filter_map(|line| line.get(column)).flat_map(|cell| cell.split(' '));
+        words.map(|word| word.chars().count()).max().unwrap_or(0)
+    };
+    let columns = lines.first().map_or(0, Vec::len);
+    // With a space on either side.
+    let widths: Vec<u16> = (0..columns).map(|column| longest_word(column) as u16 + 2).collect();
     let mut lines = lines.into_iter();
     let mut table = Table::new();
     table.load_style(presets::UTF8_FULL_CONDENSED).set_content_arrangement(ContentArrangement::Dynamic);
     table.set_header(lines.next().unwrap_or_default());
     table.add_rows(lines);
+    for (column, width) in table.column_iter_mut().zip(widths) {
+        column.set_constraint(ColumnConstraint::LowerBoundary(Width::Fixed(width)));
+    }
     for column in table.column_iter_mut().skip(1) {
         column.set_cell_alignment(CellAlignment::Right);
     }
