@@ -1,5 +1,6 @@
 //! `sweep`.
 
+use crate::words::counted;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::str::FromStr;
@@ -138,7 +139,7 @@ impl SweepArgs {
         let share = self.cell.unwrap_or(Share { number: 1, of: 1 });
         let own = sweep.cells.iter().enumerate().skip(share.number - 1).step_by(share.of);
         if own.len() == 0 {
-            say(format!("nothing to do: the sweep has only {} cells", sweep.cells.len()))?;
+            say(format!("nothing to do: the sweep has only {}", counted(sweep.cells.len() as u32, "cell")))?;
             return Ok(ExitCode::SUCCESS);
         }
         for (index, cell) in own {
@@ -181,7 +182,8 @@ pub(super) fn merge(sweep: &Sweep, folder: &Path, measure: Measure) -> Result<()
         say(format!("computation against rank in {} and {}", csv.display(), png.display()))?;
     }
     if !results.missing.is_empty() {
-        say(format!("not ended: {} of {} cells", results.missing.len(), sweep.cells.len()))?;
+        let cells = counted(sweep.cells.len() as u32, "cell");
+        say(format!("not ended: {} of {cells}", results.missing.len()))?;
     }
     say(format!("every network in {}, accuracy against rank in {}", csv.display(), png.display()))
 }

@@ -1,5 +1,6 @@
 //! The networks of several runs, to be looked into side by side.
 
+use crate::words::counted;
 use std::path::{Path, PathBuf};
 
 use super::sweep::{Sweep, is_sweep};
@@ -230,7 +231,8 @@ fn runs_of(folders: &[PathBuf]) -> Result<(Vec<PathBuf>, Vec<String>), Experimen
                 )));
             }
             if rest > 0 {
-                missing.push(format!("not ended: {rest} of {} cells of {}", sweep.cells.len(), folder.display()));
+                let cells = counted(sweep.cells.len() as u32, "cell");
+                missing.push(format!("not ended: {rest} of {cells} of {}", folder.display()));
             }
             runs.extend(ended);
         } else {

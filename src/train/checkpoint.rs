@@ -4,6 +4,7 @@
 //! A checkpoint is a valid safetensors file. Its `__metadata__` holds [`CheckpointMeta`] as strings and the SHA-256 of
 //! the whole file, header included, computed with zeros in the digest's own place.
 
+use crate::words::counted;
 use std::cmp::{Ordering, Reverse};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io::{self, ErrorKind, Read, Write};
@@ -687,7 +688,8 @@ impl Flaw {
 }
 
 fn trailing(count: u64) -> String {
-    format!("{count} bytes follow its end")
+    let follow = if count == 1 { "follows" } else { "follow" };
+    format!("{} {follow} its end", counted(count, "byte"))
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! From a configuration and its data to the description of a network.
 
+use crate::words::counted;
 use std::collections::BTreeSet;
 use std::io::{self, Write};
 use std::sync::{Mutex, PoisonError};
@@ -32,7 +33,7 @@ fn dataset(section: &DataSection, search: &SearchPath) -> Result<Dataset, TrainE
     if let Some(classes) = section.classes {
         let found = data.classes.len();
         if found < classes as usize {
-            let rule = format!("{} has only {found} classes", data.name);
+            let rule = format!("{} has only {}", data.name, counted(found as u64, "class"));
             return Err(ConfigError::Range { key: "data.classes", value: classes.to_string(), rule }.into());
         }
         data = data.of_classes(classes as usize);
@@ -40,7 +41,7 @@ fn dataset(section: &DataSection, search: &SearchPath) -> Result<Dataset, TrainE
     if let Some(limit) = section.limit {
         let images = data.train.len();
         if images < limit as usize {
-            let rule = format!("{} has only {images} images to train on", data.name);
+            let rule = format!("{} has only {} to train on", data.name, counted(images as u64, "image"));
             return Err(ConfigError::Range { key: "data.limit", value: limit.to_string(), rule }.into());
         }
         data = match section.limit_order {
@@ -173,7 +174,7 @@ fn described(config: &Config, data: &Outline) -> Result<NetworkSpec, TrainError>
     let (scale, shift) = data.standard;
     let section = &config.data;
     if let Some(limit) = section.limit.filter(|&limit| limit < train) {
-        let rule = format!("{train} images to train on were handed over");
+        let rule = format!("{} to train on came with it", counted(train, "image"));
         return Err(ConfigError::Range { key: "data.limit", value: limit.to_string(), rule }.into());
     }
     let side = data.shape.height.min(data.shape.width);

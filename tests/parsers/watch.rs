@@ -129,3 +129,19 @@ pub(crate) fn run<S: Strategy>(name: &str, strategy: &S, case: impl Fn(S::Value)
     assert_eq!(ran.get(), cases, "{name}: cases that ran");
     assert!(100 * passed.get() >= valid * cases, "{name}: only {} of {cases} cases were valid", passed.get());
 }
+
+#[test]
+fn a_parser_that_holds_too_much_is_caught() {
+    let parse = |bytes: usize| within(1000, 1 << 20, || std::hint::black_box(vec![1u8; bytes]).len());
+    assert!(parse(1 << 19).is_ok());
+    assert!(parse(1 << 21).unwrap_err().to_string().contains("made the parser hold"));
+}
+
+#[test]
+#[should_panic(expected = "option")]
+fn a_parser_that_panics_is_caught() {
+    run("option", &(0..100u32), |number| {
+        assert!(number != 7, "as a parser would");
+        Ok(true)
+    });
+}
