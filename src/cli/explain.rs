@@ -1,6 +1,7 @@
 //! `explain`.
 
 use clap::{ArgGroup, Args, ValueEnum};
+use comfy_table::Table;
 
 use super::flops::side_by_side;
 use super::train::ConfigArgs;
@@ -58,7 +59,9 @@ impl ExplainArgs {
             PhaseArg::Diagnose => Phase::Diagnose,
         };
         say(format!("on {}, {}", machine.executor.device(), counted(network.replicas(), "replica")))?;
-        say(explain(&machine.plan, phase).trim_end())?;
+        // None where the output is no terminal.
+        let columns = Table::new().width().map(usize::from);
+        say(explain(&machine.plan, phase, columns).trim_end())?;
         if phase == Phase::Train {
             say("")?;
             side_by_side(&config, &spec)?;

@@ -136,9 +136,6 @@ impl Part {
             .truncate(false)
             .open(&path)
             .map_err(DataError::io("write", &path))?;
-        if !content.metadata().map_err(DataError::io("read", &path))?.is_file() {
-            return Err(DataError::io("write", &path)(io::Error::other("it is no regular file")));
-        }
         match content.try_lock() {
             Err(TryLockError::WouldBlock) => Err(DataError::Busy { file: path }),
             // Some network file systems have no locks; a download is worth the risk there.

@@ -174,7 +174,10 @@ fn described(config: &Config, data: &Outline) -> Result<NetworkSpec, TrainError>
     let (scale, shift) = data.standard;
     let section = &config.data;
     if let Some(limit) = section.limit.filter(|&limit| limit < train) {
-        let rule = format!("{} to train on came with it", counted(train, "image"));
+        let rule = format!(
+            "the data set that was handed over has {} to train on, and must be limited first",
+            counted(train, "image")
+        );
         return Err(ConfigError::Range { key: "data.limit", value: limit.to_string(), rule }.into());
     }
     let side = data.shape.height.min(data.shape.width);

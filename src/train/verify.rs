@@ -125,7 +125,7 @@ fn magnitudes(op: &Op, operand: &str, expected: &[f64], reference: &Reference) -
 /// What the terms of the Oja gradient of one replica add up to without cancellation: covariances are differences of
 /// products, and where p has converged the gradient is one of covariances.
 fn oja_magnitudes(statistics: &[f64], p: &[f64], rank: usize, rows: f64) -> Vec<f64> {
-    let wide = statistics.len() / (rank + 2);
+    let wide = statistics.len() / (rank + 3);
     let width = wide - rank;
     let mean = |col: usize| statistics[rank * wide + col] / rows;
     let covariance =
@@ -153,7 +153,10 @@ mod tests {
     /// Two columns, rank one, two rows: x' = 0 and (2, 4), y' = 0 and 3.
     #[test]
     fn magnitudes_of_the_oja_rule_by_hand() {
-        let statistics = [6.0, 12.0, 9.0, /* sums */ 2.0, 4.0, 3.0, /* squares */ 4.0, 16.0, 9.0];
+        let statistics = [
+            6.0, 12.0, 9.0, /* sums */ 2.0, 4.0, 3.0, /* squares */ 4.0, 16.0, 9.0, /* first */ 5.0,
+            7.0, 1.0,
+        ];
         // Variances 1 and 4, unbiased 8 at most. Covariances with y: 3 + 1.5 and 6 + 3; of y: 4.5 + 2.25.
         let found = oja_magnitudes(&statistics, &[-1.0, 0.0], 1, 2.0);
         let scale = (8.0f64.sqrt() + 1e-8).powi(2);
