@@ -18,7 +18,7 @@ demo: driver build
 
 ## The paper's figures at a scale for two cores, from CIFAR-10 and the digits: the modes of the linear network; accuracy and
 ## computation against rank, over rules, classes and seeds; receptive fields, and how alike networks represent images; all of it on
-## one page. Verdicts need the five seeds; half an hour to an hour. Sweeps go on where they were.
+## one page. Verdicts need the five seeds. Sweeps go on where they were.
 paper-small: driver build
 	@$(LDFA) data info cifar10 > /dev/null
 	$(LDFA) theory --seeds 3 --out $(PAPER)/theory
