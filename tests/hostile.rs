@@ -148,10 +148,10 @@ fn exported(place: &Place, run: &str) -> BTreeMap<String, Vec<u8>> {
 #[test]
 fn options_name_themselves_in_errors_and_reach_every_key() {
     let place = Place::new();
-    place.fails(&["train", "digits", "--set", "train.epoch=3"], &["preset digits with train.epoch", "epochs?"]);
+    place.fails(&["train", "digits", "--set", "train.epoch=3"], &["--set train.epoch=3", "epochs?"]);
     place.fails(&["train", "digits", "--set", "optimizer.type=sgd"], &["optimizer.amsgrad = true", "leave it out"]);
     // A value may not smuggle in another key.
-    place.fails(&["train", "digits", "--set", "train.batch=8\nseeds=2"], &["train.batch", "expected u32"]);
+    place.fails(&["train", "digits", "--set", "train.batch=8\nseeds=2"], &["train.batch", "expected a whole number"]);
     place.fails(&["train", "digits", "--set", "data.name="], &["missing field `name`"]);
     let dotted =
         ["--set", "feedback.ranks.\"layers.2\"=3", "--set", "optimizer.type=sgd", "--set", "optimizer.amsgrad="];
