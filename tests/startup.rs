@@ -73,16 +73,20 @@ fn within(limit: f64, attempts: usize, mut measure: impl FnMut() -> Start) -> St
     last
 }
 
+/// Without any cache. A calm machine of two cores takes less than ten seconds; one whose cores others use, too, was seen to take
+/// eleven of processor time, with the same program.
+const COLD: f64 = 15.0;
+
 #[test]
 fn the_first_step_comes_soon() {
     for rule in [&[][..], &["--rule", "backprop"]] {
-        let cold = within(10.0, 2, || start(TempDir::new().unwrap().path(), rule));
+        let cold = within(COLD, 3, || start(TempDir::new().unwrap().path(), rule));
         let caches = TempDir::new().unwrap();
         let known = (0..100).any(|_| start(caches.path(), rule).known);
         assert!(known, "every process measures at least one class, and there are not so many");
         let warm = within(3.0, 3, || start(caches.path(), rule));
         println!("digits {rule:?}: without caches {cold:?}, with them {warm:?}");
-        assert!(cold.seconds() < 10.0, "{rule:?} without any cache: {cold:?}");
+        assert!(cold.seconds() < COLD, "{rule:?} without any cache: {cold:?}");
         assert!(warm.seconds() < 3.0, "{rule:?} with warm caches: {warm:?}");
     }
 }
