@@ -303,7 +303,10 @@ fn impossible_sweeps_are_refused_before_anything_is_trained() {
         (&["digits", "--rules", "local", "--ranks", "0", "--out", "x"], "a rank must be at least 1"),
         (&["digits", "--rules", "direct:normative", "--ranks", "2", "--out", "x"], "has no weight to compare with"),
         (&["digits", "--rules", "direct:local", "--ranks", "99", "--out", "x"], "rule direct:local: every rank"),
-        (&["digits", "--rules", "local", "--ranks", "999", "--out", "x"], "cell local: feedback.rank: rank 999 is more"),
+        (
+            &["digits", "--rules", "local", "--ranks", "999", "--out", "x"],
+            "cell local: feedback.rank: rank 999 is more",
+        ),
         (&["digits", "--rules", "backprop", "--classes", "11", "--out", "x"], "digits has only 10 classes"),
         (&["digits", "--rules", "backprop", "--classes", "1", "--out", "x"], "data.classes = 1: must be at least 2"),
         (&["digits", "--rules", "backprop", "--cell", "3/2", "--out", "x"], "K from 1 to N"),
