@@ -138,12 +138,13 @@ pub fn least_computation(target: f64, found: &[Reach]) -> Vec<String> {
             .collect();
         let near =
             if near.is_empty() { String::new() } else { format!("; not told apart from it: {}", near.join(", ")) };
-        Some(format!(
-            "{what}: {} (n = {}){near} (Student's t of the differences, paired by seed, one-sided 95 % for all {} together)",
-            least.in_words(),
-            least.seeds,
-            others.len()
-        ))
+        let method = if others.is_empty() {
+            "; no other rule or rank comes so far with all its networks".to_owned()
+        } else {
+            let all = others.len();
+            format!(" (Student's t of the differences, paired by seed, one-sided 95 % for all {all} together)")
+        };
+        Some(format!("{what}: {} (n = {}){near}{method}", least.in_words(), least.seeds))
     };
     classes.into_iter().filter_map(sentence).collect()
 }
