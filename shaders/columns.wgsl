@@ -32,6 +32,9 @@ struct Params {
 @group(1) @binding(5) var<storage, read_write> grad_gamma_quads: array<vec4<f32>>;
 @group(1) @binding(6) var<storage, read_write> grad_beta_quads: array<vec4<f32>>;
 
+// Whether sums are added to what is there.
+override accumulate: bool = false;
+
 // Sums come in pairs.
 struct Pair {
     one: f32,
@@ -81,7 +84,12 @@ fn sum{{ quads }}(
     }
     let total = sum_column{{ quads }}(lane, local);
     if lane.y == 0u && col < pitch {
-        out{{ quads }}[group.z * params.stride_out / {{ each }}u + col] = total.one;
+        let at = group.z * params.stride_out / {{ each }}u + col;
+        if accumulate {
+            out{{ quads }}[at] += total.one;
+        } else {
+            out{{ quads }}[at] = total.one;
+        }
     }
 }
 

@@ -36,6 +36,8 @@ struct Params {
 
 // Whether samples are shifted as those of the accumulation steps before, or by their own first row.
 override has_origin: bool = false;
+// Whether the gradient is added to what is there.
+override accumulate: bool = false;
 
 // ---- tiled: 64 columns of x, y or input by 16 ranks a workgroup, four by four an invocation ----
 
@@ -170,7 +172,9 @@ fn tiled(
         if rank{{ j }} < params.rank {
             if source == INPUT {
                 let at = (part * params.rank + rank{{ j }}) * params.inputs + col{{ c }};
-                gradient[replica * params.stride_gradient + at] = sum{{ c }}.{{ "xyzw"[j] }};
+                let place = replica * params.stride_gradient + at;
+                let value = sum{{ c }}.{{ "xyzw"[j] }};
+                gradient[place] = select(value, gradient[place] + value, accumulate);
             } else {
                 statistics[base + rank{{ j }} * wide + begin + col{{ c }}] = sum{{ c }}.{{ "xyzw"[j] }};
             }

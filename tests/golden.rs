@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use ldfa_gpu::feedback::FeedbackSpec;
 use ldfa_gpu::gpu::{Context, DeviceChoice, Gpu, LimitPolicy};
-use ldfa_gpu::model::{Feed, FeedSpec, LayerSpec, Loss, Network, NetworkSpec, Precision};
+use ldfa_gpu::model::{Feed, FeedSpec, LayerSpec, Loss, Network, NetworkSpec, Precision, layers};
 use ldfa_gpu::ops::Phase;
 use ldfa_gpu::ops::random::{pcg4d, unit};
 use ldfa_gpu::optim::{Algorithm, Horizon, OptimizerSpec, step_state};
@@ -86,7 +86,9 @@ fn load(path: &Path) -> Problem {
     let text = std::fs::read_to_string(path).unwrap();
     let case: Case = serde_json::from_str(&text).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
     let arrays = load_arrays(&path.with_extension("safetensors"));
-    let Some(LayerSpec::Dense { out: classes }) = case.layers.last() else { panic!("{}: no dense output", case.name) };
+    let Some(LayerSpec::Dense(layers::Dense { out: classes, .. })) = case.layers.last() else {
+        panic!("{}: no dense output", case.name)
+    };
     let spec = NetworkSpec {
         classes: *classes,
         layers: case.layers.clone(),

@@ -3,7 +3,7 @@
 use ldfa_gpu::feedback::FeedbackSpec;
 use ldfa_gpu::gpu::{Context, DeviceChoice, Gpu, LimitPolicy};
 use ldfa_gpu::model::{
-    Feed, FeedSpec, LayerSpec, Loss, Network, NetworkSpec, Precision, Probe, Sides, activations, initialise,
+    Feed, FeedSpec, LayerSpec, Loss, Network, NetworkSpec, Precision, Probe, Sides, activations, initialise, layers,
 };
 use ldfa_gpu::ops::random::{pcg4d, unit};
 use ldfa_gpu::ops::{Phase, ReplicaStep, StepState, Tensor};
@@ -16,24 +16,31 @@ const ROWS: u32 = 3;
 const IMAGE: [u32; 3] = [6, 5, 2];
 
 fn conv(out: u32) -> LayerSpec {
-    LayerSpec::Conv { out, kernel: Sides::One(3), stride: Sides::One(1), padding: Sides::One(1) }
+    LayerSpec::Conv(layers::Conv { out, kernel: Sides::One(3), stride: Sides::One(1), padding: Sides::One(1) })
 }
 
 /// Everything that a probe goes through, smooth but for the pool: what a pool chooses does not change in small steps.
 fn layers() -> Vec<LayerSpec> {
     vec![
         conv(4),
-        LayerSpec::BatchNorm {},
-        LayerSpec::Gelu {},
-        LayerSpec::Dropout { p: 0.4 },
-        LayerSpec::Residual { layers: vec![conv(4), LayerSpec::BatchNorm {}], shortcut: vec![] },
-        LayerSpec::Gelu {},
-        LayerSpec::MaxPool { size: Sides::One(2), stride: None, padding: Sides::One(0) },
-        LayerSpec::AvgPool { size: Sides::One(2), stride: Some(Sides::One(1)), padding: Sides::One(0) },
-        LayerSpec::Flatten {},
-        LayerSpec::Dense { out: 7 },
-        LayerSpec::Relu {},
-        LayerSpec::Dense { out: 4 },
+        LayerSpec::BatchNorm(layers::BatchNorm {}),
+        LayerSpec::Gelu(layers::Gelu {}),
+        LayerSpec::Dropout(layers::Dropout { p: 0.4 }),
+        LayerSpec::Residual(layers::Residual {
+            layers: vec![conv(4), LayerSpec::BatchNorm(layers::BatchNorm {})],
+            shortcut: vec![],
+        }),
+        LayerSpec::Gelu(layers::Gelu {}),
+        LayerSpec::MaxPool(layers::MaxPool { size: Sides::One(2), stride: None, padding: Sides::One(0) }),
+        LayerSpec::AvgPool(layers::AvgPool {
+            size: Sides::One(2),
+            stride: Some(Sides::One(1)),
+            padding: Sides::One(0),
+        }),
+        LayerSpec::Flatten(layers::Flatten {}),
+        LayerSpec::Dense(layers::Dense { out: 7 }),
+        LayerSpec::Relu(layers::Relu {}),
+        LayerSpec::Dense(layers::Dense { out: 4 }),
     ]
 }
 
@@ -183,6 +190,6 @@ fn of_the_first_layer_it_is_the_weight() {
 fn a_layer_that_is_not_there_is_named() {
     let error = Probe::of_gradient(&layers(), IMAGE, ROWS, "layers.99").unwrap_err().to_string();
     assert!(error.contains("layers.99 is not a layer") && error.contains("layers.4.main.1"), "{error}");
-    assert!(Probe::of_values(&[LayerSpec::Dense { out: 0 }], IMAGE, ROWS, &[]).is_err());
+    assert!(Probe::of_values(&[LayerSpec::Dense(layers::Dense { out: 0 })], IMAGE, ROWS, &[]).is_err());
     assert!(Probe::of_values(&[], IMAGE, ROWS, &[]).is_err(), "nothing to look at");
 }

@@ -8,7 +8,9 @@ use ldfa_gpu::analysis::{Products, spectrum};
 use ldfa_gpu::data::{Dataset, ImageShape, Split};
 use ldfa_gpu::feedback::{FeedbackSpec, Init, PRule, QRule, Rank, Ranks, Rule, RuleName, Source, Statistics};
 use ldfa_gpu::gpu::{Context, DeviceChoice, Gpu, LimitPolicy};
-use ldfa_gpu::model::{DataFeed, Feed, FeedSpec, LayerSpec, Loss, Network, NetworkSpec, Precision, Sides, initialise};
+use ldfa_gpu::model::{
+    DataFeed, Feed, FeedSpec, LayerSpec, Loss, Network, NetworkSpec, Precision, Sides, initialise, layers,
+};
 use ldfa_gpu::ops::random::{pcg4d, unit};
 use ldfa_gpu::ops::{Access, Augment, Kind, MAX_REPLICAS, Op, Phase, Role, StepState, Tensor};
 use ldfa_gpu::optim::{Algorithm, Horizon, OptimizerSpec, step_state};
@@ -26,46 +28,61 @@ const FUSED: Options = Options { fuse: true, share_memory: true, force: None };
 const UNFUSED: Options = Options { fuse: false, share_memory: false, force: None };
 
 fn dense(out: u32) -> LayerSpec {
-    LayerSpec::Dense { out }
+    LayerSpec::Dense(layers::Dense { out })
 }
 
 /// Batch norm before and after a relu, a gelu.
 fn normalised() -> Vec<LayerSpec> {
-    let norm = LayerSpec::BatchNorm {};
-    vec![norm.clone(), dense(11), norm, LayerSpec::Relu {}, dense(8), LayerSpec::Gelu {}, dense(CLASSES)]
+    let norm = LayerSpec::BatchNorm(layers::BatchNorm {});
+    vec![
+        norm.clone(),
+        dense(11),
+        norm,
+        LayerSpec::Relu(layers::Relu {}),
+        dense(8),
+        LayerSpec::Gelu(layers::Gelu {}),
+        dense(CLASSES),
+    ]
 }
 
 /// Relu twice, with dropout between.
 fn dropped() -> Vec<LayerSpec> {
-    let drop = LayerSpec::Dropout { p: 0.3 };
-    vec![dense(12), LayerSpec::Relu {}, drop, dense(10), LayerSpec::Relu {}, dense(CLASSES)]
+    let drop = LayerSpec::Dropout(layers::Dropout { p: 0.3 });
+    vec![dense(12), LayerSpec::Relu(layers::Relu {}), drop, dense(10), LayerSpec::Relu(layers::Relu {}), dense(CLASSES)]
 }
 
 /// Convolutions, both kinds of shortcut, both kinds of pool.
 fn convolved() -> Vec<LayerSpec> {
-    let conv = |out, kernel, padding| LayerSpec::Conv { out, kernel, stride: Sides::One(1), padding };
+    let conv = |out, kernel, padding| LayerSpec::Conv(layers::Conv { out, kernel, stride: Sides::One(1), padding });
     let three = |out| conv(out, Sides::One(3), Sides::One(1));
     vec![
         conv(4, Sides::Two([3, 2]), Sides::One(1)),
-        LayerSpec::BatchNorm {},
-        LayerSpec::Gelu {},
-        LayerSpec::Residual { layers: vec![three(4), LayerSpec::BatchNorm {}], shortcut: vec![] },
-        LayerSpec::Relu {},
-        LayerSpec::MaxPool { size: Sides::One(2), stride: None, padding: Sides::One(0) },
-        LayerSpec::Residual {
-            layers: vec![three(6), LayerSpec::Relu {}],
+        LayerSpec::BatchNorm(layers::BatchNorm {}),
+        LayerSpec::Gelu(layers::Gelu {}),
+        LayerSpec::Residual(layers::Residual {
+            layers: vec![three(4), LayerSpec::BatchNorm(layers::BatchNorm {})],
+            shortcut: vec![],
+        }),
+        LayerSpec::Relu(layers::Relu {}),
+        LayerSpec::MaxPool(layers::MaxPool { size: Sides::One(2), stride: None, padding: Sides::One(0) }),
+        LayerSpec::Residual(layers::Residual {
+            layers: vec![three(6), LayerSpec::Relu(layers::Relu {})],
             shortcut: vec![conv(6, Sides::One(1), Sides::One(0))],
-        },
-        LayerSpec::Relu {},
-        LayerSpec::AvgPool { size: Sides::One(2), stride: Some(Sides::One(1)), padding: Sides::Two([0, 1]) },
-        LayerSpec::Flatten {},
+        }),
+        LayerSpec::Relu(layers::Relu {}),
+        LayerSpec::AvgPool(layers::AvgPool {
+            size: Sides::One(2),
+            stride: Some(Sides::One(1)),
+            padding: Sides::Two([0, 1]),
+        }),
+        LayerSpec::Flatten(layers::Flatten {}),
         dense(CLASSES),
     ]
 }
 
 fn spec(layers: Vec<LayerSpec>, feedback: FeedbackSpec) -> NetworkSpec {
     let rank = feedback.rank_list().first().copied();
-    let image = if matches!(layers[0], LayerSpec::Conv { .. }) { [5, 4, 2] } else { [1, 1, FEATURES] };
+    let image = if matches!(layers[0], LayerSpec::Conv(_)) { [5, 4, 2] } else { [1, 1, FEATURES] };
     NetworkSpec {
         layers,
         loss: Loss::CrossEntropy,
@@ -157,7 +174,7 @@ fn the_relative_error_is_infinite_for_what_is_no_result() {
 fn learned(network: &Network) -> Vec<(String, Tensor, Tensor)> {
     let gradient = |name: &String| network.recording.find(&format!("{name}.gradient"));
     let pair = |e: &ldfa_gpu::model::Exchange| Some((e.name.clone(), e.tensor, gradient(&e.name)?));
-    network.exchange.iter().filter(|e| !e.name.contains(".feedback.")).filter_map(pair).collect()
+    network.exchange.iter().filter(|e| e.purpose == ldfa_gpu::model::Purpose::Learned).filter_map(pair).collect()
 }
 
 fn loss(spec: &NetworkSpec, network: &Network, executor: &mut Reference) -> f64 {
@@ -286,14 +303,11 @@ fn cases() -> Vec<NetworkSpec> {
 
 /// Everything that a step writes: gradients, parameters, statistics, metrics.
 fn outcome(network: &Network, executor: &mut dyn Executor) -> Vec<(String, Vec<f64>)> {
-    let named: Vec<_> = network
-        .recording
-        .tensors()
-        .iter()
-        .filter(|t| matches!(t.kind, Kind::View { .. }) || t.name.ends_with(".running") || t.name == "train.metrics")
-        .collect();
-    assert!(named.iter().any(|t| t.name.ends_with(".gradient")));
-    named.into_iter().map(|t| (t.name.clone(), executor.read(t.tensor).unwrap())).collect()
+    let states = network.recording.tensors().iter().map(|t| (&t.name, t.tensor));
+    let whole = states.filter(|(name, _)| name.ends_with(".running") || *name == "train.metrics");
+    let named: Vec<_> = network.recording.named().iter().map(|(name, view)| (name, *view)).chain(whole).collect();
+    assert!(named.iter().any(|(name, _)| name.ends_with(".gradient")));
+    named.into_iter().map(|(name, view)| (name.clone(), executor.read(view).unwrap())).collect()
 }
 
 fn compare(title: &str, found: &[(String, Vec<f64>)], expected: &[(String, Vec<f64>)], allowed: f64) -> f64 {
@@ -538,7 +552,13 @@ fn long_batches_are_cut_into_parts() {
         batch: 1030,
         evaluation_batch: 1030,
         ..spec(
-            vec![dense(12), LayerSpec::Relu {}, dense(9), LayerSpec::Relu {}, dense(CLASSES)],
+            vec![
+                dense(12),
+                LayerSpec::Relu(layers::Relu {}),
+                dense(9),
+                LayerSpec::Relu(layers::Relu {}),
+                dense(CLASSES),
+            ],
             ldfa(PRule::Oja, QRule::Hebbian),
         )
     };
@@ -681,7 +701,7 @@ fn dimension(samples: &[f64], width: usize) -> (f64, f64) {
 #[test]
 fn a_diagnosis_has_the_spectrum_of_the_errors_that_it_holds() {
     // Of more samples than columns and of fewer; samples times positions.
-    let wide = vec![dense(20), LayerSpec::Relu {}, dense(CLASSES)];
+    let wide = vec![dense(20), LayerSpec::Relu(layers::Relu {}), dense(CLASSES)];
     let mut shapes = HashSet::new();
     for layers in [wide, convolved()] {
         let spec = NetworkSpec { ranks: vec![None, None], ..spec(layers, other(Rule::Backprop)) };
@@ -691,7 +711,7 @@ fn a_diagnosis_has_the_spectrum_of_the_errors_that_it_holds() {
         for executor in &mut executors {
             start(&spec, &network, executor.as_mut(), &[3, 4], 0);
             executor.run(Phase::Diagnose, &[state(&spec, &[3, 4], 0)]).unwrap();
-            assert_eq!(network.diagnosis.errors.len(), network.linear.len());
+            assert_eq!(network.diagnosis.errors.len(), network.weights.len());
             for error in &network.diagnosis.errors {
                 shapes.insert(error.sums.is_some());
                 let (width, samples) = (error.delta.cols() as usize, error.delta.rows() as usize);
@@ -733,9 +753,17 @@ fn ranks_and_seeds_trained_together_equal_each_alone_bitwise() {
         source: Source::Output,
         ..ldfa(PRule::Oja, QRule::Hebbian)
     };
-    let plain = vec![dense(20), LayerSpec::Relu {}, dense(17), LayerSpec::Gelu {}, dense(CLASSES)];
-    let drop = LayerSpec::Dropout { p: 0.2 };
-    let dropped = vec![dense(20), LayerSpec::BatchNorm {}, LayerSpec::Relu {}, drop, dense(12), dense(CLASSES)];
+    let plain =
+        vec![dense(20), LayerSpec::Relu(layers::Relu {}), dense(17), LayerSpec::Gelu(layers::Gelu {}), dense(CLASSES)];
+    let drop = LayerSpec::Dropout(layers::Dropout { p: 0.2 });
+    let dropped = vec![
+        dense(20),
+        LayerSpec::BatchNorm(layers::BatchNorm {}),
+        LayerSpec::Relu(layers::Relu {}),
+        drop,
+        dense(12),
+        dense(CLASSES),
+    ];
     for (rule, layers) in [
         (ldfa(PRule::Oja, QRule::Hebbian), &plain),
         (ldfa(PRule::Normative, QRule::Normative), &dropped),
@@ -779,7 +807,13 @@ fn ranks_and_seeds_trained_together_equal_each_alone_bitwise() {
 /// So many replicas that one row for all weights would be longer than the least binding; alone, each has one.
 #[test]
 fn parameters_in_several_rows_step_as_those_in_one() {
-    let layers = vec![dense(512), LayerSpec::Relu {}, dense(1024), LayerSpec::Relu {}, dense(CLASSES)];
+    let layers = vec![
+        dense(512),
+        LayerSpec::Relu(layers::Relu {}),
+        dense(1024),
+        LayerSpec::Relu(layers::Relu {}),
+        dense(CLASSES),
+    ];
     let one = NetworkSpec { batch: 2, evaluation_batch: 2, ..spec(layers, ldfa(PRule::Oja, QRule::Hebbian)) };
     let last = MAX_REPLICAS - 1;
     let run = |seeds: Range<u32>, rows: usize| {
@@ -857,7 +891,9 @@ fn a_replica_that_fails_keeps_its_weights_and_disturbs_no_other() {
 /// Parts of a batch share their memory, each average is weighed, and what no sample enters is learned once.
 #[test]
 fn a_batch_in_parts_needs_less_memory() {
-    let layers = || vec![dense(64), LayerSpec::Relu {}, dense(64), LayerSpec::Relu {}, dense(CLASSES)];
+    let layers = || {
+        vec![dense(64), LayerSpec::Relu(layers::Relu {}), dense(64), LayerSpec::Relu(layers::Relu {}), dense(CLASSES)]
+    };
     let data = DataFeed {
         image: [3, FEATURES / 3, 1],
         train: 512,
@@ -899,7 +935,9 @@ fn the_oja_rule_refuses_a_batch_of_one_row() {
     of(2, dropped(), oja()).unwrap();
     assert!(of(1, dropped(), ldfa(PRule::Normative, QRule::Hebbian)).is_ok());
     // The errors of convolutions have a row for every position.
-    let conv = |out| LayerSpec::Conv { out, kernel: Sides::One(1), stride: Sides::One(1), padding: Sides::One(0) };
+    let conv = |out| {
+        LayerSpec::Conv(layers::Conv { out, kernel: Sides::One(1), stride: Sides::One(1), padding: Sides::One(0) })
+    };
     let exact = FeedbackSpec { exact: vec!["layers.3".into()], ..oja() };
-    assert!(of(1, vec![conv(3), conv(4), LayerSpec::Flatten {}, dense(CLASSES)], exact).is_ok());
+    assert!(of(1, vec![conv(3), conv(4), LayerSpec::Flatten(layers::Flatten {}), dense(CLASSES)], exact).is_ok());
 }

@@ -164,7 +164,7 @@ fn {{ name }}_quads(
 //% for i in range(4 if turned else 1)
 //% set row = ("at.row + " ~ (g * 8 ~ "u + lane" if subgroups else g ~ "u")) if not turned else ("at.row + " ~ ((g * 32 + i) ~ "u + lane * 4u" if subgroups else (g * 4 + i) ~ "u"))
         if {{ row }} < min(params.rows, at.row + {{ rows }}u) {
-            sums[at.base_sums + {{ row }}] = total{{ g }}{{ "." ~ "xyzw"[i] if turned }};
+            store_sum(at, {{ row }}, total{{ g }}{{ "." ~ "xyzw"[i] if turned }});
         }
 //% endfor
 //% endfor
@@ -290,7 +290,7 @@ fn {{ name }}(
 //% for g in range(rows // 8 if subgroups else rows)
 //% set row = "at.row + " ~ (g * 8 ~ "u + lane" if subgroups else g ~ "u")
         if {{ row }} < params.rows {
-            sums[at.base_sums + {{ row }}] = total{{ g }};
+            store_sum(at, {{ row }}, total{{ g }});
         }
 //% endfor
     }

@@ -115,7 +115,7 @@ fn matrix_{{ name }}{{ quads }}(
 //% endfor
     if has_sums && at.col == 0u {
         for (var row = index; row < min({{ rows }}u, params.rows - min(params.rows, at.row)); row += lanes * 4u) {
-            sums[at.base_sums + at.row + row] = totals_{{ name }}[row] / params.scale_a;
+            store_sum(at, at.row + row, totals_{{ name }}[row] / params.scale_a);
         }
     }
 }

@@ -66,6 +66,8 @@ override has_addend: bool = false;
 override has_bias: bool = false;
 override has_bound: bool = false;
 override has_sums: bool = false;
+// Whether out and sums are added to what they hold.
+override accumulate: bool = false;
 // Whether tiles cover the product with nothing left over. The kernels for lanes of a CPU then store without asking:
 // under a condition every lane's store becomes a branch of its own.
 override exact: bool = false;
@@ -171,6 +173,9 @@ fn store(replica: u32, place: Place, row: u32, col: u32, sum: f32) {
     if gate != NONE {
         value *= derivative(gate, saved[replica * params.stride_saved + at]);
     }
+    if accumulate {
+        value += out[place.base_out + at];
+    }
     out[place.base_out + at] = value;
 }
 
@@ -195,5 +200,13 @@ fn store_quad(replica: u32, place: Place, row: u32, col: u32, sum: vec4<f32>) {
     if gate != NONE {
         value *= derivative_quad(gate, saved_quads[(replica * params.stride_saved + at) / 4u]);
     }
+    if accumulate {
+        value += out_quads[(place.base_out + at) / 4u];
+    }
     out_quads[(place.base_out + at) / 4u] = value;
+}
+
+fn store_sum(place: Place, row: u32, total: f32) {
+    let at = place.base_sums + row;
+    sums[at] = select(total, sums[at] + total, accumulate);
 }

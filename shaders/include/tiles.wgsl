@@ -87,7 +87,7 @@ fn {{ kind }}_{{ name }}{{ quads }}(
 //% endif
 //% endfor
     if has_sums && at.col + lane.x == 0u && {{ row }} < params.rows {
-        sums[at.base_sums + {{ row }}] = total{{ r // 4 }}.{{ "xyzw"[r % 4] }}{{ " / params.scale_a" if half is defined }};
+        store_sum(at, {{ row }}, total{{ r // 4 }}.{{ "xyzw"[r % 4] }}{{ " / params.scale_a" if half is defined }});
     }
 //% endfor
 }

@@ -3,10 +3,12 @@
 mod name;
 mod pathway;
 mod rank;
+mod rules;
 mod spec;
 
 pub use name::{Route, RuleName, UnknownRule};
-pub use pathway::{Accumulation, Pathway, Squeezed, Way, learn};
+pub use pathway::{Observed, Pathway, Way};
 pub use rank::{Rank, UnknownRank};
-pub use spec::{FeedbackError, FeedbackSpec, Init, PRule, QRule, Ranks, Rule, Source, Statistics};
+pub use rules::{PRule, QRule, Seen};
+pub use spec::{FeedbackError, FeedbackSpec, Init, Ranks, Rule, Source, Statistics};
 pub(crate) use spec::{rank_key, wrong};

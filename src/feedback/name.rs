@@ -51,30 +51,12 @@ pub struct UnknownRule(pub String);
 
 const WHOLE: [Rule; 3] = [Rule::Backprop, Rule::FeedbackAlignment, Rule::DirectFeedbackAlignment];
 
-const P_RULES: [(&str, PRule); 4] = [
-    ("fixed", PRule::Fixed),
-    ("normative", PRule::Normative),
-    ("oja", PRule::Oja),
-    ("kolen-pollack", PRule::KolenPollack),
-];
-
-const Q_RULES: [(&str, QRule); 3] =
-    [("fixed", QRule::Fixed), ("normative", QRule::Normative), ("hebbian", QRule::Hebbian)];
-
 /// Short names of common pairs.
 const SHORT: [(&str, PRule, QRule); 3] = [
     ("normative", PRule::Normative, QRule::Normative),
     ("local", PRule::Oja, QRule::Hebbian),
     ("fixed", PRule::Fixed, QRule::Fixed),
 ];
-
-fn name_of<T: PartialEq>(names: &[(&'static str, T)], rule: T) -> &'static str {
-    names.iter().find(|(_, known)| *known == rule).map_or("", |(name, _)| name)
-}
-
-fn named<T: Copy>(names: &[(&str, T)], name: &str) -> Option<T> {
-    names.iter().find(|(known, _)| *known == name).map(|(_, rule)| *rule)
-}
 
 impl FromStr for RuleName {
     type Err = UnknownRule;
@@ -95,7 +77,9 @@ impl FromStr for RuleName {
         let (p, q) = short
             .or_else(|| {
                 let (p, q) = pair.split_once('+')?;
-                Some((named(&P_RULES, p)?, named(&Q_RULES, q)?))
+                let p = PRule::ALL.iter().find(|rule| rule.name() == p)?;
+                let q = QRule::ALL.iter().find(|rule| rule.name() == q)?;
+                Some((*p, *q))
             })
             .ok_or_else(unknown)?;
         Ok(RuleName::Factored { p, q, route })
@@ -196,20 +180,6 @@ impl RuleName {
     }
 }
 
-impl PRule {
-    /// The name that configurations use.
-    pub fn name(self) -> &'static str {
-        name_of(&P_RULES, self)
-    }
-}
-
-impl QRule {
-    /// The name that configurations use.
-    pub fn name(self) -> &'static str {
-        name_of(&Q_RULES, self)
-    }
-}
-
 /// The one layer whose error is not sent exactly, where `exact` leaves but one. The first weight sends its error to no other.
 fn only_constrained(spec: &FeedbackSpec, weighted: &[String]) -> Option<usize> {
     let constrained: Vec<&String> = weighted.iter().skip(1).filter(|name| !spec.exact.contains(name)).collect();
@@ -275,11 +245,11 @@ mod tests {
 
     #[test]
     fn names_are_those_of_files() {
-        for (name, rule) in P_RULES {
-            assert_eq!(serde_json::to_value(rule).unwrap(), name);
+        for rule in PRule::ALL {
+            assert_eq!(serde_json::to_value(rule).unwrap(), rule.name());
         }
-        for (name, rule) in Q_RULES {
-            assert_eq!(serde_json::to_value(rule).unwrap(), name);
+        for rule in QRule::ALL {
+            assert_eq!(serde_json::to_value(rule).unwrap(), rule.name());
         }
         assert!(RuleName::common().all(|name| name.parse::<RuleName>().is_ok()));
     }

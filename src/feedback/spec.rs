@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::Rank;
+use super::{PRule, QRule, Rank};
 use crate::optim::single;
 
 /// Which matrix stands in for W^T.
@@ -32,32 +32,6 @@ impl Rule {
             Rule::Ldfa => "ldfa",
         }
     }
-}
-
-/// How P learns.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum PRule {
-    /// It does not.
-    Fixed,
-    /// Q^T (Q P - W^T): reads W.
-    Normative,
-    /// Principal subspace of the error: local.
-    Oja,
-    /// Q^T (grad W)^T, the gradient of the weight it stands in for.
-    KolenPollack,
-}
-
-/// How Q learns.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum QRule {
-    /// It does not.
-    Fixed,
-    /// (Q P - W^T) P^T: reads W.
-    Normative,
-    /// h^T y: local.
-    Hebbian,
 }
 
 /// First values of P and Q.
@@ -202,15 +176,19 @@ impl FeedbackSpec {
         self.q.unwrap_or(QRule::Fixed)
     }
 
-    /// Whether P or Q reads the weight that it stands in for.
+    /// Whether P or Q learns from its difference to the weight that it stands in for.
     pub fn is_normative(&self) -> bool {
         self.p_rule() == PRule::Normative || self.q_rule() == QRule::Normative
     }
 
+    /// Whether P or Q reads the weight that it stands in for, or its gradient.
+    pub fn reads_weight(&self) -> bool {
+        self.p_rule().rule().reads_weight() || self.q_rule().rule().reads_weight()
+    }
+
     /// First values of P and Q.
     pub fn initialisation(&self) -> Init {
-        let reads_weight = self.is_normative() || self.p_rule() == PRule::KolenPollack;
-        self.init.unwrap_or(if reads_weight { Init::Svd } else { Init::Uniform })
+        self.init.unwrap_or(if self.reads_weight() { Init::Svd } else { Init::Uniform })
     }
 
     /// Where the error is taken, the rule's own choice included.
@@ -261,8 +239,7 @@ impl FeedbackSpec {
         if self.p_rule() == PRule::KolenPollack && self.q_rule() != QRule::Hebbian {
             return Err(wrong("p", "kolen-pollack works only beside q = \"hebbian\""));
         }
-        let reads_weight = self.is_normative() || self.p_rule() == PRule::KolenPollack;
-        if self.source != Source::Layer && (reads_weight || self.init == Some(Init::Svd)) {
+        if self.source != Source::Layer && (self.reads_weight() || self.init == Some(Init::Svd)) {
             return Err(wrong(
                 "source",
                 "an error taken elsewhere has no weight to compare with: use fixed, oja or hebbian, and init = \

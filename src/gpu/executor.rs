@@ -11,8 +11,8 @@ use super::context::Context;
 use super::error::GpuError;
 use super::kernels::{Kernel, lower};
 use super::shaders::{Pipeline, PipelineKey};
-use crate::ops::{Access, Dtype, MAX_REPLICAS, Op, Phase, StepState, Tensor};
-use crate::plan::{ExecuteError, Executor, OpTimes, Plan};
+use crate::ops::{Access, Dtype, MAX_REPLICAS, Op, Operand, Phase, StepState, Tensor};
+use crate::plan::{ExecuteError, Executor, OpTimes, Placement, Plan};
 
 /// Steps that one submission can hold.
 const RING: usize = 64;
@@ -173,13 +173,16 @@ impl Gpu {
     }
 
     fn transfer_error(&self, tensor: Tensor, message: impl Into<String>) -> GpuError {
-        GpuError::Transfer { tensor: self.plan.info(tensor).name.clone(), message: message.into() }
+        GpuError::Transfer { tensor: self.plan.name(tensor).to_owned(), message: message.into() }
     }
 
     /// Buffer, and for every replica the first byte and the length of its part of the tensor.
     fn parts(&self, tensor: Tensor) -> Result<(&wgpu::Buffer, Vec<u64>, usize), GpuError> {
         let placement =
             self.plan.placement(tensor).ok_or_else(|| self.transfer_error(tensor, "fused away, it has no memory"))?;
+        if !tensor.is_contiguous() {
+            return Err(self.transfer_error(tensor, "its rows lie apart; read or write the whole tensor"));
+        }
         let size = tensor.dtype.size();
         let stride = u64::from(placement.replica_stride) * size as u64;
         let starts = (0..u64::from(tensor.shape.replicas)).map(|r| placement.offset + r * stride).collect();
@@ -379,22 +382,17 @@ impl Binder<'_> {
         })
     }
 
-    /// The `Params` block: what the lowering set, and `stride_<operand>` from the operands' places.
+    /// The `Params` block: what the lowering set, and from the operands' places `stride_<operand>` from replica to replica,
+    /// `pitch_<operand>` from row to row, `outer_<operand>` and `inner_<operand>` along the batch, and the first element
+    /// `at_<operand>`.
     fn params(&self, op: &Op, kernel: &Kernel) -> Result<Vec<u8>, GpuError> {
         let shader = kernel.key.shader()?;
         let operands = op.operands();
         let mut bytes = vec![0u8; shader.params.len() * 4];
         for &(name, offset) in shader.params {
-            let value = match name.strip_prefix("stride_") {
-                Some(operand) => operands
-                    .iter()
-                    .find(|o| o.name == operand)
-                    .and_then(|o| self.plan.placement(o.tensor))
-                    .map_or(0, |p| p.replica_stride)
-                    .to_le_bytes(),
-                // A member that only another entry point of the file uses stays zero.
-                None => kernel.params.iter().find(|(n, _)| *n == name).map_or([0; 4], |(_, word)| word.bytes()),
-            };
+            let set = kernel.params.iter().find(|(n, _)| *n == name).map(|(_, word)| word.bytes());
+            // A member that only another entry point of the file uses stays zero.
+            let value = set.or_else(|| self.placed(name, &operands).map(u32::to_le_bytes)).unwrap_or_default();
             bytes[offset as usize..offset as usize + 4].copy_from_slice(&value);
         }
         if let Some((name, _)) = kernel.params.iter().find(|(n, _)| !shader.params.iter().any(|(m, _)| m == n)) {
@@ -402,6 +400,32 @@ impl Binder<'_> {
         }
         bytes.resize(bytes.len().next_multiple_of(16), 0);
         Ok(bytes)
+    }
+
+    /// What a member of `Params` says of the place of an operand.
+    fn placed(&self, member: &str, operands: &[Operand]) -> Option<u32> {
+        let (what, name) = member.split_once('_')?;
+        let view = operands.iter().find(|o| o.name == name)?.tensor;
+        let strides = view.strides();
+        match what {
+            "stride" => self.plan.placement(view).map(|place| place.replica_stride),
+            "pitch" => Some(strides.row),
+            "outer" => Some(strides.batch[0]),
+            "inner" => Some(strides.batch[1]),
+            "at" => Some(view.offset()),
+            _ => None,
+        }
+    }
+
+    /// Where an operand is bound: from its first element on, or with all of its tensor where the kernel adds `at_<operand>`.
+    fn binding_place(&self, kernel: &Kernel, operand: &Operand) -> Result<Option<Placement>, GpuError> {
+        let params = kernel.key.shader()?.params;
+        let has = |what: &str| params.iter().any(|(member, _)| member.strip_prefix(what) == Some(operand.name));
+        if !operand.tensor.is_contiguous() && !has("pitch_") {
+            return Err(kernel.key.wrong(format!("takes {} in rows side by side only", operand.name)));
+        }
+        let bound = if has("at_") { self.plan.info(operand.tensor).tensor } else { operand.tensor };
+        Ok(self.plan.placement(bound))
     }
 
     fn dispatch(
@@ -419,7 +443,7 @@ impl Binder<'_> {
             if operand.is_some_and(|o| (o.access != Access::Read) != binding.writable) {
                 return Err(kernel.key.wrong(format!("{} is read-only on one side only", binding.name)));
             }
-            let place = operand.and_then(|o| self.plan.placement(o.tensor));
+            let place = operand.map(|o| self.binding_place(kernel, o)).transpose()?.flatten();
             if place.is_some_and(|place| binding.quads && !place.replica_stride.is_multiple_of(4)) {
                 return Err(kernel.key.wrong(format!("replicas of {} do not start at whole quads", binding.name)));
             }

@@ -4,8 +4,8 @@ use std::borrow::Cow;
 
 use super::shaders::PipelineKey;
 use crate::ops::{
-    Activation, Augment, Chain, Convolution, Correlate, Epilogue, Fit, Gemm, Op, Optimize, Pass, Significant, SumParts,
-    Tensor, Transport, TransposeBlocks, Update, Window,
+    Activation, Augment, Chain, Convolution, Correlate, Epilogue, Fit, Gemm, Op, Optimize, Pass, PlaceRows,
+    Significant, SumParts, Tensor, Transport, TransposeBlocks, Update, Window,
 };
 use crate::plan::{BROADCAST_MAX_RANK, Profile, Variant};
 
@@ -125,7 +125,7 @@ pub(super) fn lower(op: &Op, variant: Variant, profile: &Profile) -> Kernel {
             .u("cols", op.out.cols())
             .f("threshold", Significant::THRESHOLD),
         Op::Fit(op) => fit(op),
-        Op::ColumnSum(op) => columns("sum", op.x.rows(), op.x.cols(), 0.0),
+        Op::ColumnSum(op) => columns("sum", op.x.rows(), op.x.cols(), 0.0).flag("accumulate", op.accumulate),
         Op::Moments(op) => columns("mean_variance", op.x.rows(), op.x.cols(), 0.0),
         Op::NormaliseGradients(op) => columns("normalise_gradients", op.x.rows(), op.x.cols(), op.epsilon),
         Op::Normalise(op) => {
@@ -158,6 +158,13 @@ pub(super) fn lower(op: &Op, variant: Variant, profile: &Profile) -> Kernel {
             pool("average_backward", op.out, &op.window).constant("gate", code(op.gate.map(|(f, _)| f)))
         }
         Op::TransposeBlocks(op) => transpose(op),
+        Op::AddRow(op) => {
+            let whole = is_quads(&[op.x]) && op.x.offset().is_multiple_of(4);
+            let (entry, elements) = if whole { ("add_row_quads", 4) } else { ("add_row", 1) };
+            let count = op.out.shape.per_replica();
+            Kernel::elementwise("tokens", entry, count / elements).u("count", count as u32).u("cols", op.x.cols())
+        }
+        Op::PlaceRows(op) => place_rows(op),
         Op::SoftmaxCrossEntropy(op) => {
             loss("softmax_cross_entropy", op.logits.rows().div_ceil(64), op.logits.rows(), op.logits.cols())
         }
@@ -257,6 +264,22 @@ fn transpose(op: &TransposeBlocks) -> Kernel {
         .u("blocks", op.blocks())
 }
 
+fn place_rows(op: &PlaceRows) -> Kernel {
+    // Rows begin at whole quads where all that leads to them is one.
+    let strides = op.x.strides();
+    let places = [op.x.cols(), op.x.offset(), strides.row, strides.batch[0]];
+    let (entry, each) =
+        if places.iter().all(|n| n.is_multiple_of(4)) { ("place_rows_quads", 4) } else { ("place_rows", 1) };
+    let count = op.out.shape.per_replica();
+    Kernel::elementwise("tokens", entry, count / each)
+        .flag("has_fill", op.fill.is_some())
+        .u("count", count as u32)
+        .u("cols", op.out.cols())
+        .u("rows", op.x.rows())
+        .u("length", op.length())
+        .u("first", op.first)
+}
+
 fn loss(entry: &'static str, groups: u32, rows: u32, cols: u32) -> Kernel {
     Kernel::new("loss", entry, groups).u("rows", rows).u("cols", cols)
 }
@@ -332,6 +355,7 @@ fn gemm(op: &Gemm, variant: Variant, profile: &Profile) -> Kernel {
         .flag("transpose_a", op.transpose_a && turned.is_empty())
         .flag("transpose_b", op.transpose_b)
         .flag("has_sums", op.sums.is_some())
+        .flag("accumulate", op.accumulate)
         .u("rows", op.rows())
         .u("cols", op.cols())
         .u("inner", op.inner())
@@ -374,6 +398,7 @@ fn sum_parts(op: &SumParts) -> Kernel {
     let elements = op.out.shape.per_replica() / if quads { 4 } else { 1 };
     let entry = if quads { "sum_parts_quads" } else { "sum_parts" };
     product_epilogue(Kernel::elementwise("gemm", entry, elements), &op.epilogue, op.alpha)
+        .flag("accumulate", op.accumulate)
         .u("rows", op.out.rows())
         .u("cols", op.out.cols())
         .u("parts", op.parts())
@@ -424,6 +449,7 @@ fn correlate(op: &Correlate, variant: Variant) -> Kernel {
     };
     kernel
         .flag("has_origin", op.origin.is_some())
+        .flag("accumulate", op.hebbian.is_some_and(|h| h.accumulate))
         .u("rows", op.x.rows())
         .u("outputs", outputs)
         .u("rank", rank)

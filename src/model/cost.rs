@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::spec::ModelError;
-use super::{LinearLayer, Network, NetworkSpec};
+use super::{Network, NetworkSpec, Weight};
 use crate::feedback::Rank;
 use crate::ops::{Phase, Role};
 
@@ -45,19 +45,19 @@ pub fn layer_costs(network: &Network) -> Vec<LayerCost> {
     for entry in network.recording.entries(Phase::Train) {
         *flops.entry((&entry.layer, entry.role)).or_default() += entry.op.cost().flops;
     }
-    let layer = |linear: &LinearLayer| {
-        let of = |role| flops.get(&(linear.name.as_str(), role)).map_or(0, |flops| flops / replicas);
+    let layer = |weight: &Weight| {
+        let of = |role| flops.get(&(weight.name.as_str(), role)).map_or(0, |flops| flops / replicas);
         LayerCost {
-            name: linear.name.clone(),
-            weight: [linear.weight.value.rows(), linear.weight.value.cols()],
-            rank: linear.ranks.first().copied(),
+            name: weight.name.clone(),
+            weight: [weight.learned.value.rows(), weight.learned.value.cols()],
+            rank: weight.ranks().first().copied(),
             forward: of(Role::Forward),
             transport: of(Role::Transport),
             weight_gradient: of(Role::WeightGradient),
             learning: of(Role::Feedback),
         }
     };
-    network.linear.iter().map(layer).collect()
+    network.weights.iter().map(layer).collect()
 }
 
 /// The largest rank of every layer at which its feedback costs less than the exact transport; none where the feedback has

@@ -5,7 +5,7 @@ use crate::ops::{ColumnSum, Gemm, Recording, Role, ShapeError, Tensor};
 /// Tensors that are readable after [`crate::ops::Phase::Diagnose`].
 #[derive(Clone, Debug)]
 pub struct Diagnosis {
-    /// Error at the output of each layer with a weight; same order as [`super::Network::linear`].
+    /// Error at the output of each layer with a weight; same order as [`super::Network::weights`].
     pub errors: Vec<LayerError>,
     /// Every layer's output with its name.
     pub activations: Vec<(String, Tensor)>,
@@ -35,7 +35,7 @@ impl LayerError {
         }
         let (products, sums) = (rec.scratch("products", width, width), rec.scratch("sums", 1, width));
         rec.push(Gemm::tn(delta, delta, products))?;
-        rec.push(ColumnSum { x: delta, out: sums })?;
+        rec.push(ColumnSum { x: delta, out: sums, accumulate: false })?;
         Ok(LayerError { delta, products, sums: Some(sums) })
     }
 

@@ -1,8 +1,9 @@
 //! Layers as a graph: what follows what, and how large the images are in between.
 
-use super::spec::{LayerSpec, ModelError, Sides};
-use crate::ops::{Activation, Window};
-use crate::optim::{LESS_THAN_ONE, single};
+use std::sync::Arc;
+
+use super::layers::{Input, Layer, LayerSpec};
+use super::spec::ModelError;
 
 /// What one sample is between two layers: an image of so many pixels with so many channels each. A row of features is an
 /// image of one pixel.
@@ -32,36 +33,21 @@ impl Extent {
         self.pixels() * self.channels
     }
 
-    fn sides(self) -> [u32; 2] {
+    pub(super) fn sides(self) -> [u32; 2] {
         [self.height, self.width]
     }
 
-    fn of(sides: [u32; 2], channels: u32) -> Extent {
+    pub(super) fn of(sides: [u32; 2], channels: u32) -> Extent {
         Extent { height: sides[0], width: sides[1], channels }
     }
 }
 
-/// A layer without its tensors.
-#[derive(Clone, Debug)]
-pub(super) enum Kind {
-    /// A weight with a bias; over the pixels that the window sees, if there is one.
-    Linear(Option<Window>),
-    BatchNorm,
-    Activation(Activation),
-    Dropout(f64),
-    MaxPool(Window),
-    AveragePool(Window),
-    Flatten,
-    /// The sum of both inputs.
-    Add,
-}
-
-/// A layer in its place. Values are counted from the input of the network, 0; node i makes value i + 1.
+/// A layer in its place, without its tensors. Values are counted from the input of the network, 0; node i makes value i + 1.
 #[derive(Clone, Debug)]
 pub(super) struct Node {
     /// `layers.<index>`, `layers.<index>.main.<index>`, ...
     pub(super) name: String,
-    pub(super) kind: Kind,
+    pub(super) layer: Arc<dyn Layer>,
     /// Values that it takes.
     pub(super) inputs: Vec<usize>,
     /// What it makes.
@@ -76,7 +62,7 @@ pub(super) struct Graph {
 }
 
 impl Graph {
-    /// `image` is height, width, channels of a sample. A network whose first layer of weights is dense takes images flat,
+    /// `image` is height, width, channels of a sample. A network whose first layer that minds is dense takes images flat,
     /// pixel by pixel.
     ///
     /// # Errors
@@ -84,7 +70,8 @@ impl Graph {
     pub(super) fn new(layers: &[LayerSpec], image: [u32; 3]) -> Result<Graph, ModelError> {
         let [height, width, channels] = image;
         let image = Extent { height, width, channels };
-        let input = if takes_images(layers) { image } else { Extent::flat(image.features()) };
+        let wants = layers.iter().find_map(|layer| layer.describe().wants());
+        let input = if wants == Some(Input::Pixels) { image } else { Extent::flat(image.features()) };
         let mut graph = Graph { input, nodes: Vec::new() };
         graph.append(layers, "layers", "model.layers", 0)?;
         Ok(graph)
@@ -103,12 +90,22 @@ impl Graph {
 
     /// Whether anything learns on the way to each value.
     pub(super) fn learns(&self) -> Vec<bool> {
-        let mut learns = vec![false];
+        self.reached(|layer| !layer.parameters().is_empty())
+    }
+
+    /// Whether such a layer stands on the way to each value.
+    pub(super) fn reached(&self, is_such: impl Fn(&dyn Layer) -> bool) -> Vec<bool> {
+        let mut reached = vec![false];
         for node in &self.nodes {
-            let own = matches!(node.kind, Kind::Linear(_) | Kind::BatchNorm);
-            learns.push(own || node.inputs.iter().any(|&value| learns[value]));
+            reached.push(is_such(&*node.layer) || node.inputs.iter().any(|&value| reached[value]));
         }
-        learns
+        reached
+    }
+
+    /// Whether only layers that take the mean of a column away read a value, and there is one.
+    pub(super) fn is_centred(&self, value: usize) -> bool {
+        let mut readers = self.nodes.iter().filter(|node| node.inputs.contains(&value)).peekable();
+        readers.peek().is_some() && readers.all(|node| node.layer.centres())
     }
 
     /// Adds layers behind a value; returns the last one's.
@@ -116,22 +113,33 @@ impl Graph {
         let mut value = from;
         for (index, layer) in layers.iter().enumerate() {
             let (name, key) = (format!("{name}.{index}"), format!("{key}[{index}]"));
-            let inputs = match layer {
-                LayerSpec::Residual { layers, shortcut } => {
-                    let main = self.append(layers, &format!("{name}.main"), &format!("{key}.layers"), value)?;
-                    let shortcut =
-                        self.append(shortcut, &format!("{name}.shortcut"), &format!("{key}.shortcut"), value)?;
-                    vec![main, shortcut]
-                }
-                _ => vec![value],
-            };
+            let mut inputs = Vec::new();
+            for chain in layer.describe().chains() {
+                let (name, key) = (format!("{name}.{}", chain.name), format!("{key}.{}", chain.key));
+                inputs.push(self.append(chain.layers, &name, &key, value)?);
+            }
+            if inputs.is_empty() {
+                inputs.push(value);
+            }
             let extents: Vec<Extent> = inputs.iter().map(|&value| self.extent(value)).collect();
-            let (kind, extent) = place(layer, &extents).map_err(|problem| ModelError::Layer { layer: key, problem })?;
-            self.nodes.push(Node { name, kind, inputs, extent });
+            let placed = layer.describe().place(&extents).and_then(fitting);
+            let (layer, extent) = placed.map_err(|problem| ModelError::Layer { layer: key, problem })?;
+            self.nodes.push(Node { name, layer, inputs, extent });
             value = self.nodes.len();
         }
         Ok(value)
     }
+}
+
+/// Refuses a layer that makes more than can be laid out.
+fn fitting((layer, extent): (Arc<dyn Layer>, Extent)) -> Result<(Arc<dyn Layer>, Extent), String> {
+    let features = u64::from(extent.height) * u64::from(extent.width) * u64::from(extent.channels);
+    if features > MOST_FEATURES {
+        return Err(format!(
+            "{features} numbers a sample are too many; at most {MOST_FEATURES} can be laid out; make the layer narrower"
+        ));
+    }
+    Ok((layer, extent))
 }
 
 /// Numbers that a sample has in the widest place of a network, its input included.
@@ -150,109 +158,31 @@ pub fn activations(layers: &[LayerSpec], image: [u32; 3]) -> Result<Vec<String>,
     let graph = Graph::new(layers, image)?;
     let last = graph.nodes.len().saturating_sub(1);
     let nodes = graph.nodes.into_iter().enumerate();
-    let chosen = nodes.filter(|(at, node)| *at == last || matches!(node.kind, Kind::Activation(_)));
+    let chosen = nodes.filter(|(at, node)| *at == last || node.layer.is_activation());
     Ok(chosen.map(|(_, node)| node.name).collect())
 }
 
-/// Whether the first layer that cares takes pixels.
-fn takes_images(layers: &[LayerSpec]) -> bool {
-    for layer in layers {
-        match layer {
-            LayerSpec::Dense { .. } => return false,
-            LayerSpec::BatchNorm {} | LayerSpec::Relu {} | LayerSpec::Gelu {} | LayerSpec::Dropout { .. } => {}
-            LayerSpec::Residual { layers, shortcut } if layers.is_empty() && shortcut.is_empty() => {}
-            LayerSpec::Residual { layers, shortcut } => return takes_images(layers) || takes_images(shortcut),
-            _ => return true,
-        }
-    }
-    false
-}
-
 /// Elements that a sample may have in a layer, so that all index arithmetic fits 32 bits.
-const MOST_FEATURES: u64 = 1 << 28;
-
-/// What a layer is behind what comes before it, and what it makes; else what is wrong.
-fn place(layer: &LayerSpec, inputs: &[Extent]) -> Result<(Kind, Extent), String> {
-    let input = inputs[0];
-    let window = |size: Sides, stride: Sides, padding: Sides| {
-        Window::new(input.sides(), size.pair(), stride.pair(), padding.pair())
-    };
-    let pool = |size: &Sides, stride: &Option<Sides>, padding: &Sides| {
-        let (size, padding) = (size.pair(), padding.pair());
-        if (0..2).any(|axis| padding[axis] > size[axis] / 2) {
-            return Err("the padding of a pool may be at most half of its size".to_owned());
-        }
-        window(Sides::Two(size), stride.unwrap_or(Sides::Two(size)), Sides::Two(padding))
-    };
-    let placed = match layer {
-        LayerSpec::Dense { out: 0 } => return Err("dense needs out of at least 1".into()),
-        LayerSpec::Dense { .. } if input.pixels() != 1 => {
-            let [height, width] = input.sides();
-            return Err(format!("dense takes rows, not images of {height} x {width}; put a flatten before it"));
-        }
-        LayerSpec::Dense { out } => (Kind::Linear(None), Extent::flat(*out)),
-        LayerSpec::Conv { out: 0, .. } => return Err("conv needs out of at least 1".into()),
-        LayerSpec::Conv { out, kernel, stride, padding } => {
-            let window = window(*kernel, *stride, *padding)?;
-            let row = u64::from(window.taps()) * u64::from(input.channels);
-            if row > MOST_FEATURES {
-                return Err(format!("a kernel of {row} weights an output is too large; make it smaller"));
-            }
-            (Kind::Linear(Some(window)), Extent::of(window.grid, *out))
-        }
-        LayerSpec::Dropout { p } => {
-            let holds = |seen| (0.0..1.0).contains(&seen);
-            match single(*p).map(holds) {
-                Ok(true) => (Kind::Dropout(*p), input),
-                Ok(false) => return Err(format!("dropout with p = {p}: it must lie in [0, 1), {LESS_THAN_ONE}")),
-                Err(problem) => return Err(format!("dropout with p = {p:e}: it {problem}")),
-            }
-        }
-        LayerSpec::BatchNorm {} => (Kind::BatchNorm, input),
-        LayerSpec::Relu {} => (Kind::Activation(Activation::Relu), input),
-        LayerSpec::Gelu {} => (Kind::Activation(Activation::Gelu), input),
-        LayerSpec::MaxPool { size, stride, padding } => {
-            let window = pool(size, stride, padding)?;
-            (Kind::MaxPool(window), Extent::of(window.grid, input.channels))
-        }
-        LayerSpec::AvgPool { size, stride, padding } => {
-            let window = pool(size, stride, padding)?;
-            (Kind::AveragePool(window), Extent::of(window.grid, input.channels))
-        }
-        LayerSpec::GlobalAvgPool {} => {
-            let window = Window::new(input.sides(), input.sides(), [1, 1], [0, 0])?;
-            (Kind::AveragePool(window), Extent::flat(input.channels))
-        }
-        LayerSpec::Flatten {} => (Kind::Flatten, Extent::flat(input.features())),
-        LayerSpec::Residual { .. } if inputs[0] != inputs[1] => {
-            let text = |e: Extent| format!("{} x {} x {}", e.height, e.width, e.channels);
-            let (main, shortcut) = (text(inputs[0]), text(inputs[1]));
-            return Err(format!("layers make {main}, shortcut {shortcut}: they must be alike to be added"));
-        }
-        LayerSpec::Residual { .. } => (Kind::Add, input),
-    };
-    let features = u64::from(placed.1.pixels()) * u64::from(placed.1.channels);
-    if features > MOST_FEATURES {
-        return Err(format!(
-            "{features} numbers a sample are too many; at most {MOST_FEATURES} can be laid out; make the layer narrower"
-        ));
-    }
-    Ok(placed)
-}
+pub(super) const MOST_FEATURES: u64 = 1 << 28;
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::Sides;
+    use crate::model::layers::{
+        AvgPool, BatchNorm, Conv, Dense, Dropout, Flatten, GlobalAvgPool, MaxPool, Relu, Residual,
+    };
 
     fn conv(out: u32, stride: u32) -> LayerSpec {
-        LayerSpec::Conv { out, kernel: Sides::One(3), stride: Sides::One(stride), padding: Sides::One(1) }
+        LayerSpec::Conv(Conv { out, kernel: Sides::One(3), stride: Sides::One(stride), padding: Sides::One(1) })
     }
 
     #[test]
     fn a_network_that_begins_dense_takes_images_flat() {
-        let dense = [LayerSpec::BatchNorm {}, LayerSpec::Dense { out: 7 }];
+        let dense = [LayerSpec::BatchNorm(BatchNorm {}), LayerSpec::Dense(Dense { out: 7 })];
         assert_eq!(Graph::new(&dense, [8, 8, 3]).unwrap().input, Extent::flat(192));
-        let image = [LayerSpec::BatchNorm {}, LayerSpec::Flatten {}, LayerSpec::Dense { out: 7 }];
+        let image =
+            [LayerSpec::BatchNorm(BatchNorm {}), LayerSpec::Flatten(Flatten {}), LayerSpec::Dense(Dense { out: 7 })];
         assert_eq!(Graph::new(&image, [8, 8, 3]).unwrap().input, Extent { height: 8, width: 8, channels: 3 });
     }
 
@@ -260,9 +190,12 @@ mod tests {
     fn extents_follow_windows() {
         let layers = [
             conv(16, 2),
-            LayerSpec::MaxPool { size: Sides::One(2), stride: None, padding: Sides::One(0) },
-            LayerSpec::Residual { layers: vec![conv(5, 1)], shortcut: vec![conv(5, 1), LayerSpec::Relu {}] },
-            LayerSpec::GlobalAvgPool {},
+            LayerSpec::MaxPool(MaxPool { size: Sides::One(2), stride: None, padding: Sides::One(0) }),
+            LayerSpec::Residual(Residual {
+                layers: vec![conv(5, 1)],
+                shortcut: vec![conv(5, 1), LayerSpec::Relu(Relu {})],
+            }),
+            LayerSpec::GlobalAvgPool(GlobalAvgPool {}),
         ];
         let graph = Graph::new(&layers, [9, 13, 3]).unwrap();
         let made: Vec<_> = graph.nodes.iter().map(|n| (n.name.as_str(), n.extent.sides(), n.inputs.clone())).collect();
@@ -286,16 +219,23 @@ mod tests {
             let error = Graph::new(layers, [4, 4, 2]).unwrap_err().to_string();
             assert!(words.iter().all(|word| error.contains(word)), "{error}");
         };
-        fails(&[conv(3, 1), LayerSpec::Dense { out: 2 }], ["model.layers[1]", "flatten"]);
+        fails(&[conv(3, 1), LayerSpec::Dense(Dense { out: 2 })], ["model.layers[1]", "flatten"]);
         fails(&[conv(0, 1)], ["model.layers[0]", "at least 1"]);
-        let wide = LayerSpec::AvgPool { size: Sides::Two([5, 5]), stride: None, padding: Sides::One(0) };
+        let wide = LayerSpec::AvgPool(AvgPool { size: Sides::Two([5, 5]), stride: None, padding: Sides::One(0) });
         fails(&[wide], ["model.layers[0]", "5 x 5 is larger"]);
-        let halves = LayerSpec::Residual { layers: vec![conv(3, 2)], shortcut: vec![] };
+        let halves = LayerSpec::Residual(Residual { layers: vec![conv(3, 2)], shortcut: vec![] });
         fails(&[halves], ["model.layers[0]: layers make 2 x 2 x 3", "4 x 4 x 2"]);
-        let huge =
-            LayerSpec::Conv { out: 1, kernel: Sides::One(65_535), stride: Sides::One(1), padding: Sides::One(32_766) };
+        let huge = LayerSpec::Conv(Conv {
+            out: 1,
+            kernel: Sides::One(65_535),
+            stride: Sides::One(1),
+            padding: Sides::One(32_766),
+        });
         fails(&[huge], ["model.layers[0]", "weights an output"]);
-        let nested = LayerSpec::Residual { layers: vec![], shortcut: vec![LayerSpec::Dropout { p: 2.0 }, conv(2, 1)] };
+        let nested = LayerSpec::Residual(Residual {
+            layers: vec![],
+            shortcut: vec![LayerSpec::Dropout(Dropout { p: 2.0 }), conv(2, 1)],
+        });
         fails(&[conv(2, 1), nested], ["model.layers[1].shortcut[0]", "[0, 1)"]);
     }
 }

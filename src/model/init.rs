@@ -7,27 +7,28 @@ use chacha20::ChaCha8Rng;
 use chacha20::rand_core::{Rng, SeedableRng};
 use faer::{Mat, MatRef};
 
-use super::network::{LinearLayer, Network};
+use super::network::Network;
+use super::parameter::{Start, Weight};
+use super::pass::Placed;
 use super::spec::ModelError;
 use crate::feedback::{FeedbackSpec, Init, Pathway};
 use crate::ops::Tensor;
 
-/// What a generator is for; part of its key.
-#[derive(Clone, Copy)]
-enum Purpose {
-    Weight,
-    Bias,
-    P,
-    Q,
-    Random,
+/// What a generator is for; part of its key. Parameters of a layer count from zero, in their order.
+const P: u64 = 2;
+const Q: u64 = 3;
+const RANDOM: u64 = 4;
+
+fn parameter(which: usize) -> u64 {
+    if which < P as usize { which as u64 } else { RANDOM + 1 + which as u64 }
 }
 
 struct Draws(ChaCha8Rng);
 
 impl Draws {
-    fn new(seed: u32, layer: usize, purpose: Purpose) -> Draws {
+    fn new(seed: u32, layer: usize, purpose: u64) -> Draws {
         let mut generator = ChaCha8Rng::seed_from_u64(u64::from(seed));
-        generator.set_stream((layer as u64) << 8 | purpose as u64);
+        generator.set_stream((layer as u64) << 8 | purpose);
         Draws(generator)
     }
 
@@ -50,6 +51,17 @@ impl Draws {
             })
             .collect()
     }
+
+    /// Normal of that deviation, drawn again beyond +-2.
+    fn truncated(&mut self, count: usize, deviation: f64) -> Vec<f64> {
+        let mut draw = || loop {
+            let value = deviation * self.normal(1)[0];
+            if value.abs() <= 2.0 {
+                return value;
+            }
+        };
+        (0..count).map(|_| draw()).collect()
+    }
 }
 
 /// Standard normal numbers, a function of seed and stream.
@@ -62,7 +74,8 @@ pub(crate) fn normal(seed: u32, stream: u64, count: usize) -> Vec<f64> {
 
 /// First values of every learned or fixed tensor, all replicas row-major, in the order of writing.
 ///
-/// W and b are U(+-1/sqrt(fan in)), PyTorch's default; batch norm starts as the identity with unit running variance.
+/// Weights and biases of dense layers and convolutions are by default U(+-1/sqrt(fan in)), as PyTorch's; norms start as the
+/// identity, running statistics at mean zero and variance one.
 ///
 /// # Errors
 /// If a factorisation does not converge, which no finite matrix makes happen.
@@ -72,76 +85,85 @@ pub fn initialise(
     seeds: &[u32],
 ) -> Result<Vec<(Tensor, Vec<f64>)>, ModelError> {
     let mut values = Vec::new();
-    for exchange in &network.exchange {
-        if exchange.name.ends_with(".running_mean") {
-            let width = exchange.tensor.cols() as usize;
-            let one = [vec![0.0; width], vec![1.0; width]].concat();
-            values.push((exchange.tensor, one.repeat(seeds.len())));
+    for placed in &network.layers {
+        for (which, parameter) in placed.parameters.iter().enumerate() {
+            let all = seeds.iter().flat_map(|&seed| first_values(network, placed, which, seed)).collect();
+            values.push((parameter.value, all));
         }
     }
-    for linear in &network.linear {
-        let mut all: [Vec<f64>; 5] = Default::default();
+    for weight in &network.weights {
+        let mut all: [Vec<f64>; 3] = Default::default();
         for (replica, &seed) in seeds.iter().enumerate() {
-            let start = start(linear, feedback, replica, seed)?;
-            for (all, one) in all.iter_mut().zip(start) {
+            for (all, one) in all.iter_mut().zip(first_feedback(network, weight, feedback, replica, seed)?) {
                 all.extend(one);
             }
         }
-        let [weight, bias, p, q, random] = all;
-        values.push((linear.weight.value, weight));
-        values.push((linear.bias.value, bias));
-        match linear.pathway {
-            Some(Pathway::Factored { p: p_tensor, q: q_tensor, .. }) => {
-                values.extend([(p_tensor, p), (q_tensor, q)]);
-            }
+        let [p, q, random] = all;
+        match weight.pathway() {
+            Some(Pathway::Factored { p: p_tensor, q: q_tensor, .. }) => values.extend([(p_tensor, p), (q_tensor, q)]),
             Some(Pathway::Random(tensor)) => values.push((tensor, random)),
             Some(Pathway::Exact) | None => {}
         }
     }
-    let normal_scales = network.exchange.iter().filter(|e| e.shape.len() == 1 && e.name.ends_with(".weight"));
-    values.extend(normal_scales.map(|e| (e.tensor, vec![1.0; e.tensor.shape.elements()])));
     Ok(values)
 }
 
-/// Weight, bias, p, q and full feedback matrix of one replica; empty where the layer has none.
-fn start(
-    linear: &LinearLayer,
+/// Those of one parameter of a layer, one replica's.
+fn first_values(network: &Network, placed: &Placed, which: usize, seed: u32) -> Vec<f64> {
+    let value = placed.parameters[which].value;
+    let mut draws = Draws::new(seed, placed.index, parameter(which));
+    let files = network.exchange.iter().filter(|e| e.tensor == value);
+    files
+        .flat_map(|exchange| match exchange.start {
+            Start::Constant(value) => vec![value; exchange.elements()],
+            Start::Uniform(bound) => draws.uniform(exchange.elements(), bound),
+            Start::Normal(deviation) => draws.truncated(exchange.elements(), deviation),
+            Start::Feedback => Vec::new(),
+        })
+        .collect()
+}
+
+/// p, q and full feedback matrix of one replica; empty where the weight has none.
+fn first_feedback(
+    network: &Network,
+    weight: &Weight,
     feedback: &FeedbackSpec,
     replica: usize,
     seed: u32,
-) -> Result<[Vec<f64>; 5], ModelError> {
-    let draws = |purpose| Draws::new(seed, linear.index, purpose);
-    let (m, k) = (linear.weight.value.rows() as usize, linear.weight.value.cols() as usize);
-    let bound = 1.0 / (k as f64).sqrt();
-    let weight = draws(Purpose::Weight).uniform(m * k, bound);
-    let bias = draws(Purpose::Bias).uniform(m, bound);
-    let (mut p, mut q, mut random) = (Vec::new(), Vec::new(), Vec::new());
-    match linear.pathway {
-        Some(Pathway::Random(tensor)) => random = draws(Purpose::Random).uniform(tensor.shape.per_replica(), bound),
+) -> Result<[Vec<f64>; 3], ModelError> {
+    let draws = |purpose| Draws::new(seed, weight.layer, purpose);
+    let (m, k) = (weight.learned.value.rows() as usize, weight.learned.value.cols() as usize);
+    match weight.pathway() {
+        Some(Pathway::Random(tensor)) => {
+            let bound = 1.0 / (k as f64).sqrt();
+            Ok([Vec::new(), Vec::new(), draws(RANDOM).uniform(tensor.shape.per_replica(), bound)])
+        }
         Some(Pathway::Factored { p: p_tensor, q: q_tensor, .. }) => {
-            let rank = linear.ranks[replica] as usize;
-            let source = p_tensor.rows() as usize;
-            let (narrow_p, narrow_q) = match feedback.initialisation() {
-                Init::Svd => factorise(&weight, m, k, rank)?,
+            let (rank, source) = (weight.ranks()[replica] as usize, p_tensor.rows() as usize);
+            let first_weight = || {
+                let placed = &network.layers[weight.layer];
+                let which = placed.parameters.iter().position(|p| p.value == weight.learned.value);
+                which.map_or(Vec::new(), |which| first_values(network, placed, which, seed))
+            };
+            let (narrow_p, mut q) = match feedback.initialisation() {
+                Init::Svd => factorise(&first_weight(), m, k, rank)?,
                 Init::Uniform => (
                     // Drawn row by row of P, so that ranks share their first rows.
-                    transpose(&draws(Purpose::P).uniform(rank * source, 1.0 / (rank as f64).sqrt()), rank, source),
-                    draws(Purpose::Q).uniform(rank * k, (3.0 / k as f64).sqrt()),
+                    transpose(&draws(P).uniform(rank * source, 1.0 / (rank as f64).sqrt()), rank, source),
+                    draws(Q).uniform(rank * k, (3.0 / k as f64).sqrt()),
                 ),
                 Init::Orthonormal => {
-                    let p = orthonormal(&draws(Purpose::P).normal(source * rank), source, rank);
-                    let q = draws(Purpose::Q).normal(rank * k);
-                    let scale = norm(&weight) / norm(&q);
+                    let p = orthonormal(&draws(P).normal(source * rank), source, rank);
+                    let q = draws(Q).normal(rank * k);
+                    let scale = norm(&first_weight()) / norm(&q);
                     (p, q.into_iter().map(|x| x * scale).collect())
                 }
             };
-            p = pad_columns(&narrow_p, source, rank, p_tensor.cols() as usize);
-            q = narrow_q;
             q.resize(q_tensor.shape.per_replica(), 0.0);
+            Ok([pad_columns(&narrow_p, source, rank, p_tensor.cols() as usize), q, Vec::new()])
         }
-        Some(Pathway::Exact) | None => {}
+        Some(Pathway::Exact) | None => Ok(Default::default()),
     }
-    Ok([weight, bias, p, q, random])
 }
 
 /// p (m x rank) and q (rank x k) whose product is the best approximation of `weight` (m x k, row-major), the root of

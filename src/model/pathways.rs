@@ -1,7 +1,8 @@
 //! Which way back every weight gets, before its tensors exist.
 
-use super::graph::{Graph, Kind};
+use super::graph::Graph;
 use super::network::NetworkSpec;
+use super::parameter::Passage;
 use super::spec::ModelError;
 use crate::feedback::{Rank, Rule, Source, rank_key, wrong};
 use crate::words::suggest;
@@ -10,6 +11,8 @@ use crate::words::suggest;
 pub(super) struct PathwayPlan {
     /// Node that the weight belongs to.
     pub(super) node: usize,
+    /// Which of the node's parameters it is.
+    pub(super) parameter: usize,
     /// Node whose error is sent.
     pub(super) source: usize,
     /// Width of that error, and of a row of the weight.
@@ -28,27 +31,39 @@ pub(super) enum PlannedPathway {
     },
 }
 
+/// Every weight that errors go back through: its node, which of the node's parameters it is, and how.
+fn passages(graph: &Graph) -> Vec<(usize, usize, Passage)> {
+    let of_node = |(index, node): (usize, &super::graph::Node)| {
+        let parameters = node.layer.parameters().into_iter().enumerate();
+        parameters.filter_map(move |(which, spec)| Some((index, which, spec.passage?))).collect::<Vec<_>>()
+    };
+    graph.nodes.iter().enumerate().flat_map(of_node).collect()
+}
+
 /// Decides the way back through every weight that an error passes.
 pub(super) fn plan_pathways(spec: &NetworkSpec, graph: &Graph) -> Result<Vec<PathwayPlan>, ModelError> {
-    let linear: Vec<usize> =
-        (0..graph.nodes.len()).filter(|&i| matches!(graph.nodes[i].kind, Kind::Linear(_))).collect();
+    let passages = passages(graph);
+    let mut linear: Vec<usize> = passages.iter().map(|(node, ..)| *node).collect();
+    linear.dedup();
     let names: Vec<&str> = linear.iter().map(|&i| graph.nodes[i].name.as_str()).collect();
     for name in &spec.feedback.exact {
         if !names.contains(&name.as_str()) {
             return Err(wrong("exact", no_layer(name, "with a weight", &names)).into());
         }
     }
-    let learns = graph.learns();
+    let (learns, has_inputs) = (graph.learns(), graph.reached(|layer| layer.adds_inputs()));
     let mut plans = Vec::new();
-    for &index in &linear {
+    for &(index, parameter, passage) in &passages {
         let node = &graph.nodes[index];
         let input = node.inputs[0];
         if !learns[input] {
             continue;
         }
         let name = &node.name;
-        // The first weight has no feedback; it is passed only if something below it learns.
-        let exact = index == linear[0] || spec.feedback.exact.contains(name) || spec.feedback.rule == Rule::Backprop;
+        // The first weight has no feedback, unless learned values were added to what it takes; it is passed only if something
+        // below it learns.
+        let is_first = index == linear[0] && !has_inputs[input];
+        let exact = is_first || spec.feedback.exact.contains(name) || spec.feedback.rule == Rule::Backprop;
         let source = if exact { index } else { source_of(spec, graph, &linear, index)? };
         let (sent, taken) = (graph.nodes[source].extent, graph.extent(input));
         if sent.pixels() != node.extent.pixels() {
@@ -61,7 +76,7 @@ pub(super) fn plan_pathways(spec: &NetworkSpec, graph: &Graph) -> Result<Vec<Pat
             );
             return Err(wrong("source", problem).into());
         }
-        let taps = if let Kind::Linear(Some(window)) = &node.kind { window.taps() } else { 1 };
+        let taps = passage.window.map_or(1, |window| window.taps());
         let shape = (sent.channels, taps * taken.channels);
         let kind = match (exact, spec.feedback.rule) {
             (true, _) | (_, Rule::Backprop) => PlannedPathway::Exact,
@@ -74,7 +89,7 @@ pub(super) fn plan_pathways(spec: &NetworkSpec, graph: &Graph) -> Result<Vec<Pat
                 PlannedPathway::Factored { ranks, bound }
             }
         };
-        plans.push(PathwayPlan { node: index, source, shape, kind });
+        plans.push(PathwayPlan { node: index, parameter, source, shape, kind });
     }
     check_ranks(spec, graph, &plans)?;
     Ok(plans)

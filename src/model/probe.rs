@@ -1,12 +1,13 @@
 //! Networks to look into: what their layers make of inputs that the host writes, and which input a unit asks for.
 
-use super::backward::{self, Part};
-use super::exchange::{Exchange, exchange};
+use super::allocation::allocate;
 use super::feed::{Feed, FeedSpec};
-use super::forward;
-use super::graph::{Extent, Graph, Kind};
-use super::network::{Layer, NetworkSpec, Tensors, allocate};
-use super::spec::{LayerSpec, Loss, ModelError, Precision};
+use super::graph::{Extent, Graph};
+use super::layers::LayerSpec;
+use super::network::NetworkSpec;
+use super::parameter::{Exchange, Feedback};
+use super::pass::{Pass, Placed};
+use super::spec::{Loss, ModelError, Precision};
 use crate::feedback::{FeedbackSpec, Pathway};
 use crate::ops::{Dtype, Phase, Recording, Role, Tensor};
 use crate::optim::OptimizerSpec;
@@ -78,7 +79,8 @@ struct Parts {
     spec: NetworkSpec,
     recording: Recording,
     input: Extent,
-    layers: Vec<Layer>,
+    layers: Vec<Placed>,
+    exchange: Vec<Exchange>,
 }
 
 impl Parts {
@@ -102,17 +104,17 @@ impl Parts {
             return Err(ModelError::Network("model.layers: a network without layers has nothing to look into".into()));
         }
         let mut recording = Recording::new(1);
-        let (mut layers, _) = allocate(&spec, &graph, &mut recording)?;
-        for layer in &mut layers {
+        let mut allocation = allocate(&spec, &graph, &mut recording)?;
+        for layer in &mut allocation.layers {
             // In training, what is below all that learns gets no error.
             layer.passes_error = true;
-            match (&mut layer.kind, &mut layer.tensors) {
-                (Kind::Dropout(p), _) => *p = 0.0,
-                (_, Tensors::Linear(linear)) => linear.pathway = Some(Pathway::Exact),
-                _ => {}
+            for weight in layer.parameters.iter_mut().filter_map(|parameter| parameter.weight.as_mut()) {
+                let (pathway, ranks) = (Pathway::Exact, Vec::new());
+                weight.feedback = Some(Feedback { pathway, ranks, source: weight.layer });
             }
         }
-        Ok(Parts { spec, recording, input: graph.input, layers })
+        let (layers, exchange) = (allocation.layers, allocation.exchange);
+        Ok(Parts { spec, recording, input: graph.input, layers, exchange })
     }
 
     fn find(&self, name: &str) -> Result<usize, ModelError> {
@@ -128,37 +130,25 @@ impl Parts {
         let layers = &self.layers[..=last];
         let feed = Feed::allocate(rec, &self.spec.feed, rows, self.input);
         rec.begin(Phase::Evaluate);
-        let (x, labels) = feed.record(rec, Phase::Evaluate, rows, 0, self.input)?;
-        let trace = forward::record(rec, layers, x, rows, self.spec.precision, None)?;
+        let (x, _) = feed.record(rec, Phase::Evaluate, rows, 0, self.input)?;
+        let mut pass = Pass::new(rec, layers, self.spec.settings(), (x, rows), None);
+        let output = pass.forward()?;
         let values: Vec<Value> = chosen
             .iter()
             .map(|&at| {
                 let layer = &layers[at];
-                Value { name: layer.name.clone(), extent: layer.extent, tensor: trace.values[at + 1] }
+                Value { name: layer.name.clone(), extent: layer.extent, tensor: pass.values()[at + 1] }
             })
             .collect();
-        for value in &values {
-            rec.keep(value.tensor);
-        }
         let mut gradient = None;
         if back {
-            rec.layer("");
-            rec.role(Role::Transport);
-            let output = trace.output();
-            let of = rec.state("probe.of", output.rows(), output.cols(), Dtype::F32);
-            let part = Part { index: 0, update: None };
-            let errors = backward::record(rec, layers, &trace, (of, labels), &self.spec, part)?;
-            gradient = errors.input.map(|by_input| Gradient { of, by_input });
-            gradient.iter().for_each(|gradient| rec.keep(gradient.by_input));
+            pass.rec.layer("");
+            pass.rec.role(Role::Transport);
+            let of = pass.rec.state("probe.of", output.rows(), output.cols(), Dtype::F32);
+            gradient = pass.backward(of)?.map(|by_input| Gradient { of, by_input });
         }
-        Ok(Probe {
-            exchange: exchange(&self.layers),
-            recording: self.recording,
-            rows,
-            input: self.input,
-            x,
-            values,
-            gradient,
-        })
+        values.iter().for_each(|value| rec.keep(value.tensor));
+        gradient.iter().for_each(|gradient| rec.keep(gradient.by_input));
+        Ok(Probe { exchange: self.exchange, recording: self.recording, rows, input: self.input, x, values, gradient })
     }
 }

@@ -6,109 +6,6 @@ use crate::feedback::FeedbackError;
 use crate::ops::{Half, ShapeError};
 use crate::optim::OptimizerError;
 
-/// One layer, by the names of the configuration files.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "type", rename_all = "kebab-case", deny_unknown_fields)]
-pub enum LayerSpec {
-    /// h W^T + b.
-    Dense {
-        /// Width of its output.
-        out: u32,
-    },
-    /// A kernel that moves over the image, and a bias.
-    Conv {
-        /// Channels of its output.
-        out: u32,
-        /// Side of the kernel, or height and width.
-        kernel: Sides,
-        /// Pixels from one position to the next.
-        #[serde(default = "Sides::one")]
-        stride: Sides,
-        /// Zeros around the image.
-        #[serde(default)]
-        padding: Sides,
-    },
-    /// The largest of every window.
-    #[serde(rename = "maxpool")]
-    MaxPool {
-        /// Side of the window, or height and width.
-        size: Sides,
-        /// Pixels from one window to the next; as large as the window if left out.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        stride: Option<Sides>,
-        /// Pixels around the image that never win.
-        #[serde(default)]
-        padding: Sides,
-    },
-    /// The mean of every window, padding counted as zeros.
-    #[serde(rename = "avgpool")]
-    AvgPool {
-        /// Side of the window, or height and width.
-        size: Sides,
-        /// Pixels from one window to the next; as large as the window if left out.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        stride: Option<Sides>,
-        /// Zeros around the image.
-        #[serde(default)]
-        padding: Sides,
-    },
-    /// The mean of every channel.
-    #[serde(rename = "globalavgpool")]
-    GlobalAvgPool {},
-    /// The image as one row, channel by channel.
-    Flatten {},
-    /// What some layers make, plus what others make of the same input; the input itself where there are none.
-    Residual {
-        /// The long way.
-        layers: Vec<LayerSpec>,
-        /// The short one.
-        #[serde(default, skip_serializing_if = "Vec::is_empty")]
-        shortcut: Vec<LayerSpec>,
-    },
-    /// Batch norm over the rows (samples x pixels), epsilon 1e-5, momentum 0.1.
-    #[serde(rename = "batchnorm")]
-    BatchNorm {},
-    /// max(x, 0).
-    Relu {},
-    /// x Phi(x), exact.
-    Gelu {},
-    /// Drops elements in training.
-    Dropout {
-        /// Probability of dropping.
-        p: f64,
-    },
-}
-
-impl LayerSpec {
-    /// Outputs of a layer with a weight.
-    pub fn outputs(&self) -> Option<u32> {
-        match self {
-            LayerSpec::Dense { out } | LayerSpec::Conv { out, .. } => Some(*out),
-            _ => None,
-        }
-    }
-}
-
-/// Names of all layers with a weight.
-pub fn weighted(layers: &[LayerSpec]) -> Vec<String> {
-    fn add(layers: &[LayerSpec], name: &str, names: &mut Vec<String>) {
-        for (index, layer) in layers.iter().enumerate() {
-            let name = format!("{name}.{index}");
-            match layer {
-                LayerSpec::Residual { layers, shortcut } => {
-                    add(layers, &format!("{name}.main"), names);
-                    add(shortcut, &format!("{name}.shortcut"), names);
-                }
-                _ if layer.outputs().is_some() => names.push(name),
-                _ => {}
-            }
-        }
-    }
-    let mut names = Vec::new();
-    add(layers, "layers", &mut names);
-    names
-}
-
 /// Height and width, or one number for both.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged, expecting = "expected a whole number such as 3, or two such as [3, 5], up to 4294967295")]
@@ -126,7 +23,7 @@ impl Default for Sides {
 }
 
 impl Sides {
-    fn one() -> Sides {
+    pub(super) fn one() -> Sides {
         Sides::One(1)
     }
 

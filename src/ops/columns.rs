@@ -1,6 +1,6 @@
 //! Reductions over the rows of a matrix.
 
-use super::{Operand, Operation, Tensor, read, require, write};
+use super::{Operand, Operation, Tensor, read, require, sum, write};
 
 /// `out = sum over the rows of x`, rows x cols to 1 x cols: the gradient of a bias.
 #[derive(Clone, Copy, Debug)]
@@ -9,6 +9,8 @@ pub struct ColumnSum {
     pub x: Tensor,
     /// One row of sums.
     pub out: Tensor,
+    /// Whether they are added to what out holds.
+    pub accumulate: bool,
 }
 
 impl Operation for ColumnSum {
@@ -17,7 +19,7 @@ impl Operation for ColumnSum {
     }
 
     fn operands(&self) -> Vec<Operand> {
-        vec![read("x", self.x), write("out", self.out)]
+        vec![read("x", self.x), sum("out", self.out, self.accumulate)]
     }
 
     fn check(&self) -> Result<(), String> {

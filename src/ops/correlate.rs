@@ -1,6 +1,6 @@
 //! What the local rules learn from: products of the squeezed error with the error itself and with the layer's input.
 
-use super::{Operand, Operation, Tensor, read, require, write};
+use super::{Operand, Operation, Tensor, read, require, sum, write};
 
 /// Everything that [`Oja`] needs of a batch, and with `hebbian` also the gradient of q, from one pass over the rows.
 ///
@@ -34,6 +34,8 @@ pub struct Hebbian {
     pub input: Tensor,
     /// (parts r) x k.
     pub gradient: Tensor,
+    /// Whether it is added to what `gradient` holds, of one part.
+    pub accumulate: bool,
 }
 
 impl Correlate {
@@ -51,8 +53,8 @@ impl Operation for Correlate {
     fn operands(&self) -> Vec<Operand> {
         let mut all = vec![read("x", self.x), read("y", self.y), write("statistics", self.statistics)];
         all.extend(self.origin.map(|t| read("origin", t)));
-        if let Some(Hebbian { input, gradient }) = self.hebbian {
-            all.extend([read("input", input), write("gradient", gradient)]);
+        if let Some(Hebbian { input, gradient, accumulate }) = self.hebbian {
+            all.extend([read("input", input), sum("gradient", gradient, accumulate)]);
         }
         all
     }
@@ -75,7 +77,9 @@ impl Operation for Correlate {
                 h.input.rows() == rows && h.gradient.rows() == self.parts * rank && h.gradient.cols() == h.input.cols()
             }),
             "input must have x's rows, its gradient be rank x its columns, once a part",
-        )
+        )?;
+        let accumulates = self.hebbian.is_some_and(|h| h.accumulate);
+        require(self.parts == 1 || !accumulates, "the sum of the parts is added to, not each of them")
     }
 
     fn flops(&self) -> u64 {

@@ -1,7 +1,7 @@
 //! Matrix products.
 
 use super::elementwise::Activation;
-use super::{Convolution, Operand, Operation, Pass, Tensor, read, require, write};
+use super::{Convolution, Operand, Operation, Pass, Tensor, read, require, sum};
 
 /// What happens to a product's elements before they are stored, in this order.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -79,6 +79,8 @@ impl Half {
 /// After transposition a is rows x inner, b is inner x cols, out is rows x cols. An operand with one replica is shared
 /// by all.
 ///
+/// With `accumulate` the result is added to what out holds, at the very end.
+///
 /// With several `parts` the inner dimension is cut into as many pieces of [`Gemm::depth`] (the last may be shorter),
 /// and out, (parts rows) x cols, holds the product over each: more workgroups for a long sum of few outputs.
 /// [`SumParts`] adds them and applies the epilogue.
@@ -102,6 +104,8 @@ pub struct Gemm {
     pub sums: Option<Tensor>,
     /// Pieces of the inner dimension, each with an output of its own.
     pub parts: u32,
+    /// Whether out and sums are added to what they hold: gradients of another use of the same parameter.
+    pub accumulate: bool,
     /// In half precision, if any.
     pub half: Option<Half>,
     /// One factor read through a window, if it is a product of a convolution.
@@ -115,8 +119,21 @@ impl Gemm {
     /// `out = a b`.
     pub fn nn(a: Tensor, b: Tensor, out: Tensor) -> Gemm {
         let (epilogue, sums) = (Epilogue::default(), None);
-        let (transpose_a, transpose_b, half, convolution) = (false, false, None, None);
-        Gemm { a, b, out, transpose_a, transpose_b, alpha: 1.0, epilogue, sums, parts: 1, half, convolution }
+        let (transpose_a, transpose_b, accumulate, half, convolution) = (false, false, false, None, None);
+        Gemm {
+            a,
+            b,
+            out,
+            transpose_a,
+            transpose_b,
+            alpha: 1.0,
+            epilogue,
+            sums,
+            parts: 1,
+            accumulate,
+            half,
+            convolution,
+        }
     }
 
     /// `out = a b^T`.
@@ -178,8 +195,8 @@ impl Operation for Gemm {
         [read("a", self.a), read("b", self.b)]
             .into_iter()
             .chain(self.epilogue.operands())
-            .chain([write("out", self.out)])
-            .chain(self.sums.map(|t| write("sums", t)))
+            .chain([sum("out", self.out, self.accumulate)])
+            .chain(self.sums.map(|t| sum("sums", t, self.accumulate)))
             .collect()
     }
 
@@ -198,8 +215,8 @@ impl Operation for Gemm {
             "out must be rows of a x columns of b, once a part",
         )?;
         require(
-            self.parts == 1 || (self.epilogue == Epilogue::default() && self.alpha == 1.0),
-            "factor and epilogue apply to the sum of the parts",
+            self.parts == 1 || (self.epilogue == Epilogue::default() && self.alpha == 1.0 && !self.accumulate),
+            "factor, epilogue and what is added to apply to the sum of the parts",
         )?;
         require(
             self.sums.is_none_or(|t| t.rows() == self.parts && t.cols() == rows),
@@ -221,11 +238,12 @@ impl Operation for Gemm {
         let alpha = if self.alpha == 1.0 { String::new() } else { format!(" *{}", self.alpha) };
         let parts = if self.parts == 1 { String::new() } else { format!(" {} parts", self.parts) };
         let sums = if self.sums.is_some() { " +sums" } else { "" };
+        let accumulate = if self.accumulate { " accumulated" } else { "" };
         let epilogue = self.epilogue.details();
         let convolution = self.convolution.map_or(String::new(), |c| format!(" {}", c.window));
         let half = if self.half.is_some() { " f16" } else { "" };
         format!(
-            "{}{}{convolution}{half}{alpha}{parts}{epilogue}{sums}",
+            "{}{}{convolution}{half}{alpha}{parts}{epilogue}{sums}{accumulate}",
             letter(self.transpose_a),
             letter(self.transpose_b)
         )
@@ -243,6 +261,8 @@ pub struct SumParts {
     pub alpha: f64,
     /// What follows before the store.
     pub epilogue: Epilogue,
+    /// Whether it is added to what out holds.
+    pub accumulate: bool,
 }
 
 impl SumParts {
@@ -258,7 +278,11 @@ impl Operation for SumParts {
     }
 
     fn operands(&self) -> Vec<Operand> {
-        [read("a", self.a)].into_iter().chain(self.epilogue.operands()).chain([write("out", self.out)]).collect()
+        [read("a", self.a)]
+            .into_iter()
+            .chain(self.epilogue.operands())
+            .chain([sum("out", self.out, self.accumulate)])
+            .collect()
     }
 
     fn check(&self) -> Result<(), String> {
@@ -274,6 +298,7 @@ impl Operation for SumParts {
     }
 
     fn details(&self) -> String {
-        format!("{} parts{}", self.parts(), self.epilogue.details())
+        let accumulate = if self.accumulate { " accumulated" } else { "" };
+        format!("{} parts{}{accumulate}", self.parts(), self.epilogue.details())
     }
 }

@@ -20,6 +20,7 @@ pub mod random;
 mod recording;
 mod step;
 mod tensor;
+mod tokens;
 mod transport;
 mod transpose;
 mod window;
@@ -36,9 +37,10 @@ pub use loss::{MeanSquaredError, OneHot, SoftmaxCrossEntropy, Tally};
 pub use normalise::{Normalise, NormaliseBackward, NormaliseGradients, TrackMoments};
 pub use optimize::{Optimize, Update};
 pub use pool::{AveragePool, AveragePoolBackward, MaxPool, MaxPoolBackward};
-pub use recording::{Entry, Phase, Recording, Role};
+pub use recording::{Entry, Phase, Recording, Role, Section};
 pub use step::{GroupStep, MAX_REPLICAS, ReplicaStep, StepState};
-pub use tensor::{Dtype, Kind, Shape, Tensor, TensorInfo};
+pub use tensor::{Dtype, Kind, Shape, Strides, Tensor, TensorInfo};
+pub use tokens::{AddRow, PlaceRows};
 pub use transport::Transport;
 pub use transpose::TransposeBlocks;
 pub use window::Window;
@@ -71,6 +73,11 @@ pub(crate) fn read(name: &'static str, tensor: Tensor) -> Operand {
 
 pub(crate) fn write(name: &'static str, tensor: Tensor) -> Operand {
     Operand { name, tensor, access: Access::Write }
+}
+
+/// An output that is written, or added to what it holds.
+pub(crate) fn sum(name: &'static str, tensor: Tensor, accumulate: bool) -> Operand {
+    Operand { name, tensor, access: if accumulate { Access::Update } else { Access::Write } }
 }
 
 pub(crate) fn update(name: &'static str, tensor: Tensor) -> Operand {
@@ -174,6 +181,8 @@ operations!(
     AveragePool,
     AveragePoolBackward,
     TransposeBlocks,
+    AddRow,
+    PlaceRows,
     SoftmaxCrossEntropy,
     MeanSquaredError,
     OneHot,

@@ -1,5 +1,7 @@
 //! The recording: a tensor table and, for each phase, the operations in order.
 
+use std::collections::{HashMap, HashSet};
+
 use super::{Dtype, Gemm, Kind, Op, Shape, ShapeError, Tensor, TensorInfo};
 
 /// Lists of operations that share one tensor table.
@@ -71,6 +73,39 @@ impl Role {
     }
 }
 
+/// A stretch of a phase, between which a scheduler may put something: a sum over devices, a look at a tensor.
+///
+/// A training step goes forward and backward once for each micro-batch, then reduces, then updates.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Section {
+    /// A batch from the data set, from inputs to the loss.
+    Forward,
+    /// Errors, and what is summed over samples: gradients of weights, what local rules learn from.
+    Backward,
+    /// Nothing on one device: here a scheduler adds over devices what [`Recording::reductions`] lists.
+    Reduce,
+    /// Once a step, from those sums: gradients that no sample enters, optimizers, running statistics.
+    Update,
+    /// All of an evaluation.
+    Evaluate,
+    /// All of a diagnosis.
+    Diagnose,
+}
+
+impl Section {
+    /// Name in plans.
+    pub fn name(self) -> &'static str {
+        match self {
+            Section::Forward => "forward",
+            Section::Backward => "backward",
+            Section::Reduce => "reduce",
+            Section::Update => "update",
+            Section::Evaluate => "evaluate",
+            Section::Diagnose => "diagnose",
+        }
+    }
+}
+
 /// One recorded operation.
 #[derive(Clone, Debug)]
 pub struct Entry {
@@ -78,6 +113,8 @@ pub struct Entry {
     pub op: Op,
     /// What it is for.
     pub role: Role,
+    /// Where in the phase it stands.
+    pub section: Section,
     /// The layer it belongs to, empty for what belongs to none.
     pub layer: String,
 }
@@ -87,9 +124,16 @@ pub struct Entry {
 pub struct Recording {
     replicas: u32,
     tensors: Vec<TensorInfo>,
+    named: Vec<(String, Tensor)>,
+    // Of views whose rows or columns are as many as the largest rank.
+    ranked: HashMap<Tensor, [bool; 2]>,
     phases: [Vec<Entry>; 3],
     kept: [Vec<Tensor>; 3],
+    reductions: Vec<Tensor>,
+    // What operations of the present phase have written.
+    written: HashSet<Tensor>,
     phase: Phase,
+    section: Section,
     role: Role,
     layer: String,
 }
@@ -100,9 +144,14 @@ impl Recording {
         Recording {
             replicas,
             tensors: Vec::new(),
+            named: Vec::new(),
+            ranked: HashMap::new(),
             phases: Default::default(),
             kept: Default::default(),
+            reductions: Vec::new(),
+            written: HashSet::new(),
             phase: Phase::Train,
+            section: Section::Forward,
             role: Role::Forward,
             layer: String::new(),
         }
@@ -115,8 +164,8 @@ impl Recording {
 
     fn add(&mut self, name: String, shape: Shape, dtype: Dtype, kind: Kind) -> Tensor {
         let id = u32::try_from(self.tensors.len()).expect("fewer than 2^32 tensors");
-        let tensor = Tensor { id, shape, dtype };
-        self.tensors.push(TensorInfo { name, tensor, kind, ranked: [false; 2] });
+        let tensor = Tensor::whole(id, shape, dtype);
+        self.tensors.push(TensorInfo { name, tensor, kind });
         tensor
     }
 
@@ -127,34 +176,61 @@ impl Recording {
 
     /// [`Recording::scratch`] of another element type.
     pub fn scratch_of(&mut self, name: impl Into<String>, rows: u32, cols: u32, dtype: Dtype) -> Tensor {
-        let shape = Shape { replicas: self.replicas, rows, cols };
+        let shape = Shape::matrix(self.replicas, rows, cols);
         let name = if self.layer.is_empty() { name.into() } else { format!("{}.{}", self.layer, name.into()) };
         self.add(name, shape, dtype, Kind::Scratch)
     }
 
     /// A tensor of every replica that lives as long as the program.
     pub fn state(&mut self, name: impl Into<String>, rows: u32, cols: u32, dtype: Dtype) -> Tensor {
-        let shape = Shape { replicas: self.replicas, rows, cols };
+        let shape = Shape::matrix(self.replicas, rows, cols);
         self.add(name.into(), shape, dtype, Kind::State)
     }
 
     /// A tensor that all replicas share and that lives as long as the program.
     pub fn shared(&mut self, name: impl Into<String>, rows: u32, cols: u32, dtype: Dtype) -> Tensor {
-        self.add(name.into(), Shape { replicas: 1, rows, cols }, dtype, Kind::State)
+        self.add(name.into(), Shape::matrix(1, rows, cols), dtype, Kind::State)
     }
 
-    /// A window of a one-row state tensor, `offset` elements into each replica.
-    pub fn view(&mut self, name: impl Into<String>, of: Tensor, offset: u32, rows: u32, cols: u32) -> Tensor {
-        debug_assert!(of.rows() == 1 && offset + rows * cols <= of.cols(), "a view lies within its tensor");
-        let shape = Shape { rows, cols, ..of.shape };
-        self.add(name.into(), shape, of.dtype, Kind::View { of, offset })
+    /// Gives a part of a state a name of its own, such as a member of a parameter group.
+    pub fn name(&mut self, view: Tensor, name: impl Into<String>) {
+        self.named.push((name.into(), view));
     }
 
     /// Turns to a phase: what is pushed from now on belongs to it.
     pub fn begin(&mut self, phase: Phase) {
         self.phase = phase;
+        self.section = match phase {
+            Phase::Train => Section::Forward,
+            Phase::Evaluate => Section::Evaluate,
+            Phase::Diagnose => Section::Diagnose,
+        };
         self.role = Role::Forward;
         self.layer.clear();
+        self.written.clear();
+    }
+
+    /// Turns to a section of a training step; an evaluation and a diagnosis have one each.
+    pub fn section(&mut self, section: Section) {
+        if self.phase == Phase::Train {
+            self.section = section;
+        }
+    }
+
+    /// Whether an operation of this phase has written a view. The first use of a parameter writes its gradient, each later one
+    /// adds to it.
+    pub fn has_written(&self, view: Tensor) -> bool {
+        self.written.contains(&view)
+    }
+
+    /// Notes that a view holds sums over samples when a training step comes to [`Section::Reduce`].
+    pub fn reduce(&mut self, view: Tensor) {
+        self.reductions.push(view);
+    }
+
+    /// What holds sums over samples between the backward passes and the update.
+    pub fn reductions(&self) -> &[Tensor] {
+        &self.reductions
     }
 
     /// Sets what the following operations are for.
@@ -167,15 +243,15 @@ impl Recording {
         self.layer = layer.into();
     }
 
-    /// Says that a tensor's rows, or its columns, are as many as the largest rank of all replicas. Products pass it on to what
-    /// they make.
-    pub fn mark_ranked(&mut self, tensor: Tensor, [rows, cols]: [bool; 2]) {
-        self.tensors[tensor.index()].ranked = [rows, cols];
+    /// Says that a view's rows, or its columns, are as many as the largest rank of all replicas: those of smaller ranks have zeros
+    /// there. Products pass it on to what they make.
+    pub fn mark_ranked(&mut self, view: Tensor, ranked: [bool; 2]) {
+        self.ranked.insert(view, ranked);
     }
 
     /// Whether rows, columns and inner length of a product are as long as the largest rank.
     pub fn ranked(&self, gemm: &Gemm) -> [bool; 3] {
-        let [a, b] = [gemm.a, gemm.b].map(|factor| self.info(factor).ranked);
+        let [a, b] = [gemm.a, gemm.b].map(|factor| self.ranked.get(&factor).copied().unwrap_or_default());
         let [rows, inner] = if gemm.transpose_a { [a[1], a[0]] } else { a };
         [rows, b[usize::from(!gemm.transpose_b)], inner]
     }
@@ -191,7 +267,9 @@ impl Recording {
             let [rows, cols, _] = self.ranked(gemm);
             self.mark_ranked(gemm.out, [rows, cols]);
         }
-        self.phases[self.phase as usize].push(Entry { op, role: self.role, layer: self.layer.clone() });
+        self.written.extend(op.outputs());
+        let (role, section, layer) = (self.role, self.section, self.layer.clone());
+        self.phases[self.phase as usize].push(Entry { op, role, section, layer });
         Ok(())
     }
 
@@ -220,13 +298,20 @@ impl Recording {
         &self.tensors
     }
 
-    /// What the table knows of a tensor.
-    pub fn info(&self, tensor: Tensor) -> &TensorInfo {
-        &self.tensors[tensor.index()]
+    /// What the table knows of a view's tensor.
+    pub fn info(&self, view: Tensor) -> &TensorInfo {
+        &self.tensors[view.index()]
     }
 
-    /// The state or view of that name.
+    /// Parts of states that have a name of their own.
+    pub fn named(&self) -> &[(String, Tensor)] {
+        &self.named
+    }
+
+    /// The state, or part of one, of that name.
     pub fn find(&self, name: &str) -> Option<Tensor> {
-        self.tensors.iter().find(|t| t.kind != Kind::Scratch && t.name == name).map(|t| t.tensor)
+        let states = self.tensors.iter().filter(|t| t.kind == Kind::State).map(|t| (&t.name, t.tensor));
+        let parts = self.named.iter().map(|(name, view)| (name, *view));
+        states.chain(parts).find(|(known, _)| *known == name).map(|(_, view)| view)
     }
 }

@@ -1,7 +1,7 @@
 //! Parameter groups: the tensors that one optimizer updates, in as few rows as bindings allow, a dispatch a row.
 
 use super::OptimizerSpec;
-use crate::ops::{Accumulate, Dtype, Optimize, Recording, Role, ShapeError, Tensor};
+use crate::ops::{Dtype, Optimize, Recording, Role, ShapeError, Tensor};
 
 /// Elements at which a member may start: 256 bytes, WebGPU's largest alignment of a binding.
 const ALIGNMENT: u32 = 64;
@@ -12,12 +12,12 @@ const ROW_BYTES: u64 = 128 << 20;
 /// Most elements of a group: 4 GiB in every replica, and far from where 32-bit offsets end.
 pub const MOST_ELEMENTS: u64 = 1 << 30;
 
-/// A learned tensor and its gradient.
+/// A tensor that an optimizer updates, and its gradient.
 #[derive(Clone, Copy, Debug)]
-pub struct Parameter {
+pub struct Learned {
     /// Current value.
     pub value: Tensor,
-    /// Gradient of the mean loss, written anew in every step.
+    /// Gradient of the mean loss: the first use of the step writes it, later ones add to it.
     pub gradient: Tensor,
 }
 
@@ -53,37 +53,32 @@ impl GroupBuilder {
         self.members.iter().map(Member::length).sum()
     }
 
-    /// Allocates values, gradients and moments, and a second row of gradients where a step takes its batch in `parts`.
-    /// `None` for a group without members.
-    pub fn finish(
-        self,
-        recording: &mut Recording,
-        name: &str,
-        index: u32,
-        spec: &OptimizerSpec,
-        parts: u32,
-    ) -> Option<Group> {
+    /// Allocates values, gradients and moments. `None` for a group without members.
+    pub fn finish(self, recording: &mut Recording, name: &str, index: u32, spec: &OptimizerSpec) -> Option<Group> {
         if self.members.is_empty() {
             return None;
         }
         let shares = self.shares(recording.replicas());
-        let (mut rows, mut members, mut later) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut rows, mut members) = (Vec::new(), Vec::new());
         for share in &shares {
             // One of several rows is named after its first member.
             let name = if shares.len() == 1 { name.to_owned() } else { format!("{name}.{}", share[0].name) };
-            let row = Row::allocate(recording, &name, share, spec, parts > 1);
+            let row = Row::allocate(recording, &name, share, spec);
             let mut offset = 0;
             for member in *share {
                 let Member { name, rows, cols } = member;
-                let mut window =
-                    |suffix: &str, of: Tensor| recording.view(format!("{name}{suffix}"), of, offset, *rows, *cols);
-                members.push(Parameter { value: window("", row.values), gradient: window(".gradient", row.gradients) });
-                later.extend(row.later.map(|of| window(".later.gradient", of)));
+                let mut window = |suffix: &str, of: Tensor| {
+                    let member = of.window(offset, *rows, *cols);
+                    recording.name(member, format!("{name}{suffix}"));
+                    member
+                };
+                members.push(Learned { value: window("", row.values), gradient: window(".gradient", row.gradients) });
                 offset += member.length() as u32;
             }
+            recording.reduce(row.gradients);
             rows.push(row);
         }
-        Some(Group { index, spec: spec.clone(), rows, members, later })
+        Some(Group { index, spec: spec.clone(), rows, members })
     }
 
     /// The members of each row, in order. A member that is larger than a row should be has one to itself.
@@ -107,20 +102,17 @@ impl GroupBuilder {
 struct Row {
     values: Tensor,
     gradients: Tensor,
-    // What parts of a batch but the first write.
-    later: Option<Tensor>,
     moments: [Option<Tensor>; 3],
 }
 
 impl Row {
-    fn allocate(recording: &mut Recording, name: &str, members: &[Member], spec: &OptimizerSpec, later: bool) -> Row {
+    fn allocate(recording: &mut Recording, name: &str, members: &[Member], spec: &OptimizerSpec) -> Row {
         let length = members.iter().map(Member::length).sum::<u64>() as u32;
         let mut tensor = |what: &str| recording.state(format!("{name}.{what}"), 1, length, Dtype::F32);
         let (values, gradients) = (tensor("values"), tensor("gradients"));
-        let later = later.then(|| tensor("later.gradients"));
         let names = ["moment1", "moment2", "moment3"];
         let moments = std::array::from_fn(|i| (i < spec.update().moments()).then(|| tensor(names[i])));
-        Row { values, gradients, later, moments }
+        Row { values, gradients, moments }
     }
 }
 
@@ -130,35 +122,13 @@ pub struct Group {
     index: u32,
     spec: OptimizerSpec,
     rows: Vec<Row>,
-    members: Vec<Parameter>,
-    // Where parts of a batch but the first write the members' gradients; empty where there is one part.
-    later: Vec<Tensor>,
+    members: Vec<Learned>,
 }
 
 impl Group {
     /// The member that [`GroupBuilder::add`] numbered so.
-    pub fn member(&self, index: usize) -> Parameter {
+    pub fn member(&self, index: usize) -> Learned {
         self.members[index]
-    }
-
-    /// Where a part of a batch after the first writes the gradient that the first part writes here.
-    pub fn later(&self, gradient: Tensor) -> Option<Tensor> {
-        let at = self.members.iter().position(|member| member.gradient == gradient)?;
-        self.later.get(at).copied()
-    }
-
-    /// Adds what a part of a batch after the first has written.
-    ///
-    /// # Errors
-    /// Never for a group made by [`GroupBuilder::finish`].
-    pub fn accumulate(&self, recording: &mut Recording) -> Result<(), ShapeError> {
-        recording.role(Role::Update);
-        for row in &self.rows {
-            if let Some(later) = row.later {
-                recording.push(Accumulate { x: later, out: row.gradients })?;
-            }
-        }
-        Ok(())
     }
 
     /// Writes the update of all members.
@@ -185,7 +155,7 @@ impl Group {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ops::{Kind, Phase};
+    use crate::ops::Phase;
 
     /// Shapes of the rows of values, and the offset of every member in its own.
     fn laid_out(replicas: u32, members: &[(u32, u32)]) -> (Vec<u32>, Vec<u32>) {
@@ -194,21 +164,16 @@ mod tests {
             assert_eq!(builder.add(format!("w{index}"), *rows, *cols), index);
         }
         let mut recording = Recording::new(replicas);
-        let group = builder.finish(&mut recording, "weights", 0, &OptimizerSpec::sgd(1.0), 2).expect("it has members");
+        let group = builder.finish(&mut recording, "weights", 0, &OptimizerSpec::sgd(1.0)).expect("it has members");
         recording.begin(Phase::Train);
         let fault = recording.state("fault", 1, 1, Dtype::U32);
-        group.accumulate(&mut recording).expect("rows are laid out alike");
         group.record(&mut recording, fault).expect("rows are laid out alike");
-        assert_eq!(recording.entries(Phase::Train).len(), 2 * group.rows.len(), "one addition and one update a row");
+        assert_eq!(recording.entries(Phase::Train).len(), group.rows.len(), "one update a row");
         for (index, (rows, cols)) in members.iter().enumerate() {
-            let Parameter { value, gradient } = group.member(index);
-            let later = group.later(gradient).expect("there are two parts");
-            assert!([value, gradient, later].iter().all(|t| (t.rows(), t.cols()) == (*rows, *cols)));
+            let Learned { value, gradient } = group.member(index);
+            assert!([value, gradient].iter().all(|t| (t.rows(), t.cols()) == (*rows, *cols)));
         }
-        let offset = |index| match recording.info(group.member(index).value).kind {
-            Kind::View { offset, .. } => offset,
-            _ => panic!("a member is a window of its row"),
-        };
+        let offset = |index: usize| group.member(index).value.offset();
         (group.rows.iter().map(|row| row.values.cols()).collect(), (0..members.len()).map(offset).collect())
     }
 

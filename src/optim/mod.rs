@@ -4,7 +4,7 @@ mod group;
 mod schedule;
 mod single;
 
-pub use group::{Group, GroupBuilder, MOST_ELEMENTS, Parameter};
+pub use group::{Group, GroupBuilder, Learned, MOST_ELEMENTS};
 pub use schedule::Schedule;
 pub(crate) use single::single;
 

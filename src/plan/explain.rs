@@ -22,7 +22,7 @@ pub fn explain(plan: &Plan, phase: Phase, columns: Option<usize>) -> String {
             op.operands()
                 .iter()
                 .filter(|o| (o.access != Access::Read) == write)
-                .map(|o| format!("{}={} {}", o.name, plan.info(o.tensor).name, o.tensor.shape))
+                .map(|o| format!("{}={} {}", o.name, plan.name(o.tensor), o.tensor.shape))
                 .collect::<Vec<_>>()
                 .join(", ")
         };

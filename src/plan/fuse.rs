@@ -3,8 +3,8 @@
 use super::Profile;
 use super::select::{correlation_parts, fits_together, fuses, fuses_hebbian, parts};
 use crate::ops::{
-    Activate, AveragePoolBackward, Correlate, Entry, Epilogue, Fit, Gate, Gemm, Hebbian, Kind, MaxPoolBackward,
-    Normalise, Op, Phase, Recording, Role, SumParts, Tensor, Transport,
+    Activate, AveragePoolBackward, Correlate, Entry, Epilogue, Fit, Gate, Gemm, Hebbian, MaxPoolBackward, Normalise,
+    Op, Phase, Recording, Role, SumParts, Tensor, Transport,
 };
 
 /// Rewrites a phase.
@@ -19,10 +19,11 @@ pub(super) fn fuse(recording: &mut Recording, phase: Phase, profile: &Profile) {
     split_sums(recording, phase, profile);
 }
 
-/// How many operations of the phase read a tensor, plus one if the host does.
+/// How many operations of the phase read a tensor or a part of it, plus one if the host does.
 fn readers(entries: &[Entry], kept: &[Tensor], tensor: Tensor) -> usize {
-    let by_ops = entries.iter().filter(|e| e.op.inputs().any(|t| t == tensor)).count();
-    by_ops + usize::from(kept.contains(&tensor))
+    let same = |other: Tensor| other.index() == tensor.index();
+    let by_ops = entries.iter().filter(|e| e.op.inputs().any(same)).count();
+    by_ops + usize::from(kept.iter().any(|kept| same(*kept)))
 }
 
 /// An operation, then the activation or gate that is its only reader: one kernel, and what lies between never reaches memory.
@@ -56,6 +57,9 @@ fn fused_after(entries: &[Entry], kept: &[Tensor], at: usize) -> Option<(usize, 
         return None;
     }
     let reader = entries.iter().position(|e| e.op.inputs().any(|t| t == written))?;
+    if entries[reader].section != entries[at].section {
+        return None;
+    }
     let fused = match &entries[reader].op {
         Op::Activate(next) => with_activation(op, next)?,
         Op::Gate(next) if next.x == written => with_gate(op, next)?,
@@ -95,7 +99,9 @@ fn fuse_sums(recording: &mut Recording, phase: Phase) {
         let product = summed.and_then(|sum| {
             // Neither factor changes before the product or after the sum: scratch tensors are written once.
             entries.iter_mut().find_map(|e| match &mut e.op {
-                Op::Gemm(g) if g.transpose_a && g.a == sum.x && g.sums.is_none() => Some((g, sum.out)),
+                Op::Gemm(g) if g.transpose_a && g.a == sum.x && g.sums.is_none() && g.accumulate == sum.accumulate => {
+                    Some((g, sum.out))
+                }
                 _ => None,
             })
         });
@@ -138,15 +144,16 @@ fn split(recording: &mut Recording, gemm: &Gemm, most: u32) -> Vec<Op> {
     let name = recording.info(gemm.out).name.clone();
     let out = recording.scratch(format!("{name}.parts"), parts * gemm.rows(), gemm.cols());
     let sums = gemm.sums.map(|_| recording.scratch(format!("{name}.sums.parts"), parts, gemm.rows()));
-    let pieces = Gemm { out, sums, parts, alpha: 1.0, epilogue: Epilogue::default(), ..*gemm };
-    let added = SumParts { a: out, out: gemm.out, alpha: gemm.alpha, epilogue: gemm.epilogue };
+    let Gemm { alpha, epilogue, accumulate, .. } = *gemm;
+    let pieces = Gemm { out, sums, parts, alpha: 1.0, epilogue: Epilogue::default(), accumulate: false, ..*gemm };
+    let added = SumParts { a: out, out: gemm.out, alpha, epilogue, accumulate };
     let mut ops = vec![pieces.into(), added.into()];
-    ops.extend(sums.zip(gemm.sums).map(|(parts, whole)| added_up(parts, whole)));
+    ops.extend(sums.zip(gemm.sums).map(|(parts, whole)| added_up(parts, whole, accumulate)));
     ops
 }
 
-fn added_up(a: Tensor, out: Tensor) -> Op {
-    SumParts { a, out, alpha: 1.0, epilogue: Epilogue::default() }.into()
+fn added_up(a: Tensor, out: Tensor, accumulate: bool) -> Op {
+    SumParts { a, out, alpha: 1.0, epilogue: Epilogue::default(), accumulate }.into()
 }
 
 fn split_correlation(recording: &mut Recording, op: &Correlate, most: u32) -> Vec<Op> {
@@ -156,9 +163,12 @@ fn split_correlation(recording: &mut Recording, op: &Correlate, most: u32) -> Ve
         recording.scratch(name, parts * of.rows(), of.cols())
     };
     let statistics = pieces(op.statistics);
-    let hebbian = op.hebbian.map(|h| Hebbian { gradient: pieces(h.gradient), ..h });
-    let mut ops = vec![Correlate { statistics, hebbian, parts, ..*op }.into(), added_up(statistics, op.statistics)];
-    ops.extend(hebbian.zip(op.hebbian).map(|(parts, whole)| added_up(parts.gradient, whole.gradient)));
+    let hebbian = op.hebbian.map(|h| Hebbian { gradient: pieces(h.gradient), accumulate: false, ..h });
+    let mut ops =
+        vec![Correlate { statistics, hebbian, parts, ..*op }.into(), added_up(statistics, op.statistics, false)];
+    ops.extend(
+        hebbian.zip(op.hebbian).map(|(parts, whole)| added_up(parts.gradient, whole.gradient, whole.accumulate)),
+    );
     ops
 }
 
@@ -214,10 +224,7 @@ fn fit_at(recording: &Recording, entries: &[Entry], kept: &[Tensor], at: usize) 
     let bare = |gemm: &Gemm, transposes: [bool; 2]| {
         gemm.a == gemm.b && gemm.epilogue == Epilogue::default() && [gemm.transpose_a, gemm.transpose_b] == transposes
     };
-    let window = |tensor: Tensor| match recording.info(tensor).kind {
-        Kind::View { of, offset } => Some((of, offset)),
-        _ => None,
-    };
+    let window = |view: Tensor| (recording.info(view).tensor, view.offset());
     // p (q q^T) - w_q, or (p^T p) q - p_w.
     let of_p = made(product.b).filter(|(_, gram)| bare(gram, [false, true]));
     let of_q = made(product.a).filter(|(_, gram)| bare(gram, [true, false]));
@@ -226,8 +233,8 @@ fn fit_at(recording: &Recording, entries: &[Entry], kept: &[Tensor], at: usize) 
         (_, Some((index, gram))) => (index, gram.a, product.b, None, Some(last.scale)),
         _ => return None,
     };
-    let ((values, at_p), (same, at_q)) = (window(p)?, window(q)?);
-    let (gradients, at_gradient) = window(last.out)?;
+    let ((values, at_p), (same, at_q)) = (window(p), window(q));
+    let (gradients, at_gradient) = window(last.out);
     let alike = values == same && at_gradient == if w_q.is_some() { at_p } else { at_q };
     let extents = [p.rows(), p.cols(), q.cols()];
     let fit = Fit { values, gradients, at: [at_p, at_q], extents, w_q, p_w };
@@ -236,7 +243,7 @@ fn fit_at(recording: &Recording, entries: &[Entry], kept: &[Tensor], at: usize) 
 
 /// Whether a product is one, with nothing but its epilogue added.
 fn is_plain(gemm: &Gemm) -> bool {
-    let whole = gemm.sums.is_none() && gemm.parts == 1 && gemm.alpha == 1.0;
+    let whole = gemm.sums.is_none() && gemm.parts == 1 && gemm.alpha == 1.0 && !gemm.accumulate;
     whole && gemm.half.is_none() && gemm.convolution.is_none()
 }
 
@@ -249,11 +256,11 @@ fn fuse_hebbian(recording: &mut Recording, phase: Phase) {
             Op::Gemm(g) if entries[at].role == Role::Feedback && g.transpose_a && !g.transpose_b => Some(*g),
             _ => None,
         };
-        let plain = |g: &Gemm| g.epilogue == Epilogue::default() && is_plain(g);
+        let plain = |g: &Gemm| g.epilogue == Epilogue::default() && is_plain(&Gemm { accumulate: false, ..*g });
         let correlate = gradient.filter(plain).and_then(|g| {
             entries.iter_mut().find_map(|e| match &mut e.op {
                 Op::Correlate(c) if c.y == g.a && c.hebbian.is_none() => {
-                    Some((c, Hebbian { input: g.b, gradient: g.out }))
+                    Some((c, Hebbian { input: g.b, gradient: g.out, accumulate: g.accumulate }))
                 }
                 _ => None,
             })

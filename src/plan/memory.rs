@@ -3,17 +3,27 @@
 use super::{PlanError, Profile};
 use crate::ops::{Kind, Phase, Recording, Tensor, TensorInfo};
 
-/// Where a tensor lies.
+/// Where a tensor or a part of it lies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Placement {
     /// Index of the buffer.
     pub buffer: usize,
-    /// First byte, a multiple of the adapter's binding alignment.
+    /// First byte of the first replica.
     pub offset: u64,
     /// Bytes from the first element of the first replica to the last element of the last.
     pub span: u64,
     /// Elements from one replica to the next; 0 when all share one.
     pub replica_stride: u32,
+}
+
+impl Placement {
+    /// Where a part of the tensor lies.
+    pub(super) fn part(self, view: Tensor) -> Placement {
+        let size = view.dtype.size() as u64;
+        let before_last = u64::from(view.shape.replicas.saturating_sub(1)) * u64::from(self.replica_stride);
+        let span = (before_last + view.reach() as u64) * size;
+        Placement { offset: self.offset + u64::from(view.offset()) * size, span, ..self }
+    }
 }
 
 /// Gives every state tensor a buffer of its own, and every scratch tensor one that is free while it lives.
@@ -31,12 +41,6 @@ pub(super) fn place(
         check_size(info, profile)?;
         placements[info.tensor.index()] = Some(whole(info.tensor, buffers.len(), recording));
         buffers.push(info.tensor.bytes());
-    }
-    for info in recording.tensors() {
-        if let Kind::View { of, offset } = info.kind {
-            placements[info.tensor.index()] =
-                placements[of.index()].map(|parent: Placement| window(parent, info, offset));
-        }
     }
     let mut pool: Vec<usize> = Vec::new();
     for phase in Phase::ALL {
@@ -69,13 +73,6 @@ fn whole(tensor: Tensor, buffer: usize, recording: &Recording) -> Placement {
     Placement { buffer, offset: 0, span: tensor.bytes(), replica_stride: stride }
 }
 
-fn window(parent: Placement, info: &TensorInfo, offset: u32) -> Placement {
-    let replicas = u64::from(info.tensor.shape.replicas);
-    let size = info.tensor.dtype.size() as u64;
-    let span = (replicas - 1) * u64::from(parent.replica_stride) + info.tensor.shape.per_replica() as u64;
-    Placement { offset: parent.offset + u64::from(offset) * size, span: span * size, ..parent }
-}
-
 fn check_size(info: &TensorInfo, profile: &Profile) -> Result<(), PlanError> {
     let (needed, limit) = (info.tensor.bytes(), profile.max_binding_bytes);
     if needed > limit {
@@ -100,22 +97,26 @@ enum Event {
 /// Births and deaths of a phase's scratch tensors in the order of its operations; kept tensors do not die.
 fn lifetimes(recording: &Recording, phase: Phase) -> Vec<Event> {
     let entries = recording.entries(phase);
-    let scratch = |t: &Tensor| recording.info(*t).kind == Kind::Scratch;
     let mut last = std::collections::HashMap::new();
     for (at, entry) in entries.iter().enumerate() {
         for operand in entry.op.operands() {
-            last.insert(operand.tensor, at);
+            last.insert(operand.tensor.index(), at);
         }
     }
+    let kept: Vec<usize> = recording.kept(phase).iter().map(|t| t.index()).collect();
     let mut seen = std::collections::HashSet::new();
     let mut events = Vec::new();
     for (at, entry) in entries.iter().enumerate() {
-        let touched: Vec<Tensor> = entry.op.operands().iter().map(|o| o.tensor).filter(scratch).collect();
-        events.extend(touched.iter().filter(|t| seen.insert(**t)).map(|&t| Event::Born(t)));
-        let mut dead: Vec<Tensor> =
-            touched.into_iter().filter(|t| last[t] == at && !recording.kept(phase).contains(t)).collect();
-        dead.dedup();
-        events.extend(dead.into_iter().map(Event::Dead));
+        let tensors = entry.op.operands().into_iter().map(|o| recording.info(o.tensor));
+        let mut touched: Vec<Tensor> = Vec::new();
+        for info in tensors.filter(|info| info.kind == Kind::Scratch) {
+            if !touched.contains(&info.tensor) {
+                touched.push(info.tensor);
+            }
+        }
+        events.extend(touched.iter().filter(|t| seen.insert(t.index())).map(|&t| Event::Born(t)));
+        let dead = touched.into_iter().filter(|t| last[&t.index()] == at && !kept.contains(&t.index()));
+        events.extend(dead.map(Event::Dead));
     }
     events
 }

@@ -11,6 +11,7 @@ mod select;
 pub(crate) mod timing;
 mod tuned;
 
+use std::ops::Range;
 use std::sync::Arc;
 
 pub use executor::{ExecuteError, Executor};
@@ -22,7 +23,7 @@ pub use select::{Profile, UnknownVariant, Variant, candidates, contenders, selec
 pub use timing::{Clock, OpTimes, median, time_table};
 pub use tuned::{ShapeClass, Tuned, TunedError};
 
-use crate::ops::{Cost, Entry, Op, Phase, Recording, Role, Tensor, TensorInfo};
+use crate::ops::{Cost, Entry, Op, Phase, Recording, Role, Section, Tensor, TensorInfo};
 
 /// How a plan is made; the defaults are what training uses.
 #[derive(Clone, Copy, Debug)]
@@ -54,6 +55,7 @@ pub struct Node {
 #[derive(Clone, Debug)]
 pub struct Plan {
     tensors: Arc<[TensorInfo]>,
+    named: Arc<[(String, Tensor)]>,
     phases: [Vec<Node>; 3],
     placements: Vec<Option<Placement>>,
     buffers: Vec<u64>,
@@ -122,7 +124,14 @@ impl Plan {
                 .collect()
         });
         let (placements, buffers) = memory::place(&recording, profile, options.share_memory)?;
-        Ok(Plan { tensors: recording.tensors().into(), phases, placements, buffers, replicas: recording.replicas() })
+        Ok(Plan {
+            tensors: recording.tensors().into(),
+            named: recording.named().into(),
+            phases,
+            placements,
+            buffers,
+            replicas: recording.replicas(),
+        })
     }
 
     /// Networks side by side.
@@ -133,6 +142,23 @@ impl Plan {
     /// The operations of a phase, in order.
     pub fn nodes(&self, phase: Phase) -> &[Node] {
         &self.phases[phase as usize]
+    }
+
+    /// The sections of a phase in order, each with the operations that it covers. One device has nothing to reduce: the
+    /// section between a training step's last backward pass and its update is empty.
+    pub fn sections(&self, phase: Phase) -> Vec<(Section, Range<usize>)> {
+        let mut sections: Vec<(Section, Range<usize>)> = Vec::new();
+        for (at, node) in self.nodes(phase).iter().enumerate() {
+            let section = node.entry.section;
+            if section == Section::Update && sections.last().is_some_and(|(last, _)| *last == Section::Backward) {
+                sections.push((Section::Reduce, at..at));
+            }
+            match sections.last_mut() {
+                Some((last, range)) if *last == section => range.end = at + 1,
+                _ => sections.push((section, at..at + 1)),
+            }
+        }
+        sections
     }
 
     /// The choices among these that the plan's operations fall under.
@@ -157,14 +183,20 @@ impl Plan {
         &self.tensors
     }
 
-    /// What the table knows of a tensor.
-    pub fn info(&self, tensor: Tensor) -> &TensorInfo {
-        &self.tensors[tensor.index()]
+    /// What the table knows of a view's tensor.
+    pub fn info(&self, view: Tensor) -> &TensorInfo {
+        &self.tensors[view.index()]
     }
 
-    /// Where a tensor lies; `None` for a scratch tensor that fusion made unnecessary.
-    pub fn placement(&self, tensor: Tensor) -> Option<Placement> {
-        self.placements[tensor.index()]
+    /// What reports call a view: its own name if it has one, else its tensor's.
+    pub fn name(&self, view: Tensor) -> &str {
+        let own = self.named.iter().find(|(_, named)| *named == view);
+        own.map_or(&self.info(view).name, |(name, _)| name)
+    }
+
+    /// Where a view lies; `None` for a scratch tensor that fusion made unnecessary.
+    pub fn placement(&self, view: Tensor) -> Option<Placement> {
+        self.placements[view.index()].map(|tensor| tensor.part(view))
     }
 
     /// Sizes of the buffers to allocate, in bytes.

@@ -4,11 +4,12 @@ use super::error::ReferenceError;
 use super::matrix::Matrix;
 use super::storage::{Storage, Values};
 use super::{
-    ceiling, columns, convolution, correlate, elementwise, fit, gather, gemm, loss, normalise, optimize, pool,
+    ceiling, columns, convolution, correlate, elementwise, fit, gather, gemm, loss, normalise, optimize, pool, tokens,
     transport, transpose,
 };
 use crate::ops::{
-    Activation, Correlate, Epilogue, Fit, Gather, Gemm, Op, Optimize, ReplicaStep, StepState, Tally, Tensor, Transport,
+    Activation, Correlate, Epilogue, Fit, Gather, Gemm, Op, Optimize, PlaceRows, ReplicaStep, StepState, Tally, Tensor,
+    Transport,
 };
 
 /// What one replica's share of an operation computed.
@@ -68,7 +69,7 @@ impl<'a> Replica<'a> {
             Op::Gemm(op) => self.gemm(op)?,
             Op::SumParts(op) => {
                 let (a, epilogue) = (self.matrix(op.a)?, self.epilogue(&op.epilogue)?);
-                one(op.out, gemm::sum_parts(a, op.out.rows() as usize, op.alpha, &epilogue))
+                self.sum(op.out, gemm::sum_parts(a, op.out.rows() as usize, op.alpha, &epilogue), op.accumulate)?
             }
             Op::Transport(op) => self.transport(op)?,
             Op::Activate(op) => one(op.out, elementwise::activate(self.floats(op.x)?, op.f)),
@@ -81,7 +82,7 @@ impl<'a> Replica<'a> {
             Op::Accumulate(op) => one(op.out, elementwise::add(self.floats(op.out)?, self.floats(op.x)?)),
             Op::Significant(op) => one(op.out, elementwise::significant(self.floats(op.x)?, self.floats(op.scale)?)),
             Op::Fit(op) => self.fit(op)?,
-            Op::ColumnSum(op) => one(op.out, columns::column_sum(self.matrix(op.x)?)),
+            Op::ColumnSum(op) => self.sum(op.out, columns::column_sum(self.matrix(op.x)?), op.accumulate)?,
             Op::Moments(op) => one(op.out, columns::moments(self.matrix(op.x)?)),
             Op::Normalise(op) => {
                 let (gamma, beta) = (self.floats(op.gamma)?, self.floats(op.beta)?);
@@ -135,6 +136,8 @@ impl<'a> Replica<'a> {
             Op::TransposeBlocks(op) => {
                 one(op.out, transpose::transpose_blocks(self.floats(op.x)?, op.rows as usize, op.cols as usize))
             }
+            Op::AddRow(op) => one(op.out, tokens::add_row(self.matrix(op.x)?, self.floats(op.row)?)),
+            Op::PlaceRows(op) => self.place_rows(op)?,
             Op::SoftmaxCrossEntropy(op) => {
                 let judged = loss::softmax_cross_entropy(self.matrix(op.logits)?, self.words(op.labels)?, active);
                 verdict(op.delta, op.losses, op.correct, judged)
@@ -150,6 +153,12 @@ impl<'a> Replica<'a> {
             Op::Chain(op) => one(op.out, ceiling::chain(self.floats(op.x)?, op.length)),
             Op::Duplicate(op) => one(op.out, self.copy(op.x)?),
         })
+    }
+
+    /// An output, or what it holds and the values added to that.
+    fn sum(&self, out: Tensor, values: Vec<f64>, accumulate: bool) -> Result<Outputs, ReferenceError> {
+        let values = if accumulate { elementwise::add(self.floats(out)?, &values) } else { values };
+        Ok(one(out, values))
     }
 
     fn gather(&self, op: &Gather) -> Result<Outputs, ReferenceError> {
@@ -177,8 +186,10 @@ impl<'a> Replica<'a> {
             1 => gemm::gemm(a, b, transposes, op.alpha, &epilogue),
             _ => gemm::parts(a, b, transposes, depth),
         };
-        let mut outputs = one(op.out, product);
-        outputs.extend(op.sums.map(|sums| (sums, gemm::row_sums(a, op.transpose_a, depth).into())));
+        let mut outputs = self.sum(op.out, product, op.accumulate)?;
+        if let Some(sums) = op.sums {
+            outputs.extend(self.sum(sums, gemm::row_sums(a, op.transpose_a, depth), op.accumulate)?);
+        }
         Ok(outputs)
     }
 
@@ -189,7 +200,7 @@ impl<'a> Replica<'a> {
         if let Some(hebbian) = op.hebbian {
             let turned = gemm::Transposes { a: true, b: false };
             let gradient = gemm::parts(y, self.matrix(hebbian.input)?, turned, depth);
-            outputs.push((hebbian.gradient, gradient.into()));
+            outputs.extend(self.sum(hebbian.gradient, gradient, hebbian.accumulate)?);
         }
         Ok(outputs)
     }
@@ -212,6 +223,14 @@ impl<'a> Replica<'a> {
     fn transport(&self, op: &Transport) -> Result<Outputs, ReferenceError> {
         let (delta, p, q) = (self.matrix(op.delta)?, self.matrix(op.p)?, self.matrix(op.q)?);
         Ok(two(op.y, op.out, transport::transport(delta, p, q, &self.epilogue(&op.epilogue)?)))
+    }
+
+    fn place_rows(&self, op: &PlaceRows) -> Result<Outputs, ReferenceError> {
+        let (cols, rows) = (op.x.cols() as usize, op.x.rows() as usize);
+        let values = self.storage.gathered(op.x, self.index)?;
+        let x = Matrix::new(values.len() / cols.max(1), cols, &values);
+        let fill = op.fill.map_or(Ok(vec![0.0; cols]), |fill| self.copy(fill))?;
+        Ok(one(op.out, tokens::place_rows(x, rows, [op.first as usize, op.length() as usize], &fill)))
     }
 
     fn gated(&self, x: Vec<f64>, gate: Option<(Activation, Tensor)>) -> Result<Vec<f64>, ReferenceError> {

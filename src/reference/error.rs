@@ -54,6 +54,12 @@ pub enum ReferenceError {
         /// Index of the replica.
         replica: usize,
     },
+    /// An operand in rows that lie apart, of an operation that takes them side by side.
+    #[error("the rows of {name} do not lie side by side, as this operation takes them")]
+    Strided {
+        /// Name of the tensor.
+        name: String,
+    },
     /// The step says nothing about a replica.
     #[error("the step has hyper-parameters of {found} replicas, so none for replica {replica}")]
     MissingStep {

@@ -21,6 +21,7 @@ mod pool;
 mod storage;
 #[cfg(test)]
 mod tests;
+mod tokens;
 mod transport;
 mod transpose;
 

@@ -1,11 +1,10 @@
 //! Where the reference keeps its tensors.
 
-use std::ops::Range;
 use std::sync::Arc;
 
 use super::error::ReferenceError;
 use super::matrix::Matrix;
-use crate::ops::{Dtype, Kind, Tensor, TensorInfo};
+use crate::ops::{Dtype, Tensor, TensorInfo};
 use crate::plan::Plan;
 
 /// The elements of a tensor, in the type that holds them exactly.
@@ -65,101 +64,91 @@ element!(f64, F32, Floats);
 element!(u32, U32, Words);
 element!(u8, U8, Bytes);
 
-/// Where the elements of a tensor lie: in its own values, or for a view in those of the tensor looked into.
-#[derive(Clone, Copy, Debug)]
-struct Place {
-    owner: usize,
-    offset: usize,
-    replica_stride: usize,
-}
-
 /// All tensors of a plan; scratch tensors share no memory, so every value of a phase stays readable.
 #[derive(Clone, Debug)]
 pub(super) struct Storage {
     plan: Arc<Plan>,
-    places: Vec<Place>,
+    // Of every tensor, all replicas.
     values: Vec<Values>,
 }
 
 impl Storage {
     /// Zeros.
     pub(super) fn new(plan: Arc<Plan>) -> Storage {
-        let mut storage = Storage { places: Vec::new(), values: Vec::new(), plan: Arc::clone(&plan) };
-        for info in plan.tensors() {
-            storage.add(info);
-        }
-        storage
+        let zeros = |info: &TensorInfo| Values::zeros(info.tensor.dtype, info.tensor.shape.elements());
+        let values = plan.tensors().iter().map(zeros).collect();
+        Storage { plan, values }
     }
 
-    fn add(&mut self, info: &TensorInfo) {
-        let (place, owned) = match info.kind {
-            // A view comes after what it looks into, which may itself be a view.
-            Kind::View { of, offset } => {
-                let parent = self.places[of.index()];
-                (Place { offset: parent.offset + offset as usize, ..parent }, 0)
-            }
-            Kind::State | Kind::Scratch => {
-                let shape = info.tensor.shape;
-                let place = Place { owner: self.places.len(), offset: 0, replica_stride: shape.per_replica() };
-                (place, shape.elements())
-            }
+    fn info(&self, view: Tensor) -> Result<&TensorInfo, ReferenceError> {
+        let fits = |info: &&TensorInfo| {
+            let all = info.tensor;
+            let inside = view.offset() as usize + view.reach() <= all.shape.per_replica();
+            inside && all.dtype == view.dtype && all.shape.replicas == view.shape.replicas
         };
-        self.places.push(place);
-        self.values.push(Values::zeros(info.tensor.dtype, owned));
+        let known = self.plan.tensors().get(view.index()).filter(fits);
+        known.ok_or(ReferenceError::UnknownTensor { index: view.index(), shape: view.shape })
     }
 
-    fn info(&self, tensor: Tensor) -> Result<&TensorInfo, ReferenceError> {
-        let known = self.plan.tensors().get(tensor.index()).filter(|info| info.tensor == tensor);
-        known.ok_or(ReferenceError::UnknownTensor { index: tensor.index(), shape: tensor.shape })
-    }
-
-    /// The owner of a replica's elements and where in its values they lie; the one replica of a shared tensor is
-    /// everyone's.
-    fn locate(&self, tensor: Tensor, replica: usize) -> Result<(usize, Range<usize>), ReferenceError> {
-        let (info, shape) = (self.info(tensor)?, tensor.shape);
+    /// First element of a replica of a view's tensor; the one replica of a shared tensor is everyone's.
+    fn start(&self, view: Tensor, replica: usize) -> Result<usize, ReferenceError> {
+        let (info, shape) = (self.info(view)?, view.shape);
         let replica = if shape.replicas == 1 { 0 } else { replica };
         if replica >= shape.replicas as usize {
             return Err(ReferenceError::MissingReplica { name: info.name.clone(), shape, replica });
         }
-        let place = self.places[tensor.index()];
-        let start = place.offset + replica * place.replica_stride;
-        Ok((place.owner, start..start + shape.per_replica()))
+        Ok(replica * info.tensor.shape.per_replica())
     }
 
-    fn mismatch(&self, tensor: Tensor, wanted: Dtype) -> ReferenceError {
-        let name = self.plan.info(tensor).name.clone();
-        ReferenceError::ElementType { name, holds: tensor.dtype, wanted }
+    fn mismatch(&self, view: Tensor, wanted: Dtype) -> ReferenceError {
+        let name = self.plan.name(view).to_owned();
+        ReferenceError::ElementType { name, holds: view.dtype, wanted }
     }
 
-    /// One replica's elements.
-    pub(super) fn slice<T: Element>(&self, tensor: Tensor, replica: usize) -> Result<&[T], ReferenceError> {
-        let (owner, range) = self.locate(tensor, replica)?;
-        let values = T::slice(&self.values[owner]).ok_or_else(|| self.mismatch(tensor, T::DTYPE))?;
-        Ok(&values[range])
+    fn held<T: Element>(&self, view: Tensor) -> Result<&[T], ReferenceError> {
+        T::slice(&self.values[view.index()]).ok_or_else(|| self.mismatch(view, T::DTYPE))
+    }
+
+    /// One replica's elements, which lie side by side.
+    pub(super) fn slice<T: Element>(&self, view: Tensor, replica: usize) -> Result<&[T], ReferenceError> {
+        let start = self.start(view, replica)? + view.offset() as usize;
+        if !view.is_contiguous() {
+            return Err(ReferenceError::Strided { name: self.plan.name(view).to_owned() });
+        }
+        Ok(&self.held(view)?[start..start + view.shape.per_replica()])
+    }
+
+    /// One replica's elements in their order, wherever they lie.
+    pub(super) fn gathered<T: Element>(&self, view: Tensor, replica: usize) -> Result<Vec<T>, ReferenceError> {
+        let (start, cols, held) = (self.start(view, replica)?, view.cols() as usize, self.held(view)?);
+        Ok(view.row_starts().flat_map(|row| &held[start + row..][..cols]).copied().collect())
     }
 
     /// One replica's matrix.
-    pub(super) fn matrix(&self, tensor: Tensor, replica: usize) -> Result<Matrix<'_>, ReferenceError> {
-        let data = self.slice(tensor, replica)?;
-        Ok(Matrix::new(tensor.rows() as usize, tensor.cols() as usize, data))
+    pub(super) fn matrix(&self, view: Tensor, replica: usize) -> Result<Matrix<'_>, ReferenceError> {
+        let data = self.slice(view, replica)?;
+        Ok(Matrix::new(view.rows() as usize, view.cols() as usize, data))
     }
 
-    fn store<T: Element>(&mut self, tensor: Tensor, replica: usize, values: &[T]) -> Result<(), ReferenceError> {
-        let (owner, range) = self.locate(tensor, replica)?;
-        if values.len() != range.len() {
-            return Err(self.length(tensor, values.len()));
+    fn store<T: Element>(&mut self, view: Tensor, replica: usize, values: &[T]) -> Result<(), ReferenceError> {
+        let start = self.start(view, replica)?;
+        if values.len() != view.shape.per_replica() {
+            return Err(self.length(view, values.len()));
         }
-        if tensor.dtype != T::DTYPE {
-            return Err(self.mismatch(tensor, T::DTYPE));
+        if view.dtype != T::DTYPE {
+            return Err(self.mismatch(view, T::DTYPE));
         }
-        if let Some(held) = T::slice_mut(&mut self.values[owner]) {
-            held[range].copy_from_slice(values);
+        if let Some(held) = T::slice_mut(&mut self.values[view.index()]) {
+            let cols = view.cols() as usize;
+            for (row, values) in view.row_starts().zip(values.chunks(cols.max(1))) {
+                held[start + row..][..cols].copy_from_slice(values);
+            }
         }
         Ok(())
     }
 
     fn length(&self, tensor: Tensor, found: usize) -> ReferenceError {
-        let name = self.plan.info(tensor).name.clone();
+        let name = self.plan.name(tensor).to_owned();
         ReferenceError::Length { name, shape: tensor.shape, found }
     }
 
@@ -209,9 +198,9 @@ impl Storage {
         let mut all = Vec::with_capacity(tensor.shape.elements());
         for replica in 0..tensor.shape.replicas as usize {
             match tensor.dtype {
-                Dtype::F32 => all.extend_from_slice(self.slice::<f64>(tensor, replica)?),
-                Dtype::U32 => all.extend(self.slice::<u32>(tensor, replica)?.iter().copied().map(f64::from)),
-                Dtype::U8 => all.extend(self.slice::<u8>(tensor, replica)?.iter().copied().map(f64::from)),
+                Dtype::F32 => all.extend(self.gathered::<f64>(tensor, replica)?),
+                Dtype::U32 => all.extend(self.gathered::<u32>(tensor, replica)?.into_iter().map(f64::from)),
+                Dtype::U8 => all.extend(self.gathered::<u8>(tensor, replica)?.into_iter().map(f64::from)),
             }
         }
         Ok(all)

@@ -85,13 +85,13 @@ fn replicas_are_computed_side_by_side_and_a_shared_operand_serves_all() {
 fn views_read_and_write_a_window_of_every_replica() {
     let mut r = Recording::new(2);
     let parent = r.state("gradients", 1, 7, Dtype::F32);
-    let window = r.view("gradients.bias", parent, 2, 1, 3);
+    let window = parent.window(2, 1, 3);
     let x = r.state("x", 2, 3, Dtype::F32);
     let out = r.scratch("out", 1, 3);
     let mut reference = reference(r);
     reference.set(parent, &[9.0; 14]).unwrap();
     reference.set(x, &[1.0, 2.0, 3.0, 10.0, 20.0, 30.0, -1.0, -2.0, -3.0, 0.0, 0.0, 0.0]).unwrap();
-    reference.execute(&ColumnSum { x, out: window }.into(), &step(2, 2)).unwrap();
+    reference.execute(&ColumnSum { x, out: window, accumulate: false }.into(), &step(2, 2)).unwrap();
     let expected = [9.0, 9.0, 11.0, 22.0, 33.0, 9.0, 9.0, 9.0, 9.0, -1.0, -2.0, -3.0, 9.0, 9.0];
     assert_eq!(reference.get(parent).unwrap(), expected);
     assert_eq!(reference.get(window).unwrap(), [11.0, 22.0, 33.0, -1.0, -2.0, -3.0]);
@@ -107,8 +107,8 @@ fn views_read_and_write_a_window_of_every_replica() {
 fn a_view_of_a_view_lies_in_the_outermost_tensor() {
     let mut r = Recording::new(2);
     let parent = r.state("all", 1, 6, Dtype::F32);
-    let middle = r.view("middle", parent, 1, 1, 4);
-    let inner = r.view("inner", middle, 2, 1, 2);
+    let middle = parent.window(1, 1, 4);
+    let inner = middle.window(2, 1, 2);
     let mut reference = reference(r);
     reference.set(inner, &[1.0, 2.0, 3.0, 4.0]).unwrap();
     assert_eq!(reference.get(parent).unwrap(), [0.0, 0.0, 0.0, 1.0, 2.0, 0.0, 0.0, 0.0, 0.0, 3.0, 4.0, 0.0]);
@@ -248,13 +248,12 @@ fn network(replicas: u32, update: Update) -> Network {
     let sizes = [hidden * inputs, hidden, hidden, classes * hidden, classes];
     let total = sizes.iter().sum();
     let (weights, gradients) = (r.state("weights", 1, total, Dtype::F32), r.state("gradients", 1, total, Dtype::F32));
-    let mut windows = |of: Tensor| {
+    let windows = |of: Tensor| {
         let mut offset = 0;
         let shapes = [(hidden, inputs), (1, hidden), (1, hidden), (classes, hidden), (1, classes)];
         shapes.map(|(rows, cols)| {
-            let view = r.view(format!("{}.{offset}", of.index()), of, offset, rows, cols);
             offset += rows * cols;
-            view
+            of.window(offset - rows * cols, rows, cols)
         })
     };
     let ([w1, gamma, beta, w2, b2], [dw1, dgamma, dbeta, dw2, db2]) = (windows(weights), windows(gradients));
@@ -293,7 +292,7 @@ fn network(replicas: u32, update: Update) -> Network {
         SoftmaxCrossEntropy { logits, labels, delta, losses, correct }.into(),
         Tally { losses, correct, metrics, fault }.into(),
         Gemm::tn(delta, h, dw2).into(),
-        ColumnSum { x: delta, out: db2 }.into(),
+        ColumnSum { x: delta, out: db2, accumulate: false }.into(),
         Gemm::nn(delta, w2, dh).into(),
         Dropout { x: dh, out: dactive, drop, stream: 1 }.into(),
         Gate { x: dactive, saved: normed, out: dnormed, f }.into(),
@@ -492,7 +491,7 @@ fn operands_that_do_not_meet_are_refused() {
     let (x, narrow) = (r.state("x", 2, 2, Dtype::F32), r.state("narrow", 1, 1, Dtype::F32));
     let words = r.state("words", 2, 2, Dtype::U32);
     let mut reference = reference(r);
-    let error = reference.execute(&ColumnSum { x, out: narrow }.into(), &step(3, 2)).unwrap_err();
+    let error = reference.execute(&ColumnSum { x, out: narrow, accumulate: false }.into(), &step(3, 2)).unwrap_err();
     assert!(error.to_string().starts_with("column-sum: out must be one row of x's columns"), "{error}");
     let error = reference.execute(&Activate { x: words, out: x, f: Activation::Relu }.into(), &step(3, 2)).unwrap_err();
     assert_eq!(error, ReferenceError::ElementType { name: "words".into(), holds: Dtype::U32, wanted: Dtype::F32 });

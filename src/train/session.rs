@@ -294,12 +294,12 @@ impl Session {
     /// # Errors
     /// If the device fails or a weight is not finite.
     pub fn refactorise(&mut self) -> Result<(), TrainError> {
-        for linear in self.network.linear.clone() {
-            let Some(Pathway::Factored { p, q, .. }) = linear.pathway else { continue };
-            let weight = self.executor.read(linear.weight.value)?;
-            let (m, k) = (linear.weight.value.rows() as usize, linear.weight.value.cols() as usize);
+        for weight in self.network.weights.clone() {
+            let Some(Pathway::Factored { p, q, .. }) = weight.pathway() else { continue };
+            let value = weight.learned.value;
+            let (m, k) = (value.rows() as usize, value.cols() as usize);
             let (mut all_p, mut all_q) = (Vec::new(), Vec::new());
-            for (own, &rank) in weight.chunks(m * k).zip(&linear.ranks) {
+            for (own, &rank) in self.executor.read(value)?.chunks(m * k).zip(weight.ranks()) {
                 let (narrow_p, mut own_q) = factorise(own, m, k, rank as usize)?;
                 all_p.extend(crate::model::pad_columns(&narrow_p, m, rank as usize, p.cols() as usize));
                 own_q.resize(q.shape.per_replica(), 0.0);
@@ -324,7 +324,7 @@ impl Session {
     fn spectra(&mut self) -> Result<Vec<(usize, String, Spectrum)>, TrainError> {
         let mut found = Vec::new();
         let replicas = self.seeds.len();
-        for (linear, error) in self.network.linear.iter().zip(&self.network.diagnosis.errors) {
+        for (weight, error) in self.network.weights.iter().zip(&self.network.diagnosis.errors) {
             let products = self.executor.read(error.products)?;
             let sums = error.sums.map(|sums| self.executor.read(sums)).transpose()?;
             for replica in 0..replicas {
@@ -333,7 +333,7 @@ impl Session {
                     sums: sums.as_ref().map(|sums| part(sums, replica, replicas)),
                     samples: error.delta.rows() as usize,
                 });
-                found.extend(own.map(|own| (replica, linear.name.clone(), own)));
+                found.extend(own.map(|own| (replica, weight.name.clone(), own)));
             }
         }
         Ok(found)
@@ -342,19 +342,20 @@ impl Session {
     /// Every feedback pathway against its weight.
     fn alignments(&mut self) -> Result<Vec<(usize, String, Alignment)>, TrainError> {
         let mut found = Vec::new();
-        for linear in self.network.linear.clone() {
-            let (p, q, random) = match linear.pathway {
+        for own in self.network.weights.clone() {
+            let value = own.learned.value;
+            let (p, q, random) = match own.pathway() {
                 Some(Pathway::Factored { p, q, .. }) => (Some(p), Some(q), None),
                 Some(Pathway::Random(random)) => (None, None, Some(random)),
                 Some(Pathway::Exact) | None => continue,
             };
             // Direct feedback has another width than the weight: there is nothing to compare it with.
-            if linear.source != linear.index && p.or(random).is_some_and(|t| t.rows() != linear.weight.value.rows()) {
+            if own.source() != own.layer && p.or(random).is_some_and(|t| t.rows() != value.rows()) {
                 continue;
             }
-            let at = self.network.linear.iter().position(|l| l.index == linear.source).unwrap_or(0);
+            let at = self.network.weights.iter().position(|w| w.layer == own.source()).unwrap_or(0);
             let delta = self.network.diagnosis.errors[at].delta;
-            let weight = self.executor.read(linear.weight.value)?;
+            let weight = self.executor.read(value)?;
             let errors = self.executor.read(delta)?;
             let mut read = |tensor: Option<Tensor>| tensor.map(|t| self.executor.read(t)).transpose();
             let (p_all, q_all, random_all) = (read(p)?, read(q)?, read(random)?);
@@ -362,8 +363,8 @@ impl Session {
             for replica in 0..self.seeds.len() {
                 let (own_p, feedback) = match (&p_all, &q_all, &random_all) {
                     (Some(p_all), Some(q_all), _) => {
-                        let (p, q) = factors(&linear, replica, p_all, q_all);
-                        let product = product(&p, &q, linear.ranks[replica] as usize);
+                        let (p, q) = factors(&own, replica, p_all, q_all);
+                        let product = product(&p, &q, own.ranks()[replica] as usize);
                         (Some(p), product)
                     }
                     (_, _, Some(random)) => (None, part(random, replica, self.seeds.len()).to_vec()),
@@ -376,7 +377,7 @@ impl Session {
                     error: part(&errors, replica, self.seeds.len()),
                     width,
                 };
-                found.push((replica, linear.name.clone(), alignment(&matrices)));
+                found.push((replica, own.name.clone(), alignment(&matrices)));
             }
         }
         Ok(found)
@@ -478,7 +479,8 @@ pub struct Diagnosis {
 
 /// Fewer ranks than classes: some classes' errors must share a direction.
 fn rank_warning(network: &Network, classes: u32) -> Option<String> {
-    let rank = network.linear.iter().flat_map(|d| d.ranks.iter().copied()).filter(|&r| r < classes).min()?;
+    let rank =
+        network.weights.iter().flat_map(|weight| weight.ranks().iter().copied()).filter(|&r| r < classes).min()?;
     Some(format!("rank {rank} is below the {classes} classes: errors of some classes cannot be told apart"))
 }
 
@@ -497,10 +499,10 @@ fn part(values: &[f64], replica: usize, replicas: usize) -> &[f64] {
 }
 
 /// p (m x rank) and q (rank x k) of one replica, without the padding of smaller ranks.
-fn factors(linear: &crate::model::LinearLayer, replica: usize, p: &[f64], q: &[f64]) -> (Vec<f64>, Vec<f64>) {
-    let replicas = linear.ranks.len();
-    let (rank, widest) = (linear.ranks[replica] as usize, linear.ranks.iter().copied().max().unwrap_or(1) as usize);
-    let k = linear.weight.value.cols() as usize;
+fn factors(weight: &crate::model::Weight, replica: usize, p: &[f64], q: &[f64]) -> (Vec<f64>, Vec<f64>) {
+    let (ranks, replicas) = (weight.ranks(), weight.ranks().len());
+    let (rank, widest) = (ranks[replica] as usize, ranks.iter().copied().max().unwrap_or(1) as usize);
+    let k = weight.learned.value.cols() as usize;
     let narrow = part(p, replica, replicas).chunks(widest).flat_map(|row| &row[..rank]).copied().collect();
     (narrow, part(q, replica, replicas)[..rank * k].to_vec())
 }

@@ -419,8 +419,8 @@ impl<'a> Trainer<'a> {
             return;
         }
         for row in rows {
-            let layer = self.session.network.linear.iter().find(|layer| layer.name == row.layer);
-            let rank = layer.and_then(|layer| layer.ranks.get(row.replica as usize)).copied();
+            let weight = self.session.network.weights.iter().find(|weight| weight.name == row.layer);
+            let rank = weight.and_then(|weight| weight.ranks().get(row.replica as usize)).copied();
             let (Some(error), Some(rank)) = (row.orthonormality_error, rank.map(f64::from)) else { continue };
             let name = format!("replica {} {}", row.replica, row.layer);
             match self.drift.iter_mut().find(|(known, _)| *known == name) {

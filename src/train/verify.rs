@@ -64,7 +64,7 @@ pub fn verify(session: &mut Session) -> Result<Vec<Finding>, TrainError> {
             findings.push(Finding {
                 op: op.name(),
                 variant: node.variant.to_string(),
-                tensor: plan.info(operand.tensor).name.clone(),
+                tensor: plan.name(operand.tensor).to_owned(),
                 error: relative_error(&found, &expected, &magnitudes),
                 allowed: allowance(op),
             });

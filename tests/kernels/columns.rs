@@ -14,7 +14,9 @@ fn column_sums_and_moments() {
             for cols in [SIZES[(3 * at + 2) % 11], SIZES[(7 * at + 5) % 11], 1, 16, 68] {
                 let x = scene.own(rows, cols);
                 let out = scene.output(1, cols);
-                scene.push(ColumnSum { x, out }, |_| sums(rows) + roundings(1.0));
+                scene.push(ColumnSum { x, out, accumulate: false }, |_| sums(rows) + roundings(1.0));
+                let out = scene.updated(1, cols, |x, _, _, j| x + f64::from(j));
+                scene.push(ColumnSum { x, out, accumulate: true }, |_| sums(rows) + roundings(2.0));
                 // The variance divides by the count twice over and squares a difference.
                 let out = scene.output(2, cols);
                 scene.push_by_row(Moments { x, out }, |_| 2.0 * sums(rows) + roundings(6.0));

@@ -35,8 +35,11 @@ fn correlations_of_every_shape() {
             let parts = rows.div_ceil(rows.div_ceil(parts));
             let (x, y) = (scene.any(rows, width), scene.own(rows, rank));
             let hebbian = (inputs > 0).then(|| {
-                let input = scene.any(rows, inputs);
-                Hebbian { input, gradient: scene.output(parts * rank, inputs) }
+                let (input, accumulate) = (scene.any(rows, inputs), parts == 1);
+                let held = |x, _, i, j| x + f64::from((i + j) % 3);
+                let gradient =
+                    if accumulate { scene.updated(rank, inputs, held) } else { scene.output(parts * rank, inputs) };
+                Hebbian { input, gradient, accumulate }
             });
             let statistics = scene.output(parts * (rank + 3), width + rank);
             // The shift rounds once; the terms of one row are zero, which leaves nothing to round.
@@ -86,14 +89,15 @@ fn statistics_shifted_as_those_before() {
                 let (x, y) = (samples(width), samples(rank));
                 let hebbian = (inputs > 0).then(|| {
                     let input = scene.any(rows, inputs);
-                    Hebbian { input, gradient: scene.output(parts * rank, inputs) }
+                    Hebbian { input, gradient: scene.output(parts * rank, inputs), accumulate: false }
                 });
                 let statistics = scene.output(parts * (rank + 3), width + rank);
                 allowed += sums(rows) + roundings(3.0);
                 scene.push(Correlate { x, y, statistics, origin: so_far, hebbian, parts }, |_| allowed);
                 let whole = scene.output(rank + 3, width + rank);
                 let epilogue = Epilogue { addend: so_far.map(|before| (before, 1.0)), ..Epilogue::default() };
-                scene.push(SumParts { a: statistics, out: whole, alpha: 1.0, epilogue }, |_| allowed);
+                scene
+                    .push(SumParts { a: statistics, out: whole, alpha: 1.0, epilogue, accumulate: false }, |_| allowed);
                 so_far = Some(whole);
             }
         }

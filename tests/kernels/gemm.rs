@@ -145,7 +145,15 @@ fn row_sums_and_parts() {
             scene.push(gemm, |_| sums_of(inner));
             let out = scene.output(rows, cols);
             let epilogue = Epilogue { clamp: Some(20.0), bias: Some(scene.own(1, cols)), ..Epilogue::default() };
-            scene.push(SumParts { a: pieces, out, alpha: 0.5, epilogue }, |_| sums_of(inner) + roundings(3.0));
+            let added = SumParts { a: pieces, out, alpha: 0.5, epilogue, accumulate: false };
+            scene.push(added, |_| sums_of(inner) + roundings(3.0));
+            // The same, added to what is there.
+            let mut held = |rows, cols| scene.updated(rows, cols, asymmetric);
+            let (out, sums, again) = (held(rows, cols), Some(held(1, rows)), held(rows, cols));
+            let whole = Gemm { out, sums, parts: 1, accumulate: true, ..gemm };
+            scene.push(whole, |_| sums_of(inner) + roundings(1.0));
+            let added = SumParts { out: again, accumulate: true, ..added };
+            scene.push(added, |_| sums_of(inner) + roundings(4.0));
         }
     }
     scene.verify(&mut report, &[step(replicas, 0, 0, 1)]);

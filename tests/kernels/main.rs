@@ -15,5 +15,6 @@ mod optimize;
 mod pool;
 mod replicas;
 mod scene;
+mod tokens;
 mod transport;
 mod transpose;

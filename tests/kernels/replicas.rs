@@ -29,12 +29,12 @@ fn scene(first: u32, count: u32) -> Scene {
     }
     for (rows, cols) in [(129, 17), (3, 65), (257, 33)] {
         let (x, sum, moments) = (scene.own(rows, cols), scene.output(1, cols), scene.output(2, cols));
-        scene.push(ColumnSum { x, out: sum }, |_| 0.0);
+        scene.push(ColumnSum { x, out: sum, accumulate: false }, |_| 0.0);
         scene.push(Moments { x, out: moments }, |_| 0.0);
         let out = scene.output(rows, cols);
         scene.push(Dropout { x, out, drop: 0.4, stream: 3 }, |_| 0.0);
         let (y, p, input) = (scene.own(rows, 5), scene.own(cols, 5), scene.own(rows, 9));
-        let hebbian = Some(Hebbian { input, gradient: scene.output(5, 9) });
+        let hebbian = Some(Hebbian { input, gradient: scene.output(5, 9), accumulate: false });
         let statistics = scene.output(8, cols + 5);
         scene.push(Correlate { x, y, statistics, origin: None, hebbian, parts: 1 }, |_| 0.0);
         let out = scene.output(cols, 5);

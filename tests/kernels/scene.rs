@@ -118,7 +118,9 @@ impl Scene {
                 self.contents.push((of, Data::Numbers(all)));
                 let (offset, length) = (MARGIN as usize, (rows * cols) as usize);
                 self.windows.push(Window { of, offset, length });
-                self.recording.view(name, of, MARGIN, rows, cols)
+                let window = of.window(MARGIN, rows, cols);
+                self.recording.name(window, name);
+                window
             }
         }
     }
@@ -291,10 +293,7 @@ impl Scene {
 
     /// What nothing writes is unchanged, the surroundings of outputs included.
     fn verify_rest(&self, report: &mut Report, gpu: &mut Gpu) {
-        let root = |tensor: Tensor| match self.recording.info(tensor).kind {
-            Kind::View { of, .. } => of,
-            _ => tensor,
-        };
+        let root = |tensor: Tensor| self.recording.info(tensor).tensor;
         let written: HashSet<Tensor> = self.checks.iter().map(|c| root(c.tensor)).collect();
         for (tensor, data) in &self.contents {
             let Data::Numbers(before) = data else { continue };

@@ -1,7 +1,7 @@
 //! The steps that every engine takes: the same networks, the same first values, the same batches.
 
 use ldfa_gpu::feedback::{FeedbackSpec, Rank};
-use ldfa_gpu::model::{FeedSpec, LayerSpec, LinearLayer, Loss, Network, NetworkSpec, Precision, Sides, initialise};
+use ldfa_gpu::model::{FeedSpec, LayerSpec, Loss, Network, NetworkSpec, Precision, Sides, Weight, initialise, layers};
 use ldfa_gpu::optim::{Algorithm, OptimizerSpec};
 
 use crate::engine::EngineError;
@@ -46,19 +46,19 @@ impl Model {
         match self {
             Model::Mlp => {
                 for &out in &WIDTHS[1..] {
-                    layers.extend([LayerSpec::Dense { out: out as u32 }, LayerSpec::Relu {}]);
+                    layers.extend([LayerSpec::Dense(layers::Dense { out: out as u32 }), LayerSpec::Relu(layers::Relu {})]);
                 }
                 layers.pop();
             }
             Model::Cnn => {
                 for (at, &out) in CHANNELS.iter().enumerate() {
                     let (kernel, stride, padding) = (Sides::One(3), Sides::One(1), Sides::One(1));
-                    layers.extend([LayerSpec::Conv { out: out as u32, kernel, stride, padding }, LayerSpec::Relu {}]);
+                    layers.extend([LayerSpec::Conv(layers::Conv { out: out as u32, kernel, stride, padding }), LayerSpec::Relu(layers::Relu {})]);
                     if at % 2 == 1 {
-                        layers.push(LayerSpec::MaxPool { size: Sides::One(2), stride: None, padding: Sides::One(0) });
+                        layers.push(LayerSpec::MaxPool(layers::MaxPool { size: Sides::One(2), stride: None, padding: Sides::One(0) }));
                     }
                 }
-                layers.extend([LayerSpec::Flatten {}, LayerSpec::Dense { out: CLASSES as u32 }]);
+                layers.extend([LayerSpec::Flatten(layers::Flatten {}), LayerSpec::Dense(layers::Dense { out: CLASSES as u32 })]);
             }
         }
         layers
@@ -157,13 +157,17 @@ impl Workload {
             values.ok_or_else(|| EngineError::Failed("a layer has no first values".into()))
         };
         let layers = network
-            .linear
+            .weights
             .iter()
-            .map(|linear: &LinearLayer| {
-                let (outputs, row) = (linear.weight.value.rows() as usize, linear.weight.value.cols() as usize);
-                let kernel = linear.window.map(|w| w.kernel.map(|side| side as usize));
+            .map(|weight: &Weight| {
+                let value = weight.learned.value;
+                let (outputs, row) = (value.rows() as usize, value.cols() as usize);
+                let kernel = weight.window.map(|w| w.kernel.map(|side| side as usize));
+                let name = format!("{}.bias", weight.name);
+                let bias = network.exchange.iter().find(|e| e.name == name).map(|e| e.tensor);
+                let bias = bias.ok_or_else(|| EngineError::Failed(format!("there is no {name}")))?;
                 let inputs = row / kernel.map_or(1, |[height, width]| height * width);
-                Ok(Layer { inputs, outputs, kernel, weight: of(linear.weight.value)?, bias: of(linear.bias.value)? })
+                Ok(Layer { inputs, outputs, kernel, weight: of(value)?, bias: of(bias)? })
             })
             .collect::<Result<_, EngineError>>()?;
         let count = model.batch() * model.image().iter().product::<usize>();

@@ -16,11 +16,11 @@ pub use picture::draw_modes;
 pub use results::{CAPTION, Ending, endings, read_csv, table, write_csv};
 
 use super::ExperimentError;
-use crate::feedback::{Accumulation, PRule, Pathway, QRule, Way, learn};
+use crate::feedback::{Observed, PRule, Pathway, QRule, Seen, Way};
 use crate::gpu::DeviceChoice;
 use crate::model::{ModelError, factorise, normal};
 use crate::ops::{Dtype, Epilogue, Gemm, Phase, Recording, ReplicaStep, Role, ShapeError, StepState, Tensor};
-use crate::optim::{GroupBuilder, OptimizerSpec, Parameter};
+use crate::optim::{GroupBuilder, Learned, OptimizerSpec};
 use crate::plan::{Executor, Options};
 use crate::train::machine::{Preparation, machine};
 
@@ -271,8 +271,7 @@ impl Problem {
             _ => None,
         };
         let plain = OptimizerSpec::sgd(1.0);
-        let groups =
-            [weights.finish(&mut rec, "weights", 0, &plain, 1), others.finish(&mut rec, "feedback", 1, &plain, 1)];
+        let groups = [weights.finish(&mut rec, "weights", 0, &plain), others.finish(&mut rec, "feedback", 1, &plain)];
         let member = |group: usize, slot: usize| {
             groups[group].as_ref().map(|g| g.member(slot)).expect("a group with members was just laid out")
         };
@@ -300,10 +299,15 @@ impl Problem {
         rec.role(Role::WeightGradient);
         rec.push(Gemm::tn(delta, h, w2.gradient))?;
         let way = Way { pathway: &pathway, weight: w2, window: None };
-        let (sent, squeezed) = way.transport(&mut rec, delta, None, None)?;
+        let (sent, y) = way.transport(&mut rec, delta, None, None)?;
         rec.role(Role::WeightGradient);
         rec.push(Gemm::tn(sent, x, w1.gradient))?;
-        learn(&mut rec, &way, squeezed, delta, h, Accumulation::whole(delta.rows()))?;
+        let mut observed = Observed::default();
+        if let Some(y) = y {
+            let seen = Seen { source: delta, y, statistics: delta, input: h, window: None };
+            observed = way.observe(&mut rec, &seen, observed)?;
+        }
+        way.learn(&mut rec, observed)?;
         for group in groups.iter().flatten() {
             group.record(&mut rec, fault)?;
         }
@@ -315,8 +319,8 @@ struct Recorded {
     recording: Recording,
     x: Tensor,
     targets: Tensor,
-    w1: Parameter,
-    w2: Parameter,
+    w1: Learned,
+    w2: Learned,
     pathway: Pathway,
 }
 

@@ -1,0 +1,174 @@
+//! Layers: a file each with all that is known of it, and a line here.
+//!
+//! A file holds what a configuration says of the layer ([`Describe`]) and, once it has its place in a network, its tensors and its
+//! operations ([`Layer`]). Values between layers are matrices of (samples x positions) x channels.
+
+mod activation;
+mod avgpool;
+mod batchnorm;
+mod conv;
+mod dense;
+mod dropout;
+mod flatten;
+mod gelu;
+mod globalavgpool;
+mod linear;
+mod maxpool;
+mod relu;
+mod residual;
+
+use std::fmt::Debug;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::graph::Extent;
+use super::parameter::ParameterSpec;
+use super::pass::{Pass, Placed};
+use crate::ops::{ShapeError, Tensor};
+
+/// What a configuration says of a layer.
+pub(super) trait Describe {
+    /// The layer behind what it takes, and what it makes; else what is wrong.
+    fn place(&self, inputs: &[Extent]) -> Result<(Arc<dyn Layer>, Extent), String>;
+
+    /// Chains of layers that stand between a value and this layer, which takes what each of them makes; none of a layer that takes
+    /// the value itself.
+    fn chains(&self) -> Vec<Chain<'_>> {
+        Vec::new()
+    }
+
+    /// What it needs the network's input to be; none if it does not mind.
+    fn wants(&self) -> Option<Input> {
+        None
+    }
+
+    /// Outputs of a layer with a weight that errors go back through.
+    fn outputs(&self) -> Option<u32> {
+        None
+    }
+}
+
+/// Layers within a layer.
+pub(super) struct Chain<'a> {
+    /// In the names of its layers, behind that of the outer one.
+    pub(super) name: &'static str,
+    /// In configurations.
+    pub(super) key: &'static str,
+    pub(super) layers: &'a [LayerSpec],
+}
+
+/// How a network's first layer takes its input.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Input {
+    /// An image as one row of features.
+    Row,
+    /// Pixels by channels.
+    Pixels,
+}
+
+/// A layer in a network.
+pub(super) trait Layer: Debug + Send + Sync {
+    /// Tensors that it needs.
+    fn parameters(&self) -> Vec<ParameterSpec> {
+        Vec::new()
+    }
+
+    /// Writes the operations that make its output; returns that.
+    fn forward(&self, pass: &mut Pass<'_>, at: &Placed) -> Result<Tensor, ShapeError>;
+
+    /// Writes the gradients of its parameters, and from the error at its output those at its inputs, in their order. It may
+    /// leave those out that no layer below asks for ([`Placed::passes_error`]).
+    fn backward(&self, pass: &mut Pass<'_>, at: &Placed, error: Tensor) -> Result<Vec<Tensor>, ShapeError>;
+
+    /// Whether it is a nonlinearity.
+    fn is_activation(&self) -> bool {
+        false
+    }
+
+    /// Whether it takes away every column's mean over the rows of a batch, of which there must then be at least two.
+    fn centres(&self) -> bool {
+        false
+    }
+
+    /// Whether its outputs may be what the loss judges.
+    fn gives_outputs(&self) -> bool {
+        false
+    }
+
+    /// Whether it adds learned values of its own to what it takes, so that a first weight behind it has something to send
+    /// its error to.
+    fn adds_inputs(&self) -> bool {
+        false
+    }
+}
+
+macro_rules! layers {
+    ($($(#[$attribute:meta])* $file:ident :: $layer:ident,)*) => {
+        $(pub use $file::$layer;)*
+
+        /// One layer, by the names of the configuration files.
+        #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+        #[serde(tag = "type", rename_all = "kebab-case")]
+        pub enum LayerSpec {
+            $(#[doc = concat!("See [`", stringify!($layer), "`].")] $(#[$attribute])* $layer($layer),)*
+        }
+
+        $(impl From<$layer> for LayerSpec {
+            fn from(layer: $layer) -> LayerSpec {
+                LayerSpec::$layer(layer)
+            }
+        })*
+
+        impl LayerSpec {
+            pub(super) fn describe(&self) -> &dyn Describe {
+                match self {
+                    $(LayerSpec::$layer(layer) => layer,)*
+                }
+            }
+        }
+    };
+}
+
+layers! {
+    dense::Dense,
+    conv::Conv,
+    #[serde(rename = "maxpool")]
+    maxpool::MaxPool,
+    #[serde(rename = "avgpool")]
+    avgpool::AvgPool,
+    #[serde(rename = "globalavgpool")]
+    globalavgpool::GlobalAvgPool,
+    flatten::Flatten,
+    residual::Residual,
+    #[serde(rename = "batchnorm")]
+    batchnorm::BatchNorm,
+    relu::Relu,
+    gelu::Gelu,
+    dropout::Dropout,
+}
+
+impl LayerSpec {
+    /// Outputs of a layer with a weight.
+    pub fn outputs(&self) -> Option<u32> {
+        self.describe().outputs()
+    }
+}
+
+/// Names of all layers with a weight.
+pub fn weighted(layers: &[LayerSpec]) -> Vec<String> {
+    fn add(layers: &[LayerSpec], name: &str, names: &mut Vec<String>) {
+        for (index, layer) in layers.iter().enumerate() {
+            let name = format!("{name}.{index}");
+            for chain in layer.describe().chains() {
+                add(chain.layers, &format!("{name}.{}", chain.name), names);
+            }
+            if layer.outputs().is_some() {
+                names.push(name);
+            }
+        }
+    }
+    let mut names = Vec::new();
+    add(layers, "layers", &mut names);
+    names
+}
