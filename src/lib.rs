@@ -10,6 +10,7 @@ pub mod gpu;
 pub mod model;
 pub mod ops;
 pub mod optim;
+mod parallel;
 mod picture;
 pub mod plan;
 pub mod reference;

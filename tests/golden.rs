@@ -12,7 +12,7 @@ use ldfa_gpu::model::{Feed, FeedSpec, LayerSpec, Loss, Network, NetworkSpec, Pre
 use ldfa_gpu::ops::Phase;
 use ldfa_gpu::ops::random::{pcg4d, unit};
 use ldfa_gpu::optim::{Algorithm, Horizon, OptimizerSpec, step_state};
-use ldfa_gpu::plan::{Executor, Options, Plan, Profile};
+use ldfa_gpu::plan::{Blocking, Options, Plan, Profile};
 use ldfa_gpu::reference::Reference;
 use ldfa_gpu::train::weights::{self, NamedTensor};
 use safetensors::{Dtype, SafeTensors};
@@ -117,7 +117,7 @@ fn image(input: &[u32]) -> [u32; 3] {
 }
 
 /// Trains from `start` on the case's batches.
-fn train(problem: &Problem, executor: &mut dyn Executor, start: &[NamedTensor]) -> Outcome {
+fn train(problem: &Problem, executor: &mut Blocking, start: &[NamedTensor]) -> Outcome {
     let Problem { case, spec, network, arrays } = problem;
     let Feed::Host { x, labels } = network.feed else { unreachable!("asked for a host feed") };
     weights::write(&network.exchange, executor, start).unwrap();
@@ -197,7 +197,7 @@ fn golden_trajectories_on_the_gpu() {
         let context = Context::open(&DeviceChoice::Best, LimitPolicy::from_env()).unwrap();
         let profile = Profile { software, ..context.profile() };
         let plan = Plan::new(problem.network.recording.clone(), &profile, Options::default()).unwrap();
-        let mut gpu = Gpu::new(context, plan).unwrap();
+        let mut gpu = Gpu::blocking(context, plan).unwrap();
         let found = train(&problem, &mut gpu, &with_prefix(&problem.arrays, "init."));
         // Adam and its kin divide by small numbers.
         let allowed = if problem.case.optimizer.algorithm == Algorithm::Sgd { 1e-4 } else { 1e-3 };
@@ -214,7 +214,7 @@ fn golden_trajectories_on_the_reference() {
     for path in cases() {
         let problem = load(&path);
         let plan = Plan::new(problem.network.recording.clone(), &Profile::reference(), Options::default()).unwrap();
-        let run = |start: &[NamedTensor]| train(&problem, &mut Reference::new(plan.clone()), start);
+        let run = |start: &[NamedTensor]| train(&problem, &mut Blocking::new(Reference::new(plan.clone())), start);
         let start = with_prefix(&problem.arrays, "init.");
         let found = run(&start);
         let mut spread: HashMap<String, f64> = HashMap::new();

@@ -8,7 +8,7 @@ use ldfa_gpu::model::{
 use ldfa_gpu::ops::random::{pcg4d, unit};
 use ldfa_gpu::ops::{Phase, ReplicaStep, StepState, Tensor};
 use ldfa_gpu::optim::OptimizerSpec;
-use ldfa_gpu::plan::{Executor, Options, Plan, Profile};
+use ldfa_gpu::plan::{Blocking, Options, Plan, Profile};
 use ldfa_gpu::reference::Reference;
 use ldfa_gpu::train::weights::{self, NamedTensor};
 
@@ -81,17 +81,18 @@ fn trained(network: &Network) -> Vec<NamedTensor> {
     all
 }
 
-fn reference(recording: &ldfa_gpu::ops::Recording) -> Box<dyn Executor> {
-    Box::new(Reference::new(Plan::new(recording.clone(), &Profile::reference(), Options::default()).unwrap()))
+fn reference(recording: &ldfa_gpu::ops::Recording) -> Box<Blocking> {
+    let plan = Plan::new(recording.clone(), &Profile::reference(), Options::default()).unwrap();
+    Box::new(Blocking::new(Reference::new(plan)))
 }
 
-fn gpu(recording: &ldfa_gpu::ops::Recording) -> Box<dyn Executor> {
+fn gpu(recording: &ldfa_gpu::ops::Recording) -> Box<Blocking> {
     let context = Context::open(&DeviceChoice::Best, LimitPolicy::from_env()).unwrap();
     let plan = Plan::new(recording.clone(), &context.profile(), Options::default()).unwrap();
-    Box::new(Gpu::new(context, plan).unwrap())
+    Box::new(Gpu::blocking(context, plan).unwrap())
 }
 
-fn evaluate(executor: &mut dyn Executor, x: Tensor, input: &[f64]) {
+fn evaluate(executor: &mut Blocking, x: Tensor, input: &[f64]) {
     executor.write(x, input).unwrap();
     let replicas = vec![ReplicaStep::default()];
     let step = StepState { step: 0, cursor: 0, active_rows: ROWS, groups: Default::default(), replicas };

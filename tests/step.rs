@@ -14,7 +14,7 @@ use ldfa_gpu::model::{
 use ldfa_gpu::ops::random::{pcg4d, unit};
 use ldfa_gpu::ops::{Access, Augment, Kind, MAX_REPLICAS, Op, Phase, Role, StepState, Tensor};
 use ldfa_gpu::optim::{Algorithm, Horizon, OptimizerSpec, step_state};
-use ldfa_gpu::plan::{Executor, Options, Plan, Profile};
+use ldfa_gpu::plan::{Blocking, Options, Plan, Profile};
 use ldfa_gpu::reference::Reference;
 use ldfa_gpu::train::config::{Config, Draft, presets};
 use ldfa_gpu::train::spec::network_spec;
@@ -106,15 +106,16 @@ fn open() -> Context {
 
 /// Planned as for a GPU, with the fused transport, also where the adapter is a software one; golden and whole-run tests
 /// cover what is planned for those.
-fn gpu(network: &Network, options: Options) -> Gpu {
+fn gpu(network: &Network, options: Options) -> Blocking<Gpu> {
     let context = open();
     let profile = Profile { software: false, ..context.profile() };
     let plan = Plan::new(network.recording.clone(), &profile, options).unwrap();
-    Gpu::new(context, plan).unwrap()
+    Gpu::blocking(context, plan).unwrap()
 }
 
-fn reference(network: &Network, options: Options) -> Reference {
-    Reference::new(Plan::new(network.recording.clone(), &Profile::reference(), options).unwrap())
+fn reference(network: &Network, options: Options) -> Blocking<Reference> {
+    let plan = Plan::new(network.recording.clone(), &Profile::reference(), options).unwrap();
+    Blocking::new(Reference::new(plan))
 }
 
 /// Uniform in +-1.
@@ -124,7 +125,7 @@ fn noise(element: usize, stream: u32) -> f64 {
 
 /// Writes first values, rounded to f32 so that every executor starts alike, and a batch; replica r learns from the data
 /// of number `first + r`.
-fn start(spec: &NetworkSpec, network: &Network, executor: &mut dyn Executor, seeds: &[u32], first: usize) {
+fn start(spec: &NetworkSpec, network: &Network, executor: &mut Blocking, seeds: &[u32], first: usize) {
     for (tensor, values) in initialise(network, &spec.feedback, seeds).unwrap() {
         let rounded: Vec<f64> = values.iter().map(|&v| f64::from(v as f32)).collect();
         executor.write(tensor, &rounded).unwrap();
@@ -146,7 +147,7 @@ fn state(spec: &NetworkSpec, seeds: &[u32], step: u32) -> StepState {
     step_state([&spec.optimizer, &spec.feedback_optimizer], horizon, seeds, step, 0, spec.batch)
 }
 
-fn train(spec: &NetworkSpec, executor: &mut dyn Executor, seeds: &[u32], steps: u32) {
+fn train(spec: &NetworkSpec, executor: &mut Blocking, seeds: &[u32], steps: u32) {
     let steps: Vec<StepState> = (0..steps).map(|step| state(spec, seeds, step)).collect();
     executor.run(Phase::Train, &steps).unwrap();
 }
@@ -177,7 +178,7 @@ fn learned(network: &Network) -> Vec<(String, Tensor, Tensor)> {
     network.exchange.iter().filter(|e| e.purpose == ldfa_gpu::model::Purpose::Learned).filter_map(pair).collect()
 }
 
-fn loss(spec: &NetworkSpec, network: &Network, executor: &mut Reference) -> f64 {
+fn loss(spec: &NetworkSpec, network: &Network, executor: &mut Blocking<Reference>) -> f64 {
     executor.write(network.train_metrics, &[0.0; 3]).unwrap();
     train(spec, executor, &[3], 1);
     executor.read(network.train_metrics).unwrap()[0] / f64::from(BATCH)
@@ -302,7 +303,7 @@ fn cases() -> Vec<NetworkSpec> {
 }
 
 /// Everything that a step writes: gradients, parameters, statistics, metrics.
-fn outcome(network: &Network, executor: &mut dyn Executor) -> Vec<(String, Vec<f64>)> {
+fn outcome(network: &Network, executor: &mut Blocking) -> Vec<(String, Vec<f64>)> {
     let states = network.recording.tensors().iter().map(|t| (&t.name, t.tensor));
     let whole = states.filter(|(name, _)| name.ends_with(".running") || *name == "train.metrics");
     let named: Vec<_> = network.recording.named().iter().map(|(name, view)| (name, *view)).chain(whole).collect();
@@ -326,7 +327,7 @@ fn compare(title: &str, found: &[(String, Vec<f64>)], expected: &[(String, Vec<f
     worst
 }
 
-fn after_one_step(spec: &NetworkSpec, network: &Network, executor: &mut dyn Executor) -> Vec<(String, Vec<f64>)> {
+fn after_one_step(spec: &NetworkSpec, network: &Network, executor: &mut Blocking) -> Vec<(String, Vec<f64>)> {
     start(spec, network, executor, &[8], 0);
     train(spec, executor, &[8], 1);
     outcome(network, executor)
@@ -450,11 +451,11 @@ fn small_normative_factors_learn_together() {
             recorded.cost(Phase::Train, Some(Role::Feedback)).flops
         );
         let expected = after_one_step(&spec, &network, &mut reference(&network, UNFUSED));
-        let together = after_one_step(&spec, &network, &mut Reference::new(fused.clone()));
+        let together = after_one_step(&spec, &network, &mut Blocking::new(Reference::new(fused.clone())));
         compare(&format!("{p:?} {q:?} together, reference"), &together, &expected, 1e-12);
         let context = open();
         if context.profile().subgroup_lanes == Some(8) {
-            let found = after_one_step(&spec, &network, &mut Gpu::new(context, fused).unwrap());
+            let found = after_one_step(&spec, &network, &mut Gpu::blocking(context, fused).unwrap());
             compare(&format!("{p:?} {q:?} together, device"), &found, &expected, ONE_STEP);
         }
     }
@@ -706,7 +707,7 @@ fn a_diagnosis_has_the_spectrum_of_the_errors_that_it_holds() {
     for layers in [wide, convolved()] {
         let spec = NetworkSpec { ranks: vec![None, None], ..spec(layers, other(Rule::Backprop)) };
         let network = Network::new(&spec).unwrap();
-        let mut executors: [Box<dyn Executor>; 2] =
+        let mut executors: [Box<Blocking>; 2] =
             [Box::new(reference(&network, UNFUSED)), Box::new(gpu(&network, FUSED))];
         for executor in &mut executors {
             start(&spec, &network, executor.as_mut(), &[3, 4], 0);

@@ -14,7 +14,7 @@ use crate::data::Dataset;
 use crate::gpu::{Context, DeviceChoice, Gpu};
 use crate::model::Network;
 use crate::ops::{Half, Pass, Phase, ReplicaStep, StepState};
-use crate::plan::{Executor, Options, Plan, Variant, median};
+use crate::plan::{Options, Plan, Variant, median};
 use crate::train::config::{Config, Draft};
 use crate::train::spec::network_spec;
 
@@ -118,7 +118,7 @@ fn small_network(context: &Context, effort: Effort, found: &mut Headline) -> Res
     let plan = Plan::new(network.recording.clone(), &context.profile(), Options::default())?;
     let operations = plan.nodes(Phase::Train).len();
     // Zeros will do: the kernels take the same time on them, and only the host's time is looked at.
-    let mut gpu = Gpu::new(context.clone(), plan)?;
+    let mut gpu = Gpu::blocking(context.clone(), plan)?;
     let replica = ReplicaStep { seed: 0, rate: [1e-3; 2], decay: [0.0; 2] };
     let step =
         |step| StepState { step, cursor: 0, active_rows: 4, groups: Default::default(), replicas: vec![replica] };

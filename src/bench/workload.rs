@@ -3,7 +3,7 @@
 use super::{BenchError, Effort};
 use crate::gpu::{Context, Gpu};
 use crate::ops::{Access, Cost, Dtype, Phase, Recording, ReplicaStep, StepState, Tensor};
-use crate::plan::{Clock, Executor, Options, Plan};
+use crate::plan::{Blocking, Clock, Options, Plan};
 
 /// Length of one sample in seconds. By timestamps little is enough; the host's clock has the submission in it, which the
 /// sample must dwarf.
@@ -20,7 +20,7 @@ const MOST_REPETITIONS: f64 = 1000.0;
 
 /// The training phase of a recording on the device.
 pub struct Workload {
-    gpu: Gpu,
+    gpu: Blocking<Gpu>,
     step: StepState,
     repetitions: u32,
 }
@@ -43,7 +43,7 @@ impl Workload {
             read.iter().map(|o| (o.name, o.tensor)).filter(|(_, t)| !written.iter().any(|o| o.tensor == *t)).collect();
         let rows = written.iter().map(|o| o.tensor.rows()).max().unwrap_or(1);
         let seeds = plan.replicas();
-        let mut gpu = Gpu::new(context.clone(), plan)?;
+        let mut gpu = Gpu::blocking(context.clone(), plan)?;
         for (name, tensor) in read {
             fill(&mut gpu, name, tensor)?;
         }
@@ -89,7 +89,7 @@ impl Workload {
 
 /// Numbers that are neither zero nor alike, since a GPU spends less on those; positive, so that roots exist. Indices stay
 /// within what they index, faults stay clear.
-fn fill(gpu: &mut Gpu, operand: &str, tensor: Tensor) -> Result<(), BenchError> {
+fn fill(gpu: &mut Blocking<Gpu>, operand: &str, tensor: Tensor) -> Result<(), BenchError> {
     let count = tensor.shape.elements();
     // A multiplicative hash: neighbours are far apart.
     let hash = |index: usize| (index as u32).wrapping_mul(2_654_435_761);

@@ -10,7 +10,7 @@ use crate::feedback::Rank;
 use crate::gpu::{Cache, DeviceChoice};
 use crate::model::Probe;
 use crate::ops::{Phase, ReplicaStep, StepState};
-use crate::plan::{Executor, Options};
+use crate::plan::{Blocking, Options};
 use crate::train::TrainError;
 use crate::train::config::Config;
 use crate::train::labels::{labels, ranked};
@@ -250,7 +250,7 @@ fn runs_of(folders: &[PathBuf]) -> Result<(Vec<PathBuf>, Vec<String>), Experimen
 /// A probe on a device.
 pub(super) struct Instrument {
     pub(super) probe: Probe,
-    executor: Box<dyn Executor>,
+    executor: Box<Blocking>,
 }
 
 impl Instrument {
@@ -263,7 +263,7 @@ impl Instrument {
 
     /// Takes a network in.
     pub(super) fn load(&mut self, member: &Member) -> Result<(), ExperimentError> {
-        weights::write(&self.probe.exchange, self.executor.as_mut(), &member.weights)
+        weights::write(&self.probe.exchange, &mut self.executor, &member.weights)
             .map_err(|e| setting(format!("network of seed {}: {e}", member.seed)))
     }
 

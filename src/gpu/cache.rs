@@ -2,7 +2,6 @@
 //!
 //! A cache is a convenience: whatever is wrong with one of its files costs a warning and a little time, never the run.
 
-use std::fmt;
 use std::fs::{File, TryLockError};
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
@@ -11,9 +10,10 @@ use std::time::{Duration, Instant};
 use etcetera::BaseStrategy;
 use sha2::{Digest, Sha256};
 
-use super::shaders;
+use super::key::AdapterKey;
+use super::pipelines::PipelineStore;
 use crate::files::{self, FileError, create_folder, write_atomically};
-use crate::plan::{Profile, Tuned, Variant};
+use crate::plan::Tuned;
 
 /// Longest wait for another process that writes to the same file; it needs milliseconds.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -89,9 +89,10 @@ impl Cache {
         }
         all
     }
+}
 
-    /// What [`Cache::save_pipelines`] kept for this adapter, unless it is damaged.
-    pub(super) fn load_pipelines(&self, key: &AdapterKey) -> Option<Vec<u8>> {
+impl PipelineStore for Cache {
+    fn load_pipelines(&self, key: &AdapterKey) -> Option<Vec<u8>> {
         let path = self.pipelines(key);
         let bytes = read(&path)?;
         let data = unseal(&bytes, key).map(<[u8]>::to_vec);
@@ -101,8 +102,7 @@ impl Cache {
         data
     }
 
-    /// Keeps what a driver has compiled.
-    pub(super) fn save_pipelines(&self, key: &AdapterKey, data: &[u8]) {
+    fn save_pipelines(&self, key: &AdapterKey, data: &[u8]) {
         let bytes = seal(data, key);
         let path = self.pipelines(key);
         let written = create_folder(&self.folder).and_then(|()| write_atomically(&path, |file| file.write_all(&bytes)));
@@ -110,64 +110,6 @@ impl Cache {
             warn_unwritable(&error);
         }
     }
-}
-
-/// An adapter, its driver and this program: what measurements and compiled pipelines hold for.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct AdapterKey {
-    origin: String,
-    slug: String,
-}
-
-impl AdapterKey {
-    /// The key of an adapter under the limits of a profile, which decide what kernels it can run.
-    pub fn of(info: &wgpu::AdapterInfo, profile: &Profile) -> AdapterKey {
-        let mut program = Sha256::new();
-        for shader in shaders::all() {
-            program.update(shader.source);
-        }
-        for variant in Variant::ALL {
-            program.update(variant.to_string());
-        }
-        let origin = format!(
-            "{} ({:?}, {} {}, vendor {:x}, device {:x}); {} bytes a binding, subgroups of {}, aligned to {}; \
-             ldfa-gpu {}, shaders {}",
-            info.name,
-            info.backend,
-            info.driver,
-            info.driver_info,
-            info.vendor,
-            info.device,
-            profile.max_binding_bytes,
-            profile.subgroup_lanes.map_or("any size".to_owned(), |lanes| lanes.to_string()),
-            profile.binding_alignment,
-            env!("CARGO_PKG_VERSION"),
-            &hex(&program.finalize())[..16],
-        );
-        let letters = info.name.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' });
-        let words: String = letters.collect();
-        let words: Vec<&str> = words.split('-').filter(|word| !word.is_empty()).collect();
-        AdapterKey { origin, slug: words.join("-").chars().take(40).collect() }
-    }
-
-    /// A readable part for people, and a hash of everything.
-    fn file_name(&self) -> String {
-        format!("{}-{}", self.slug, &hex(&self.digest())[..16])
-    }
-
-    fn digest(&self) -> [u8; 32] {
-        Sha256::digest(self.origin.as_bytes()).into()
-    }
-}
-
-impl fmt::Display for AdapterKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.origin)
-    }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn warn_unwritable(error: &FileError) {
@@ -247,7 +189,7 @@ mod tests {
     use std::fs;
 
     use crate::ops::{Dtype, Gemm, Recording};
-    use crate::plan::ShapeClass;
+    use crate::plan::{ShapeClass, Variant};
 
     fn key(name: &str) -> AdapterKey {
         AdapterKey { origin: format!("{name}; driver 1"), slug: name.into() }

@@ -5,7 +5,9 @@
 //! never chosen.
 
 use std::collections::HashMap;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use web_time::Instant;
 
 use super::context::Context;
 use super::error::GpuError;
@@ -13,7 +15,8 @@ use super::executor::Gpu;
 use crate::ops::random::{pcg4d, unit};
 use crate::ops::{Dtype, Epilogue, Gemm, Op, Phase, Recording, ReplicaStep, StepState, Tensor, Transport};
 use crate::plan::{
-    ExecuteError, Executor, Options, Plan, ShapeClass, Tuned, Variant, allowance, contenders, relative_error, select,
+    BoxFuture, ExecuteError, Executor, Options, Plan, ShapeClass, Tuned, Variant, allowance, contenders,
+    relative_error, select,
 };
 
 /// How much faster than the default a kernel must be to replace it: below, it is noise.
@@ -52,8 +55,11 @@ pub struct Measured {
     /// The new choices, defaults that won included.
     pub tuned: Tuned,
     /// Classes without a choice yet.
-    pub left: usize,
+    pub open: usize,
 }
+
+/// Makes an executor that computes a plan correctly.
+pub type MakeReference<'a> = dyn Fn(Plan) -> Box<dyn Executor> + 'a;
 
 /// Whether a plan has classes that could be measured and that `known` lacks.
 pub fn is_open(context: &Context, plan: &Plan, known: &Tuned) -> bool {
@@ -63,37 +69,33 @@ pub fn is_open(context: &Context, plan: &Plan, known: &Tuned) -> bool {
 /// Measures the classes of a plan's operations that `known` lacks, the most work first, until the budget is spent; the
 /// first is always completed, so that however slowly an adapter compiles, every process brings the table further.
 ///
-/// `reference` makes an executor that computes a plan correctly.
-///
 /// # Errors
 /// Only if the device is lost. Other failures leave their class without a choice, and are logged.
-pub fn tune(
+pub async fn tune(
     context: &Context,
     plan: &Plan,
     known: &Tuned,
     budget: Duration,
-    reference: &dyn Fn(Plan) -> Box<dyn Executor>,
+    reference: &MakeReference<'_>,
 ) -> Result<Measured, GpuError> {
     let deadline = Instant::now() + budget;
     let mut measured = Measured::default();
     for (index, (class, op)) in open_classes(context, plan, known).into_iter().enumerate() {
         let deadline = (index > 0).then_some(deadline);
         if is_over(deadline) {
-            measured.left += 1;
+            measured.open += 1;
             continue;
         }
         let began = Instant::now();
-        let outcome = Bench::new(context, &op, reference)
-            .and_then(|mut bench| choose(bench.default(), bench.names(), &mut bench, deadline).map(|c| (c, bench)));
-        match outcome {
-            Ok((Some(at), bench)) => {
-                tracing::debug!(%class, variant = %bench.variants[at], took = ?began.elapsed(), "kernel chosen");
-                measured.tuned.insert(class, bench.variants[at]);
+        match fastest(context, &op, reference, deadline).await {
+            Ok(Some(variant)) => {
+                tracing::debug!(%class, %variant, took = ?began.elapsed(), "kernel chosen");
+                measured.tuned.insert(class, variant);
             }
-            Ok((None, _)) => measured.left += 1,
+            Ok(None) => measured.open += 1,
             Err(error) => {
                 tracing::warn!("{class} could not be measured and keeps its default kernel: {error}");
-                measured.left += 1;
+                measured.open += 1;
                 if let Err(lost @ GpuError::Lost(_)) = context.check() {
                     return Err(lost);
                 }
@@ -102,6 +104,19 @@ pub fn tune(
         }
     }
     Ok(measured)
+}
+
+/// The kernel that [`choose`] finds for an operation.
+async fn fastest(
+    context: &Context,
+    op: &Op,
+    reference: &MakeReference<'_>,
+    deadline: Option<Instant>,
+) -> Result<Option<Variant>, ExecuteError> {
+    let mut bench = Bench::new(context, op, reference).await?;
+    let (default, names) = (bench.default, bench.names());
+    let chosen = choose(default, names, &mut bench, deadline).await?;
+    Ok(chosen.map(|at| bench.variants[at]))
 }
 
 fn is_over(deadline: Option<Instant>) -> bool {
@@ -140,15 +155,15 @@ fn open_classes(context: &Context, plan: &Plan, known: &Tuned) -> Vec<(ShapeClas
 /// Kernels that compute the same, numbered.
 trait Trial {
     /// The error as a share of what rounding may cause; above 1, or not a number, the kernel is wrong.
-    fn error(&mut self, at: usize) -> Result<f64, ExecuteError>;
+    fn error(&mut self, at: usize) -> BoxFuture<'_, f64>;
 
     /// Time of so many repetitions.
-    fn time(&mut self, at: usize, repeats: usize) -> Result<Duration, ExecuteError>;
+    fn time(&mut self, at: usize, repeats: usize) -> BoxFuture<'_, Duration>;
 }
 
 /// The fastest of the kernels that compute rightly; the default, unless another is clearly faster or the default is
 /// wrong. `None` if time runs out before all are checked, or none is right.
-fn choose(
+async fn choose(
     default: usize,
     names: Vec<String>,
     trial: &mut dyn Trial,
@@ -160,7 +175,7 @@ fn choose(
         if is_over(deadline) {
             return Ok(None);
         }
-        let share = trial.error(at)?;
+        let share = trial.error(at).await?;
         if share <= 1.0 {
             right.push(at);
         } else {
@@ -172,7 +187,7 @@ fn choose(
     }
     let mut glances = Vec::new();
     for &at in &right {
-        glances.push(trial.time(at, 1)?.as_secs_f64().max(1e-9));
+        glances.push(trial.time(at, 1).await?.as_secs_f64().max(1e-9));
     }
     let Some(fastest) = glances.iter().copied().min_by(f64::total_cmp) else { return Ok(None) };
     let repeats = ((SAMPLE.as_secs_f64() / fastest).ceil() as usize).clamp(1, MOST_REPEATS);
@@ -185,7 +200,7 @@ fn choose(
     // In turns, so that a clock that speeds up or a neighbour on the machine meets all alike.
     for _ in 0..ROUNDS {
         for (at, times) in &mut timed {
-            times.push(trial.time(*at, repeats)?);
+            times.push(trial.time(*at, repeats).await?);
         }
     }
     let medians: Vec<(usize, f64)> = timed.into_iter().map(|(at, times)| (at, median(times))).collect();
@@ -207,8 +222,8 @@ fn median(mut times: Vec<Duration>) -> f64 {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Along {
     Rows,
-    /// The rows of the result, once for each part of a sum.
-    PartRows(u32),
+    /// The rows of the result, once for each split of a sum.
+    SplitRows(u32),
     Cols,
     Neither,
 }
@@ -218,7 +233,7 @@ type Place<'a> = dyn FnMut(&'static str, Tensor, Along) -> Tensor + 'a;
 
 /// The operation with other operands; `None` if it is of a kind that is not measured.
 fn rebuild(op: &Op, place: &mut Place<'_>) -> Option<Op> {
-    use Along::{Cols, Neither, PartRows, Rows};
+    use Along::{Cols, Neither, Rows, SplitRows};
     let epilogue = |epilogue: &Epilogue, place: &mut Place<'_>| Epilogue {
         addend: epilogue.addend.map(|(tensor, scale)| (place("addend", tensor, Rows), scale)),
         bias: epilogue.bias.map(|tensor| place("bias", tensor, Neither)),
@@ -231,7 +246,7 @@ fn rebuild(op: &Op, place: &mut Place<'_>) -> Option<Op> {
                 a: place("a", op.a, if op.transpose_a { Cols } else { Rows }),
                 b: place("b", op.b, Neither),
                 epilogue: epilogue(&op.epilogue, place),
-                out: place("out", op.out, PartRows(op.parts)),
+                out: place("out", op.out, SplitRows(op.parts)),
                 sums: op.sums.map(|tensor| place("sums", tensor, Cols)),
                 ..*op
             }
@@ -268,7 +283,7 @@ impl Alone {
         let rebuilt = rebuild(op, &mut |name, tensor, along| {
             let (height, width) = match (along, rows) {
                 (Along::Rows, Some(rows)) => (rows, tensor.cols()),
-                (Along::PartRows(parts), Some(rows)) => (parts * rows, tensor.cols()),
+                (Along::SplitRows(splits), Some(rows)) => (splits * rows, tensor.cols()),
                 (Along::Cols, Some(rows)) => (tensor.rows(), rows),
                 _ => (tensor.rows(), tensor.cols()),
             };
@@ -313,7 +328,7 @@ struct Bench {
 }
 
 impl Bench {
-    fn new(context: &Context, op: &Op, reference: &dyn Fn(Plan) -> Box<dyn Executor>) -> Result<Bench, ExecuteError> {
+    async fn new(context: &Context, op: &Op, reference: &MakeReference<'_>) -> Result<Bench, ExecuteError> {
         let profile = context.profile();
         let variants = contenders(op, &profile);
         let standard = select(op, &profile, &Tuned::default());
@@ -332,26 +347,22 @@ impl Bench {
         sample.recording.push(sample.op.clone()).map_err(|e| failure(e.to_string()))?;
         let small = Plan::new(sample.recording.clone(), &profile, options).map_err(|e| failure(e.to_string()))?;
 
-        let mut gpu = Gpu::new(context.clone(), plan)?;
+        let mut gpu = Gpu::new(context.clone(), plan).await?;
         let mut right = reference(small);
         for ((at, tensor, along), (_, part, _)) in whole.inputs().zip(sample.inputs()) {
             let values = noise(at, tensor.shape.elements());
-            gpu.write(tensor, &values)?;
-            right.write(part, &picked(&values, tensor, along, &rows))?;
+            gpu.write(tensor, &values).await?;
+            right.write(part, &picked(&values, tensor, along, &rows)).await?;
         }
         let replicas = vec![ReplicaStep::default(); op.replicas() as usize];
         let step = StepState { step: 0, cursor: 0, active_rows: u32::MAX, groups: Default::default(), replicas };
-        right.run(Phase::Train, &[step])?;
+        right.run(Phase::Train, &[step]).await?;
         let mut expected = Vec::new();
         for (output, part) in whole.op.outputs().zip(sample.op.outputs()) {
-            expected.push((output, whole.along(output), right.read(part)?));
+            expected.push((output, whole.along(output), right.read(part).await?));
         }
         let default = variants.iter().position(|v| *v == standard).unwrap_or(0);
         Ok(Bench { gpu, variants, default, allowed: allowance(op), rows, expected })
-    }
-
-    fn default(&self) -> usize {
-        self.default
     }
 
     fn names(&self) -> Vec<String> {
@@ -360,26 +371,28 @@ impl Bench {
 }
 
 impl Trial for Bench {
-    fn error(&mut self, at: usize) -> Result<f64, ExecuteError> {
-        for (output, ..) in &self.expected {
-            // What a kernel does not write is seen.
-            self.gpu.write(*output, &vec![f64::NAN; output.shape.elements()])?;
-        }
-        self.gpu.repeat(Phase::Train, at, 1)?;
-        let mut worst: f64 = 0.0;
-        for (output, along, expected) in &self.expected {
-            let found = self.gpu.read(*output)?;
-            if !found.iter().all(|v| v.is_finite()) {
-                return Ok(f64::INFINITY);
+    fn error(&mut self, at: usize) -> BoxFuture<'_, f64> {
+        Box::pin(async move {
+            for (output, ..) in &self.expected {
+                // What a kernel does not write is seen.
+                self.gpu.write(*output, &vec![f64::NAN; output.shape.elements()]).await?;
             }
-            let found = picked(&found, *output, *along, &self.rows);
-            worst = worst.max(relative_error(&found, expected, expected) / self.allowed);
-        }
-        Ok(worst)
+            self.gpu.repeat(Phase::Train, at, 1).await?;
+            let mut worst: f64 = 0.0;
+            for (output, along, expected) in &self.expected {
+                let found = self.gpu.read(*output).await?;
+                if !found.iter().all(|v| v.is_finite()) {
+                    return Ok(f64::INFINITY);
+                }
+                let found = picked(&found, *output, *along, &self.rows);
+                worst = worst.max(relative_error(&found, expected, expected) / self.allowed);
+            }
+            Ok(worst)
+        })
     }
 
-    fn time(&mut self, at: usize, repeats: usize) -> Result<Duration, ExecuteError> {
-        Ok(self.gpu.repeat(Phase::Train, at, repeats)?)
+    fn time(&mut self, at: usize, repeats: usize) -> BoxFuture<'_, Duration> {
+        Box::pin(async move { Ok(self.gpu.repeat(Phase::Train, at, repeats).await?) })
     }
 }
 
@@ -424,7 +437,7 @@ fn picked(values: &[f64], tensor: Tensor, along: Along, rows: &[u32]) -> Vec<f64
     match along {
         Along::Neither => values.to_vec(),
         Along::Rows => of_each(size),
-        Along::PartRows(parts) => of_each(size / parts as usize),
+        Along::SplitRows(splits) => of_each(size / splits as usize),
         Along::Cols => {
             let lines = values.chunks(cols);
             lines.flat_map(|line| rows.iter().map(move |&r| line[r as usize])).collect()
@@ -434,11 +447,14 @@ fn picked(values: &[f64], tensor: Tensor, along: Along, rows: &[u32]) -> Vec<f64
 
 #[cfg(test)]
 mod tests {
+    use std::future::ready;
+
+    use pollster::block_on;
+
     use super::*;
     use crate::gpu::{DeviceChoice, LimitPolicy};
     use crate::ops::Activation;
-    use crate::plan::OpTimes;
-    use crate::plan::Profile;
+    use crate::plan::{Blocking, OpTimes, Profile};
     use crate::reference::Reference;
 
     /// Kernels with made-up errors and times.
@@ -450,14 +466,15 @@ mod tests {
     }
 
     impl Trial for Made {
-        fn error(&mut self, at: usize) -> Result<f64, ExecuteError> {
+        fn error(&mut self, at: usize) -> BoxFuture<'_, f64> {
             std::thread::sleep(self.delay);
-            if self.errors[at] < 0.0 { Err(failure("on purpose".into())) } else { Ok(self.errors[at]) }
+            let error = self.errors[at];
+            Box::pin(ready(if error < 0.0 { Err(failure("on purpose".into())) } else { Ok(error) }))
         }
 
-        fn time(&mut self, at: usize, repeats: usize) -> Result<Duration, ExecuteError> {
+        fn time(&mut self, at: usize, repeats: usize) -> BoxFuture<'_, Duration> {
             self.timed.push(at);
-            Ok(Duration::from_secs_f64(1e-6 * self.micros[at] * repeats as f64))
+            Box::pin(ready(Ok(Duration::from_secs_f64(1e-6 * self.micros[at] * repeats as f64))))
         }
     }
 
@@ -467,7 +484,7 @@ mod tests {
 
     fn chosen(default: usize, trial: &mut Made) -> Option<usize> {
         let names = (0..trial.errors.len()).map(|at| at.to_string()).collect();
-        choose(default, names, trial, None).unwrap()
+        block_on(choose(default, names, trial, None)).unwrap()
     }
 
     #[test]
@@ -502,9 +519,9 @@ mod tests {
         trial.delay = Duration::from_millis(20);
         let names = vec!["a".to_owned(), "b".to_owned()];
         let deadline = Some(Instant::now() + Duration::from_millis(10));
-        assert_eq!(choose(0, names.clone(), &mut trial, deadline).unwrap(), None);
+        assert_eq!(block_on(choose(0, names.clone(), &mut trial, deadline)).unwrap(), None);
         trial.errors[0] = -1.0;
-        assert!(choose(0, names, &mut trial, None).is_err());
+        assert!(block_on(choose(0, names, &mut trial, None)).is_err());
     }
 
     fn context() -> Context {
@@ -546,19 +563,24 @@ mod tests {
 
     const LONG: Duration = Duration::from_secs(120);
 
+    fn measured(context: &Context, plan: &Plan, known: &Tuned, budget: Duration) -> (Tuned, usize) {
+        let reference = |plan: Plan| -> Box<dyn Executor> { Box::new(Reference::new(plan)) };
+        let measured = context.block_on(tune(context, plan, known, budget, &reference)).unwrap();
+        (measured.tuned, measured.open)
+    }
+
     #[test]
     fn real_kernels_are_measured_once() {
         let context = context();
         let plan = plan(&context);
-        let reference = |plan: Plan| -> Box<dyn Executor> { Box::new(Reference::new(plan)) };
-        let open = open_classes(&context, &plan, &Tuned::default()).len();
-        let measured = tune(&context, &plan, &Tuned::default(), LONG, &reference).unwrap();
-        assert_eq!((measured.tuned.len(), measured.left), (open, 0));
-        assert!(open >= 3);
-        let again = tune(&context, &plan, &measured.tuned, LONG, &reference).unwrap();
-        assert!(again.tuned.is_empty() && again.left == 0);
-        let nothing = tune(&context, &plan, &Tuned::default(), Duration::ZERO, &reference).unwrap();
-        assert_eq!((nothing.tuned.len(), nothing.left), (1, open - 1), "a class a process, however slow");
+        let classes = open_classes(&context, &plan, &Tuned::default()).len();
+        let (tuned, open) = measured(&context, &plan, &Tuned::default(), LONG);
+        assert_eq!((tuned.len(), open), (classes, 0));
+        assert!(classes >= 3);
+        let (again, open) = measured(&context, &plan, &tuned, LONG);
+        assert!(again.is_empty() && open == 0);
+        let (first, open) = measured(&context, &plan, &Tuned::default(), Duration::ZERO);
+        assert_eq!((first.len(), open), (1, classes - 1), "a class a process, however slow");
     }
 
     #[test]
@@ -572,31 +594,32 @@ mod tests {
             fn is_f64(&self) -> bool {
                 true
             }
-            fn write(&mut self, tensor: Tensor, values: &[f64]) -> Result<(), ExecuteError> {
-                self.0.write(tensor, values)
-            }
-            fn write_bytes(&mut self, tensor: Tensor, bytes: &[u8]) -> Result<(), ExecuteError> {
-                self.0.write_bytes(tensor, bytes)
-            }
-            fn read(&mut self, tensor: Tensor) -> Result<Vec<f64>, ExecuteError> {
-                Ok(self.0.read(tensor)?.into_iter().map(|v| 1.001 * v).collect())
-            }
-            fn run(&mut self, phase: Phase, steps: &[StepState]) -> Result<(), ExecuteError> {
-                self.0.run(phase, steps)
-            }
             fn batch(&self, phase: Phase) -> usize {
                 self.0.batch(phase)
             }
-            fn profile(&mut self, phase: Phase, step: &StepState, rounds: usize) -> Result<OpTimes, ExecuteError> {
+            fn write<'a>(&'a mut self, tensor: Tensor, values: &'a [f64]) -> BoxFuture<'a, ()> {
+                self.0.write(tensor, values)
+            }
+            fn write_bytes<'a>(&'a mut self, tensor: Tensor, bytes: &'a [u8]) -> BoxFuture<'a, ()> {
+                self.0.write_bytes(tensor, bytes)
+            }
+            fn read(&mut self, tensor: Tensor) -> BoxFuture<'_, Vec<f64>> {
+                let values = self.0.get(tensor).unwrap();
+                Box::pin(ready(Ok(values.into_iter().map(|v| 1.001 * v).collect())))
+            }
+            fn run<'a>(&'a mut self, phase: Phase, steps: &'a [StepState]) -> BoxFuture<'a, ()> {
+                self.0.run(phase, steps)
+            }
+            fn profile<'a>(&'a mut self, phase: Phase, step: &'a StepState, rounds: usize) -> BoxFuture<'a, OpTimes> {
                 self.0.profile(phase, step, rounds)
             }
         }
         let context = context();
         let plan = plan(&context);
-        let open = open_classes(&context, &plan, &Tuned::default()).len();
-        let measured =
-            tune(&context, &plan, &Tuned::default(), LONG, &|plan| Box::new(Off(Reference::new(plan)))).unwrap();
-        assert_eq!((measured.tuned.len(), measured.left), (0, open));
+        let classes = open_classes(&context, &plan, &Tuned::default()).len();
+        let off = |plan: Plan| -> Box<dyn Executor> { Box::new(Off(Reference::new(plan))) };
+        let found = context.block_on(tune(&context, &plan, &Tuned::default(), LONG, &off)).unwrap();
+        assert_eq!((found.tuned.len(), found.open), (0, classes));
     }
 
     #[test]
@@ -609,7 +632,7 @@ mod tests {
                 alone.recording.push(alone.op.clone()).unwrap();
                 let options = Options { fuse: false, share_memory: false, force: None };
                 let plan = Plan::new(alone.recording.clone(), &Profile::reference(), options).unwrap();
-                let mut reference = Reference::new(plan);
+                let mut reference = Blocking::new(Reference::new(plan));
                 for ((_, tensor, _), values) in alone.inputs().zip(data) {
                     reference.set(tensor, values).unwrap();
                 }

@@ -1,7 +1,8 @@
 //! Fusion: operations that follow a product without another reader in between move into its epilogue.
 
 use super::Profile;
-use super::select::{correlation_parts, fits_together, fuses, fuses_hebbian, parts};
+use super::select::{fits_together, fuses, fuses_hebbian};
+use super::splits::{correlation_splits, splits};
 use crate::ops::{
     Activate, AveragePoolBackward, Correlate, Entry, Epilogue, Fit, Gate, Gemm, Hebbian, MaxPoolBackward, Normalise,
     Op, Phase, Recording, Role, SumParts, Tensor, Transport,
@@ -121,14 +122,14 @@ fn fuse_sums(recording: &mut Recording, phase: Phase) {
 fn split_sums(recording: &mut Recording, phase: Phase, profile: &Profile) {
     let mut entries = Vec::new();
     for entry in recording.entries(phase).to_vec() {
-        let cut = |gemm: &Gemm| parts(gemm, recording.ranked(gemm), profile);
+        let cut = |gemm: &Gemm| splits(gemm, recording.ranked(gemm), profile);
         match &entry.op {
             Op::Gemm(gemm) if cut(gemm) > 1 => {
                 let ops = split(recording, gemm, cut(gemm));
                 entries.extend(ops.into_iter().map(|op| Entry { op, ..entry.clone() }));
             }
-            Op::Correlate(op) if correlation_parts(op, profile) > 1 => {
-                let ops = split_correlation(recording, op, correlation_parts(op, profile));
+            Op::Correlate(op) if correlation_splits(op, profile) > 1 => {
+                let ops = split_correlation(recording, op, correlation_splits(op, profile));
                 entries.extend(ops.into_iter().map(|op| Entry { op, ..entry.clone() }));
             }
             _ => entries.push(entry),

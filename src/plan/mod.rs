@@ -2,26 +2,37 @@
 //!
 //! A plan is still plain data. Two executors take it: [`crate::gpu`] and the f64 twin in [`crate::reference`].
 
+#[cfg(not(target_arch = "wasm32"))]
+mod blocking;
 mod executor;
 mod explain;
 mod fuse;
 mod memory;
+mod profile;
 mod rounding;
 mod select;
+mod splits;
 pub(crate) mod timing;
 mod tuned;
+mod variant;
 
 use std::ops::Range;
 use std::sync::Arc;
 
-pub use executor::{ExecuteError, Executor};
+#[cfg(not(target_arch = "wasm32"))]
+pub use blocking::Blocking;
+#[cfg(not(target_arch = "wasm32"))]
+pub(crate) use blocking::drive;
+pub use executor::{BoxFuture, Driver, ExecuteError, Executor};
 pub use explain::explain;
 pub use memory::Placement;
+pub use profile::Profile;
 pub use rounding::{allowance, relative_error};
 pub(crate) use select::BROADCAST_MAX_RANK;
-pub use select::{Profile, UnknownVariant, Variant, candidates, contenders, select};
+pub use select::{candidates, contenders, select};
 pub use timing::{Clock, OpTimes, median, time_table};
 pub use tuned::{ShapeClass, Tuned, TunedError};
+pub use variant::{UnknownVariant, Variant};
 
 use crate::ops::{Cost, Entry, Op, Phase, Recording, Role, Section, Tensor, TensorInfo};
 

@@ -25,13 +25,14 @@ mod tokens;
 mod transport;
 mod transpose;
 
+use std::future::ready;
 use std::sync::Arc;
 
 pub use error::ReferenceError;
 
 use crate::ops::{Op, Phase, StepState, Tensor};
 use crate::plan::timing::{medians, seconds};
-use crate::plan::{Clock, ExecuteError, Executor, OpTimes, Plan};
+use crate::plan::{BoxFuture, Clock, ExecuteError, Executor, OpTimes, Plan};
 use dispatch::Replica;
 use storage::Storage;
 
@@ -83,6 +84,7 @@ impl Reference {
     }
 }
 
+/// Nothing has to be waited for: the futures are ready as soon as they are made.
 impl Executor for Reference {
     fn device(&self) -> String {
         "CPU reference (f64)".to_owned()
@@ -92,38 +94,39 @@ impl Executor for Reference {
         true
     }
 
-    fn write(&mut self, tensor: Tensor, values: &[f64]) -> Result<(), ExecuteError> {
-        Ok(self.set(tensor, values)?)
-    }
-
-    fn write_bytes(&mut self, tensor: Tensor, bytes: &[u8]) -> Result<(), ExecuteError> {
-        Ok(self.storage.fill(tensor, bytes)?)
-    }
-
-    fn read(&mut self, tensor: Tensor) -> Result<Vec<f64>, ExecuteError> {
-        Ok(self.get(tensor)?)
-    }
-
-    fn run(&mut self, phase: Phase, steps: &[StepState]) -> Result<(), ExecuteError> {
-        let plan = Arc::clone(&self.plan);
-        for step in steps {
-            for node in plan.nodes(phase) {
-                self.execute(&node.entry.op, step)?;
-            }
-        }
-        Ok(())
-    }
-
     /// Nothing is gained by long batches; short ones keep progress smooth.
     fn batch(&self, _phase: Phase) -> usize {
         16
     }
 
-    fn profile(&mut self, phase: Phase, step: &StepState, rounds: usize) -> Result<OpTimes, ExecuteError> {
+    fn write<'a>(&'a mut self, tensor: Tensor, values: &'a [f64]) -> BoxFuture<'a, ()> {
+        now(self.set(tensor, values))
+    }
+
+    fn write_bytes<'a>(&'a mut self, tensor: Tensor, bytes: &'a [u8]) -> BoxFuture<'a, ()> {
+        now(self.storage.fill(tensor, bytes))
+    }
+
+    fn read(&mut self, tensor: Tensor) -> BoxFuture<'_, Vec<f64>> {
+        now(self.get(tensor))
+    }
+
+    fn run<'a>(&'a mut self, phase: Phase, steps: &'a [StepState]) -> BoxFuture<'a, ()> {
+        let plan = Arc::clone(&self.plan);
+        let mut operations = steps.iter().flat_map(|step| plan.nodes(phase).iter().map(move |node| (node, step)));
+        now(operations.try_for_each(|(node, step)| self.execute(&node.entry.op, step)))
+    }
+
+    fn profile<'a>(&'a mut self, phase: Phase, step: &'a StepState, rounds: usize) -> BoxFuture<'a, OpTimes> {
         let plan = Arc::clone(&self.plan);
         let mut copy = self.clone();
         let mut operation = |op: &Op| seconds(|| copy.execute(op, step));
-        let round = || plan.nodes(phase).iter().map(|node| operation(&node.entry.op)).collect();
-        Ok(OpTimes { clock: Clock::Host, seconds: medians(rounds, round)? })
+        let mut round = || plan.nodes(phase).iter().map(|node| operation(&node.entry.op)).collect();
+        let all: Result<Vec<Vec<f64>>, _> = (0..rounds.max(1)).map(|_| round()).collect();
+        now(all.map(|all| OpTimes { clock: Clock::Host, seconds: medians(&all) }))
     }
+}
+
+fn now<'a, T: 'a>(outcome: Result<T, ReferenceError>) -> BoxFuture<'a, T> {
+    Box::pin(ready(outcome.map_err(ExecuteError::from)))
 }

@@ -7,7 +7,7 @@ use crate::ops::{
     NormaliseBackward, NormaliseGradients, Oja, OneHot, Optimize, Recording, ReplicaStep, Role, SoftmaxCrossEntropy,
     Tally, TrackMoments, Transport, Update,
 };
-use crate::plan::{Options, Profile};
+use crate::plan::{Blocking, Options, Profile};
 
 /// Values in (-2, 2), another sequence for every stream.
 pub(super) fn noise(count: usize, stream: u32) -> Vec<f64> {
@@ -62,8 +62,9 @@ fn step(replicas: u32, active_rows: u32) -> StepState {
     }
 }
 
-fn reference(recording: Recording) -> Reference {
-    Reference::new(Plan::new(recording, &Profile::reference(), Options::default()).unwrap())
+fn reference(recording: Recording) -> Blocking<Reference> {
+    let plan = Plan::new(recording, &Profile::reference(), Options::default()).unwrap();
+    Blocking::new(Reference::new(plan))
 }
 
 #[test]
@@ -320,7 +321,7 @@ fn network(replicas: u32, update: Update) -> Network {
     Network { recording: r, losses, weights, gradients, metrics, data }
 }
 
-fn prepared(network: &Network) -> Reference {
+fn prepared(network: &Network) -> Blocking<Reference> {
     let mut reference = reference(network.recording.clone());
     let images: Vec<u8> =
         noise(IMAGES as usize * WIDTHS[0] as usize, 1).iter().map(|v| (v.abs() * 120.0) as u8).collect();
@@ -345,7 +346,7 @@ fn a_step_computes_the_gradient_of_its_loss() {
     reference.run(Phase::Train, std::slice::from_ref(&still)).unwrap();
     let gradients = reference.get(network.gradients).unwrap();
     let loss = |weights: &[f64]| {
-        let mut reference = reference.clone();
+        let mut reference = Blocking::new(reference.clone());
         reference.set(network.weights, weights).unwrap();
         reference.run(Phase::Train, std::slice::from_ref(&still)).unwrap();
         reference.get(network.losses).unwrap().iter().sum::<f64>() / 5.0
@@ -373,7 +374,7 @@ fn a_fused_plan_computes_what_the_unfused_one_does() {
         let profile = Profile { software: false, ..Profile::reference() };
         let plan = Plan::new(r.clone(), &profile, options).unwrap();
         assert_eq!(plan.nodes(Phase::Diagnose).len(), operations);
-        let mut reference = Reference::new(plan);
+        let mut reference = Blocking::new(Reference::new(plan));
         for (tensor, stream) in [(delta, 1), (p, 2), (q, 3), (saved, 4)] {
             reference.write(tensor, &noise(tensor.shape.elements(), stream)).unwrap();
         }

@@ -3,7 +3,7 @@
 use super::TrainError;
 use crate::gpu::{Cache, Context, DeviceChoice, Gpu, GpuError, LimitPolicy, budget, is_open, tune};
 use crate::ops::Recording;
-use crate::plan::{Executor, Options, Plan, Profile, Tuned};
+use crate::plan::{Blocking, Executor, Options, Plan, Profile, Tuned};
 use crate::reference::Reference;
 
 /// Where the choice of kernels comes from.
@@ -33,7 +33,7 @@ pub struct Machine {
     /// The plan.
     pub plan: Plan,
     /// What runs it.
-    pub executor: Box<dyn Executor>,
+    pub executor: Box<Blocking>,
     /// Whether that is a CPU.
     pub is_software: bool,
     /// Measured kernels that the plan uses.
@@ -63,7 +63,7 @@ pub fn machine_on(
     let plan = Plan::tuned(recording.clone(), &context.profile(), options, chosen)?;
     let kernels = plan.uses(chosen);
     tracing::debug!(chosen_kernels = kernels.len(), "plan made");
-    let executor = Gpu::new(context, plan.clone())?;
+    let executor = Gpu::blocking(context, plan.clone())?;
     executor.context().keep_pipelines();
     Ok(Machine { plan, executor: Box::new(executor), is_software, kernels, warning })
 }
@@ -98,7 +98,7 @@ pub fn machine(
         }
         None => {
             let plan = Plan::new(recording.clone(), &Profile::reference(), options)?;
-            let executor = Box::new(Reference::new(plan.clone()));
+            let executor = Box::new(Blocking::new(Reference::new(plan.clone())));
             let warning = (*choice != DeviceChoice::Reference).then(|| {
                 format!("{}; meanwhile the f64 reference executor runs the plan, slowly", GpuError::NoAdapter)
             });
@@ -125,11 +125,12 @@ fn measure(
     if !cache.is_writable(&key) {
         return Ok(known);
     }
-    match tune(context, &plan, &known, budget(context), &|plan| Box::new(Reference::new(plan))) {
+    let reference = |plan| -> Box<dyn Executor> { Box::new(Reference::new(plan)) };
+    match context.block_on(tune(context, &plan, &known, budget(context), &reference)) {
         Ok(measured) => {
             let count = measured.tuned.len();
             let all = if count > 0 { cache.add_kernels(&key, &measured.tuned) } else { known };
-            tracing::debug!(measured = count, left = measured.left, "kernels tuned");
+            tracing::debug!(measured = count, open = measured.open, "kernels tuned");
             Ok(all)
         }
         Err(error) => {

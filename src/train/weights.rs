@@ -2,7 +2,7 @@
 
 use crate::model::Exchange;
 use crate::ops::Tensor;
-use crate::plan::{ExecuteError, Executor};
+use crate::plan::{Blocking, ExecuteError};
 
 /// A tensor as a file holds it.
 #[derive(Clone, Debug, PartialEq)]
@@ -78,11 +78,7 @@ fn places(exchange: &Exchange, shape: &[usize]) -> impl Iterator<Item = usize> {
 ///
 /// # Errors
 /// If the device fails.
-pub fn read(
-    exchange: &[Exchange],
-    executor: &mut dyn Executor,
-    replica: usize,
-) -> Result<Vec<NamedTensor>, ExecuteError> {
+pub fn read(exchange: &[Exchange], executor: &mut Blocking, replica: usize) -> Result<Vec<NamedTensor>, ExecuteError> {
     let mut list = Vec::new();
     for exchange in exchange {
         let all = executor.read(exchange.tensor)?;
@@ -99,7 +95,7 @@ pub fn read(
 ///
 /// # Errors
 /// If a name is missing or unknown, a shape differs or a value is not finite; nothing is written then.
-pub fn write(exchange: &[Exchange], executor: &mut dyn Executor, tensors: &[NamedTensor]) -> Result<(), WeightsError> {
+pub fn write(exchange: &[Exchange], executor: &mut Blocking, tensors: &[NamedTensor]) -> Result<(), WeightsError> {
     let known = || exchange.iter().map(|e| e.name.clone()).collect::<Vec<_>>();
     if let Some(unknown) = tensors.iter().find(|t| !exchange.iter().any(|e| e.name == t.name)) {
         return Err(WeightsError::Unknown { name: unknown.name.clone(), known: known() });

@@ -2,7 +2,7 @@
 
 use ldfa_gpu::gpu::Gpu;
 use ldfa_gpu::ops::*;
-use ldfa_gpu::plan::{Executor, Options, Plan, Profile};
+use ldfa_gpu::plan::{Blocking, Options, Plan, Profile};
 use ldfa_gpu::reference::Reference;
 
 use crate::compare::{Report, roundings, sums};
@@ -22,12 +22,12 @@ fn chains_and_copies() {
         recording.push(Duplicate { x, out: copied }).unwrap();
         let plan = |profile: &Profile| Plan::new(recording.clone(), profile, Options::default()).unwrap();
         let context = open();
-        let mut gpu = Gpu::new(context.clone(), plan(&context.profile())).unwrap();
-        let mut reference = Reference::new(plan(&Profile::reference()));
+        let mut gpu = Gpu::blocking(context.clone(), plan(&context.profile())).unwrap();
+        let mut reference = Blocking::new(Reference::new(plan(&Profile::reference())));
         let per_replica = rows * cols;
         let value = |i: u32| asymmetric(0.0, i / per_replica, i % per_replica / cols, i % cols);
         let values: Vec<f64> = (0..replicas * per_replica).map(|i| f64::from(value(i) as f32)).collect();
-        let executors: [&mut dyn Executor; 2] = [&mut gpu, &mut reference];
+        let executors: [&mut Blocking; 2] = [&mut gpu, &mut reference];
         for executor in executors {
             executor.write(x, &values).unwrap();
             for out in [chained, copied] {

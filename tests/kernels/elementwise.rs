@@ -2,7 +2,6 @@
 
 use ldfa_gpu::ops::random::{pcg4d, unit};
 use ldfa_gpu::ops::*;
-use ldfa_gpu::plan::Executor;
 
 use crate::compare::{Report, identical, roundings};
 use crate::scene::{SIZES, Scene, asymmetric, step};

@@ -1,7 +1,6 @@
 //! Factors that follow their weight: the gradients of both in one operation.
 
 use ldfa_gpu::ops::*;
-use ldfa_gpu::plan::Executor;
 
 use crate::compare::{Report, identical, roundings, sums};
 use crate::scene::{Scene, asymmetric, open, step};

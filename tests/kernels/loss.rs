@@ -1,7 +1,6 @@
 //! Losses, targets and the sums that make a metric.
 
 use ldfa_gpu::ops::*;
-use ldfa_gpu::plan::Executor;
 
 use crate::compare::{Report, identical, roundings, sums};
 use crate::scene::{SIZES, Scene, asymmetric, step};

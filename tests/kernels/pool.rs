@@ -1,7 +1,6 @@
 //! Pooling, forward and backward.
 
 use ldfa_gpu::ops::*;
-use ldfa_gpu::plan::Executor;
 
 use crate::compare::{Report, roundings, sums};
 use crate::scene::{Scene, asymmetric, step};

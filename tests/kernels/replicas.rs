@@ -2,7 +2,7 @@
 
 use ldfa_gpu::gpu::Gpu;
 use ldfa_gpu::ops::*;
-use ldfa_gpu::plan::Variant;
+use ldfa_gpu::plan::{Blocking, Variant};
 
 use crate::compare::{Report, roundings};
 use crate::scene::{Scene, asymmetric, open, step_from};
@@ -87,7 +87,7 @@ fn scene(first: u32, count: u32) -> Scene {
     scene
 }
 
-fn run(first: u32, count: u32, variant: Variant) -> (Scene, Gpu) {
+fn run(first: u32, count: u32, variant: Variant) -> (Scene, Blocking<Gpu>) {
     let scene = scene(first, count);
     let steps = [4, 5].map(|number| step_from(first, count, number, 11, ACTIVE));
     let gpu = scene.run(Some(variant), &steps);

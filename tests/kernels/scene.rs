@@ -9,7 +9,7 @@ use std::collections::HashSet;
 use ldfa_gpu::gpu::{Context, DeviceChoice, Gpu, LimitPolicy};
 use ldfa_gpu::ops::random::{pcg4d, unit};
 use ldfa_gpu::ops::*;
-use ldfa_gpu::plan::{Executor, Options, Plan, Profile, Variant, candidates};
+use ldfa_gpu::plan::{Blocking, Options, Plan, Profile, Variant, candidates};
 use ldfa_gpu::reference::Reference;
 
 use crate::compare::Report;
@@ -244,7 +244,7 @@ impl Scene {
         plan
     }
 
-    fn start(&self, executor: &mut dyn Executor, steps: &[StepState]) {
+    fn start(&self, executor: &mut Blocking, steps: &[StepState]) {
         for (tensor, data) in &self.contents {
             match data {
                 Data::Numbers(values) => executor.write(*tensor, values).unwrap(),
@@ -255,23 +255,23 @@ impl Scene {
     }
 
     /// The GPU after the steps.
-    pub(crate) fn run(&self, force: Option<Variant>, steps: &[StepState]) -> Gpu {
+    pub(crate) fn run(&self, force: Option<Variant>, steps: &[StepState]) -> Blocking<Gpu> {
         let context = open();
         let plan = self.plan(&context.profile(), force);
-        let mut gpu = Gpu::new(context, plan).unwrap();
+        let mut gpu = Gpu::blocking(context, plan).unwrap();
         self.start(&mut gpu, steps);
         gpu
     }
 
     /// Everything that the operations wrote, by tensor.
-    pub(crate) fn outputs(&self, executor: &mut dyn Executor) -> Vec<(String, Tensor, Vec<f64>)> {
+    pub(crate) fn outputs(&self, executor: &mut Blocking) -> Vec<(String, Tensor, Vec<f64>)> {
         self.checks.iter().map(|c| (c.name.clone(), c.tensor, executor.read(c.tensor).unwrap())).collect()
     }
 
     /// Runs the scene in every way there is, and compares all outputs with the reference.
     pub(crate) fn verify(&self, report: &mut Report, steps: &[StepState]) {
         let profile = open().profile();
-        let mut reference = Reference::new(self.plan(&profile, None));
+        let mut reference = Blocking::new(Reference::new(self.plan(&profile, None)));
         self.start(&mut reference, steps);
         let expected = self.outputs(&mut reference);
         for variant in self.variants(&profile) {
@@ -292,7 +292,7 @@ impl Scene {
     }
 
     /// What nothing writes is unchanged, the surroundings of outputs included.
-    fn verify_rest(&self, report: &mut Report, gpu: &mut Gpu) {
+    fn verify_rest(&self, report: &mut Report, gpu: &mut Blocking<Gpu>) {
         let root = |tensor: Tensor| self.recording.info(tensor).tensor;
         let written: HashSet<Tensor> = self.checks.iter().map(|c| root(c.tensor)).collect();
         for (tensor, data) in &self.contents {

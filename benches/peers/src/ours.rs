@@ -8,7 +8,7 @@ use ldfa_gpu::gpu::{Context, DeviceChoice, Gpu, LimitPolicy, tune};
 use ldfa_gpu::model::{Feed, Network, NetworkSpec, initialise};
 use ldfa_gpu::ops::{Dtype, Gemm, Phase, Recording, StepState, Tensor};
 use ldfa_gpu::optim::{Horizon, step_state};
-use ldfa_gpu::plan::{Executor, Options, Plan, Tuned};
+use ldfa_gpu::plan::{Blocking, Executor, Options, Plan, Tuned};
 use ldfa_gpu::reference::Reference;
 
 use crate::engine::{Engine, EngineError, guard};
@@ -35,14 +35,14 @@ impl Bench {
         Bench { device, known: RefCell::default() }
     }
 
-    fn build(&self, recording: Recording) -> Result<Gpu, EngineError> {
+    fn build(&self, recording: Recording) -> Result<Blocking<Gpu>, EngineError> {
         let context = open(&self.device)?;
         let mut known = self.known.borrow_mut();
         let profile = context.profile();
         let plan = Plan::tuned(recording.clone(), &profile, Options::default(), &known).map_err(EngineError::of)?;
         let reference = |plan| Box::new(Reference::new(plan)) as Box<dyn Executor>;
         // As in a training, what cannot be measured keeps its default kernel; a device may be lost on the way.
-        let context = match guard(|| tune(&context, &plan, &known, TUNING, &reference).map_err(EngineError::of)) {
+        let context = match guard(|| context.block_on(tune(&context, &plan, &known, TUNING, &reference)).map_err(EngineError::of)) {
             Ok(measured) => {
                 known.complete(&measured.tuned);
                 context
@@ -53,13 +53,13 @@ impl Bench {
             }
         };
         let plan = Plan::tuned(recording, &profile, Options::default(), &known).map_err(EngineError::of)?;
-        Gpu::new(context, plan).map_err(EngineError::of)
+        Gpu::blocking(context, plan).map_err(EngineError::of)
     }
 }
 
 /// A network in training.
 pub(crate) struct Training {
-    gpu: Gpu,
+    gpu: Blocking<Gpu>,
     spec: NetworkSpec,
     metrics: Tensor,
     /// Steps handed over before the host waits.
@@ -120,7 +120,7 @@ impl Engine for Training {
 
 /// A recording with nothing but one product, repeated.
 pub(crate) struct Multiplication {
-    gpu: Gpu,
+    gpu: Blocking<Gpu>,
     out: Tensor,
     small: Tensor,
     product: Product,

@@ -21,7 +21,7 @@ use crate::gpu::DeviceChoice;
 use crate::model::{ModelError, factorise, normal};
 use crate::ops::{Dtype, Epilogue, Gemm, Phase, Recording, ReplicaStep, Role, ShapeError, StepState, Tensor};
 use crate::optim::{GroupBuilder, Learned, OptimizerSpec};
-use crate::plan::{Executor, Options};
+use crate::plan::{Blocking, Options};
 use crate::train::machine::{Preparation, machine};
 
 /// Sizes and rates; the default is the setting of the paper.
@@ -329,7 +329,7 @@ impl Recorded {
         &self,
         problem: &Problem,
         factors: Option<&[Mat<f64>; 2]>,
-        executor: &mut dyn Executor,
+        executor: &mut Blocking,
     ) -> Result<(), ExperimentError> {
         executor.write(self.x, &row_major(&problem.x))?;
         executor.write(self.targets, &row_major(&problem.targets))?;
