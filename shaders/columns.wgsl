@@ -1,4 +1,5 @@
-// Reductions over rows; see src/ops/columns.rs and NormaliseGradients in src/ops/normalise.rs.
+// Reductions over rows; see src/ops/columns.rs, NormaliseGradients in src/ops/normalise.rs and LayerNormGradients in
+// src/ops/layernorm.rs.
 //
 // A workgroup owns 16 columns. Sixteen invocations share a column, or 64 four neighbouring ones where rows are whole
 // quads; each adds every 16th or 64th row, then a fixed tree adds theirs: the order never depends on timing.
@@ -7,10 +8,13 @@
 struct Params {
     rows: u32,
     cols: u32,
+    // Rows of a part, of which each has sums of its own.
+    depth: u32,
     epsilon: f32,
     stride_x: u32,
     stride_error: u32,
     stride_moments: u32,
+    stride_row_moments: u32,
     stride_out: u32,
     stride_grad_gamma: u32,
     stride_grad_beta: u32,
@@ -23,6 +27,7 @@ struct Params {
 @group(1) @binding(4) var<storage, read_write> out: array<f32>;
 @group(1) @binding(5) var<storage, read_write> grad_gamma: array<f32>;
 @group(1) @binding(6) var<storage, read_write> grad_beta: array<f32>;
+@group(1) @binding(7) var<storage, read> row_moments: array<f32>;
 
 // The same where rows are whole quads.
 @group(1) @binding(1) var<storage, read> x_quads: array<vec4<f32>>;
@@ -152,6 +157,47 @@ fn normalise_gradients{{ quads }}(
     if lane.y == 0u && col < pitch {
         grad_gamma{{ quads }}[group.z * params.stride_grad_gamma / {{ each }}u + col] = total.one;
         grad_beta{{ quads }}[group.z * params.stride_grad_beta / {{ each }}u + col] = total.two;
+    }
+}
+
+// Of columns that differ in mean and deviation from row to row; a part's workgroups follow each other.
+@compute @workgroup_size({{ across }}, {{ down }})
+fn layer_norm_gradients{{ quads }}(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_id) lane: vec3<u32>,
+) {
+    let pitch = params.cols / {{ each }}u;
+    let blocks = (pitch + {{ across - 1 }}u) / {{ across }}u;
+    let index = linear_group(group, groups);
+    let part = index / blocks;
+    let col = index % blocks * {{ across }}u + lane.x;
+    let first = part * params.depth;
+    let inside = col < pitch && first < params.rows;
+    var local = Pair{{ quads }}();
+    if inside {
+        let base = group.z * params.stride_x / {{ each }}u + col;
+        let base_error = group.z * params.stride_error / {{ each }}u + col;
+        let base_moments = group.z * params.stride_row_moments;
+        for (var row = first + lane.y; row < min(first + params.depth, params.rows); row += {{ down }}u) {
+            let e = error{{ quads }}[base_error + row * pitch];
+            let mean = row_moments[base_moments + 2u * row];
+            let inverse = row_moments[base_moments + 2u * row + 1u];
+            local.one += e * ((x{{ quads }}[base + row * pitch] - mean) * inverse);
+            local.two += e;
+        }
+    }
+    let total = sum_column{{ quads }}(lane, local);
+    if lane.y == 0u && inside {
+        let at_gamma = group.z * params.stride_grad_gamma / {{ each }}u + part * pitch + col;
+        let at_beta = group.z * params.stride_grad_beta / {{ each }}u + part * pitch + col;
+        if accumulate {
+            grad_gamma{{ quads }}[at_gamma] += total.one;
+            grad_beta{{ quads }}[at_beta] += total.two;
+        } else {
+            grad_gamma{{ quads }}[at_gamma] = total.one;
+            grad_beta{{ quads }}[at_beta] = total.two;
+        }
     }
 }
 

@@ -152,6 +152,78 @@ fn normalisation_needs_moments_and_rows_of_the_columns() {
 }
 
 #[test]
+fn layer_norm_needs_moments_of_the_rows_and_a_scale_of_the_columns() {
+    let mut t = Table::new();
+    let (x, out, turned) = (t.floats(5, 3), t.floats(5, 3), t.floats(3, 5));
+    let (row, moments, of_columns) = (t.floats(1, 3), t.floats(5, 2), t.floats(2, 3));
+    let forward = LayerNorm { x, gamma: row, beta: row, out, moments, epsilon: 1e-5 };
+    accepts(forward);
+    refuses(LayerNorm { out: turned, ..forward }, "layer-norm", "x and out must have one shape");
+    refuses(LayerNorm { gamma: of_columns, ..forward }, "layer-norm", "gamma and beta must be rows");
+    refuses(LayerNorm { moments: of_columns, ..forward }, "layer-norm", "moments must be two columns");
+    for epsilon in [-1e-5, f64::NAN] {
+        refuses(LayerNorm { epsilon, ..forward }, "layer-norm", "epsilon must not be negative");
+    }
+
+    let gradients = LayerNormGradients { error: out, x, moments, grad_gamma: row, grad_beta: row, accumulate: false };
+    let (parts, many) = (t.floats(3, 3), t.floats(4, 3));
+    accepts(gradients);
+    accepts(LayerNormGradients { grad_gamma: parts, grad_beta: parts, ..gradients });
+    refuses(LayerNormGradients { error: turned, ..gradients }, "layer-norm-gradients", "must have one shape");
+    refuses(LayerNormGradients { moments: x, ..gradients }, "layer-norm-gradients", "row_moments must be two columns");
+    refuses(LayerNormGradients { grad_beta: parts, ..gradients }, "layer-norm-gradients", "the gradients must be");
+    let four = LayerNormGradients { grad_gamma: many, grad_beta: many, ..gradients };
+    refuses(four, "layer-norm-gradients", "a part would be empty");
+
+    let backward = LayerNormBackward { error: x, x, moments, gamma: row, out };
+    accepts(backward);
+    refuses(LayerNormBackward { out: turned, ..backward }, "layer-norm-backward", "must have one shape");
+    refuses(LayerNormBackward { moments: row, ..backward }, "layer-norm-backward", "row_moments must be two columns");
+    refuses(LayerNormBackward { gamma: moments, ..backward }, "layer-norm-backward", "gamma must be a row");
+}
+
+#[test]
+fn attention_needs_whole_samples_and_whole_heads() {
+    let mut t = Table::new();
+    let (qkv, out, stats) = (t.floats(10, 36), t.floats(10, 12), t.floats(10, 3));
+    let heads = Heads { count: 3, length: 5, causal: false, drop: 0.0, stream: 0 };
+    let forward = Attention { qkv, out, stats, heads };
+    let with = |heads| Attention { heads, ..forward };
+    accepts(forward);
+    accepts(with(Heads { causal: true, drop: 0.9, length: 10, ..heads }));
+    refuses(Attention { qkv: out, ..forward }, "attention", "qkv must have queries, keys and values side by side");
+    refuses(with(Heads { length: 4, ..heads }), "attention", "rows must be whole samples of the length");
+    refuses(with(Heads { length: 0, ..heads }), "attention", "there must be a head and a position");
+    refuses(with(Heads { count: 0, ..heads }), "attention", "there must be a head and a position");
+    refuses(with(Heads { count: 5, ..heads }), "attention", "columns must be whole heads");
+    refuses(with(Heads { count: 4, ..heads }), "attention", "there must be one statistic a row and head");
+    for drop in [1.0, -0.1, f64::NAN] {
+        refuses(with(Heads { drop, ..heads }), "attention", "must lie in [0, 1)");
+    }
+    let (wide, result, one) = (t.floats(10, 3 * 129), t.floats(10, 129), t.floats(10, 1));
+    let wide = Attention { qkv: wide, out: result, stats: one, heads: Heads { count: 1, ..heads } };
+    refuses(wide, "attention", "a head has 1 to 128 columns, not 129");
+
+    let (dots, gradient) = (t.floats(10, 3), t.floats(10, 36));
+    let queries = AttentionQueries { error: out, qkv, out, stats, dots, gradient, heads };
+    accepts(queries);
+    refuses(
+        AttentionQueries { error: stats, ..queries },
+        "attention-queries",
+        "error and attended must have one shape",
+    );
+    refuses(AttentionQueries { gradient: out, ..queries }, "attention-queries", "qkv and its gradient");
+    refuses(AttentionQueries { dots: one, ..queries }, "attention-queries", "there must be one dot a statistic");
+    refuses(AttentionQueries { stats: one, ..queries }, "attention-queries", "one statistic a row and head");
+
+    let keys = AttentionKeys { error: out, qkv, stats, dots, gradient, heads };
+    accepts(keys);
+    refuses(AttentionKeys { error: stats, ..keys }, "attention-keys", "qkv must have queries, keys and values");
+    refuses(AttentionKeys { gradient: out, ..keys }, "attention-keys", "qkv and its gradient");
+    refuses(AttentionKeys { dots: one, ..keys }, "attention-keys", "there must be one dot a statistic");
+}
+
+#[test]
 fn pools_need_whole_images_of_the_windows_size() {
     let mut t = Table::new();
     let window = Window::new([4, 6], [2, 2], [2, 2], [0, 0]).unwrap();

@@ -12,8 +12,9 @@ use super::{BenchError, Effort, open};
 use crate::gpu::{Context, DeviceChoice};
 use crate::model::Network;
 use crate::ops::{
-    Activation, Chain, Cost, Dtype, Duplicate, Entry, Epilogue, Gate, Gemm, Half, Op, Operation, Optimize, Pass, Phase,
-    Recording, Role, ShapeError, Transport, Update, Window,
+    Activation, Attention, AttentionKeys, AttentionQueries, Chain, Cost, Dtype, Duplicate, Entry, Epilogue, Gate, Gemm,
+    Half, Heads, LayerNorm, LayerNormBackward, LayerNormGradients, Op, Operation, Optimize, Pass, Phase, Recording,
+    Role, ShapeError, Tensor, Transport, Update, Window,
 };
 use crate::plan::{Options, Plan, Profile, candidates};
 use crate::train::config::Draft;
@@ -166,6 +167,8 @@ pub fn kernels(device: &DeviceChoice, only: Option<&str>, effort: Effort) -> Res
     let mut cases = vec![control(effort)?];
     cases.extend(products(&profile, effort)?);
     cases.extend(transports(&profile, effort)?);
+    cases.extend(attentions(&profile, effort)?);
+    cases.extend(layer_norms(&profile, effort)?);
     cases.extend(updates(&profile, effort)?);
     let trained: &[(&str, Way)] = effort.pick(
         &[
@@ -385,6 +388,92 @@ fn transports(profile: &Profile, effort: Effort) -> Result<Vec<Case>, BenchError
         forms.extend(fused.forms.into_iter().map(|(variant, r, o)| (format!("fused {variant}"), r, o)));
         let shape = format!("{rows} rows, {width} to {width} r={rank} gate relu'");
         cases.push(Case { family: "transport".into(), shape, forms, selected });
+    }
+    Ok(cases)
+}
+
+/// One operation as the training phase of a recording of one network; `op` makes it of named states.
+fn alone<T: Into<Op>>(op: impl FnOnce(&mut dyn FnMut(&str, u32, u32) -> Tensor) -> T) -> Result<Recording, ShapeError> {
+    let mut recording = Recording::new(1);
+    let op = op(&mut |name, rows, cols| recording.state(name, rows, cols, Dtype::F32));
+    recording.begin(Phase::Train);
+    recording.push(op)?;
+    Ok(recording)
+}
+
+/// Forward, back to the queries, back to keys and values.
+fn attentions(profile: &Profile, effort: Effort) -> Result<Vec<Case>, BenchError> {
+    // Samples, length, heads, width: two small vision transformers, a longer sequence, heads as wide as they are usually.
+    let sizes: &[[u32; 4]] =
+        effort.pick(&[[64, 65, 8, 48], [64, 65, 4, 16], [16, 197, 6, 64], [8, 300, 8, 32]], &[[2, 9, 2, 8]]);
+    let mut cases = Vec::new();
+    for &[samples, length, count, width] in sizes {
+        let (rows, cols) = (samples * length, count * width);
+        let heads = Heads { count, length, causal: false, drop: 0.0, stream: 0 };
+        let recordings = [
+            alone(|state| Attention {
+                qkv: state("qkv", rows, 3 * cols),
+                out: state("out", rows, cols),
+                stats: state("stats", rows, count),
+                heads,
+            })?,
+            alone(|state| AttentionQueries {
+                error: state("error", rows, cols),
+                qkv: state("qkv", rows, 3 * cols),
+                out: state("out", rows, cols),
+                stats: state("stats", rows, count),
+                dots: state("dots", rows, count),
+                gradient: state("gradient", rows, 3 * cols),
+                heads,
+            })?,
+            alone(|state| AttentionKeys {
+                error: state("error", rows, cols),
+                qkv: state("qkv", rows, 3 * cols),
+                stats: state("stats", rows, count),
+                dots: state("dots", rows, count),
+                gradient: state("gradient", rows, 3 * cols),
+                heads,
+            })?,
+        ];
+        for recording in recordings {
+            cases.push(Case::candidates(recording, profile)?);
+        }
+    }
+    Ok(cases)
+}
+
+fn layer_norms(profile: &Profile, effort: Effort) -> Result<Vec<Case>, BenchError> {
+    let sizes: &[[u32; 2]] = effort.pick(&[[64 * 65, 384], [64 * 65, 64]], &[[9, 8]]);
+    let mut cases = Vec::new();
+    for &[rows, cols] in sizes {
+        let recordings = [
+            alone(|state| LayerNorm {
+                x: state("x", rows, cols),
+                gamma: state("gamma", 1, cols),
+                beta: state("beta", 1, cols),
+                out: state("out", rows, cols),
+                moments: state("moments", rows, 2),
+                epsilon: 1e-5,
+            })?,
+            alone(|state| LayerNormBackward {
+                error: state("error", rows, cols),
+                x: state("x", rows, cols),
+                moments: state("moments", rows, 2),
+                gamma: state("gamma", 1, cols),
+                out: state("out", rows, cols),
+            })?,
+            alone(|state| LayerNormGradients {
+                error: state("error", rows, cols),
+                x: state("x", rows, cols),
+                moments: state("moments", rows, 2),
+                grad_gamma: state("grad_gamma", 1, cols),
+                grad_beta: state("grad_beta", 1, cols),
+                accumulate: false,
+            })?,
+        ];
+        for recording in recordings {
+            cases.push(Case::candidates(recording, profile)?);
+        }
     }
     Ok(cases)
 }

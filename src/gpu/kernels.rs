@@ -1,11 +1,12 @@
 //! From an operation and its variant to a kernel: entry point, pipeline constants, parameters, size of the grid.
 
 use std::borrow::Cow;
+use std::f64::consts::LOG2_E;
 
 use super::shaders::PipelineKey;
 use crate::ops::{
-    Activation, Augment, Chain, Convolution, Correlate, Epilogue, Fit, Gemm, Op, Optimize, Pass, PlaceRows,
-    Significant, SumParts, Tensor, Transport, TransposeBlocks, Update, Window,
+    Activation, Augment, Chain, Convolution, Correlate, Epilogue, Fit, Gemm, Heads, LayerNormGradients, Op, Optimize,
+    Pass, PlaceRows, Significant, SumParts, Tensor, Transport, TransposeBlocks, Update, Window,
 };
 use crate::plan::{BROADCAST_MAX_RANK, Profile, Variant};
 
@@ -137,6 +138,12 @@ pub(super) fn lower(op: &Op, variant: Variant, profile: &Profile) -> Kernel {
             let (entry, elements) = by_rows("backward", op.x);
             normalise(entry, elements, op.x.rows(), op.x.cols(), op.epsilon, 0.0)
         }
+        Op::LayerNorm(op) => layer_norm("forward", op.x, op.epsilon),
+        Op::LayerNormGradients(op) => layer_norm_gradients(op),
+        Op::LayerNormBackward(op) => layer_norm("backward", op.x, 0.0),
+        Op::Attention(op) => attention("forward", op.out, &op.heads, variant),
+        Op::AttentionQueries(op) => attention("queries", op.error, &op.heads, variant),
+        Op::AttentionKeys(op) => attention("keys", op.error, &op.heads, variant),
         Op::Correlate(op) => correlate(op, variant),
         Op::Oja(op) => {
             Kernel::new("correlate", "oja", (op.p.rows().div_ceil(4) * op.p.cols().div_ceil(4)).div_ceil(64))
@@ -159,12 +166,16 @@ pub(super) fn lower(op: &Op, variant: Variant, profile: &Profile) -> Kernel {
         }
         Op::TransposeBlocks(op) => transpose(op),
         Op::AddRow(op) => {
-            let whole = is_quads(&[op.x]) && op.x.offset().is_multiple_of(4);
-            let (entry, elements) = if whole { ("add_row_quads", 4) } else { ("add_row", 1) };
+            let whole = [op.x.cols(), op.x.offset(), op.out.offset()].iter().all(|n| n.is_multiple_of(4));
+            let (entry, each) = if whole { ("add_row_quads", 4) } else { ("add_row", 1) };
             let count = op.out.shape.per_replica();
-            Kernel::elementwise("tokens", entry, count / elements).u("count", count as u32).u("cols", op.x.cols())
+            Kernel::elementwise("rows", entry, count / each).u("count", count as u32).u("cols", op.x.cols())
         }
         Op::PlaceRows(op) => place_rows(op),
+        Op::Clear(op) => {
+            let count = op.out.shape.per_replica();
+            Kernel::elementwise("rows", "clear", count).u("count", count as u32)
+        }
         Op::SoftmaxCrossEntropy(op) => {
             loss("softmax_cross_entropy", op.logits.rows().div_ceil(64), op.logits.rows(), op.logits.cols())
         }
@@ -237,6 +248,65 @@ fn normalise(entry: String, elements: usize, rows: u32, cols: u32, epsilon: f64,
         .f("momentum", momentum)
 }
 
+/// The narrowest kernel in registers that holds a head; of heads that are not whole quads there are fewer.
+fn broadcast_width(width: u32) -> u32 {
+    let widths: &[u32] = if width.is_multiple_of(4) { &[16, 32, 48, 64] } else { &[32] };
+    widths.iter().copied().find(|&w| w >= width).unwrap_or(Heads::MAX_WIDTH)
+}
+
+/// 32 rows a workgroup.
+fn layer_norm(entry: &str, x: Tensor, epsilon: f64) -> Kernel {
+    let quads = if is_quads(&[x]) { "_quads" } else { "" };
+    Kernel::new("layernorm", format!("{entry}{quads}"), x.rows().div_ceil(32))
+        .u("rows", x.rows())
+        .u("cols", x.cols())
+        .f("epsilon", epsilon)
+}
+
+fn layer_norm_gradients(op: &LayerNormGradients) -> Kernel {
+    let mut kernel = columns("layer_norm_gradients", op.x.rows(), op.x.cols(), 0.0).u("depth", op.depth());
+    kernel.groups *= op.parts();
+    kernel.flag("accumulate", op.accumulate)
+}
+
+/// Of a result, or an error, with all heads side by side.
+fn attention(pass: &str, out: Tensor, heads: &Heads, variant: Variant) -> Kernel {
+    let (cols, width) = (out.cols(), heads.width(out.cols()));
+    let quads = if width.is_multiple_of(4) { "_quads" } else { "" };
+    // A workgroup owns as many positions as `block`, with so many columns of a head in registers.
+    let (shader, widest, block) = match variant {
+        Variant::Broadcast => ("attention_broadcast", broadcast_width(width), 24),
+        _ => ("attention", width.next_multiple_of(32), 32),
+    };
+    let samples = out.rows() / heads.length;
+    let groups = samples * heads.count * heads.length.div_ceil(block);
+    let mut kernel = Kernel::new(shader, format!("{pass}_{widest}{quads}"), groups)
+        .flag("causal", heads.causal)
+        .flag("has_dropout", heads.drop > 0.0)
+        .u("samples", samples)
+        .u("heads", heads.count)
+        .u("length", heads.length)
+        .u("width", width)
+        .f("scale", 1.0 / f64::from(width).sqrt())
+        .f("scale_log2", LOG2_E / f64::from(width).sqrt())
+        .u("stream", heads.stream)
+        .f("drop", heads.drop)
+        .f("keep_scale", 1.0 / (1.0 - heads.drop));
+    // Queries, keys and values lie side by side, and so do their gradients.
+    for (third, [pitch, at, gradient_pitch, gradient_at]) in [
+        ["pitch_q", "at_q", "pitch_dq", "at_dq"],
+        ["pitch_k", "at_k", "pitch_dk", "at_dk"],
+        ["pitch_v", "at_v", "pitch_dv", "at_dv"],
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let begin = third as u32 * cols;
+        kernel = kernel.u(pitch, 3 * cols).u(at, begin).u(gradient_pitch, 3 * cols).u(gradient_at, begin);
+    }
+    kernel
+}
+
 /// One invocation an element of `over`, or quad.
 fn pool(entry: &'static str, over: Tensor, window: &Window) -> Kernel {
     let (quads, each) = if is_quads(&[over]) { ("_quads", 4) } else { ("", 1) };
@@ -267,11 +337,11 @@ fn transpose(op: &TransposeBlocks) -> Kernel {
 fn place_rows(op: &PlaceRows) -> Kernel {
     // Rows begin at whole quads where all that leads to them is one.
     let strides = op.x.strides();
-    let places = [op.x.cols(), op.x.offset(), strides.row, strides.batch[0]];
+    let places = [op.x.cols(), op.x.offset(), strides.row, strides.batch[0], op.out.offset()];
     let (entry, each) =
         if places.iter().all(|n| n.is_multiple_of(4)) { ("place_rows_quads", 4) } else { ("place_rows", 1) };
     let count = op.out.shape.per_replica();
-    Kernel::elementwise("tokens", entry, count / each)
+    Kernel::elementwise("rows", entry, count / each)
         .flag("has_fill", op.fill.is_some())
         .u("count", count as u32)
         .u("cols", op.out.cols())

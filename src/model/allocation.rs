@@ -93,7 +93,7 @@ pub(super) fn allocate(spec: &NetworkSpec, graph: &Graph, rec: &mut Recording) -
             inputs: node.inputs.clone(),
             extent: node.extent,
             passes_error: node.inputs.iter().any(|&value| learns[value]),
-            is_centred: graph.is_centred(index + 1),
+            ignored_shift: graph.ignored_shift(index + 1),
             parameters,
             layer: node.layer.clone(),
         });

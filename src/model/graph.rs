@@ -1,5 +1,6 @@
 //! Layers as a graph: what follows what, and how large the images are in between.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use super::layers::{Input, Layer, LayerSpec};
@@ -102,10 +103,11 @@ impl Graph {
         reached
     }
 
-    /// Whether only layers that take the mean of a column away read a value, and there is one.
-    pub(super) fn is_centred(&self, value: usize) -> bool {
-        let mut readers = self.nodes.iter().filter(|node| node.inputs.contains(&value)).peekable();
-        readers.peek().is_some() && readers.all(|node| node.layer.centres())
+    /// Columns of a value to which a constant makes no difference to any layer that reads it, of which there is one at least.
+    pub(super) fn ignored_shift(&self, value: usize) -> Option<Range<u32>> {
+        let mut readers = self.nodes.iter().filter(|node| node.inputs.contains(&value));
+        let first = readers.next()?.layer.ignores_shift()?;
+        readers.all(|node| node.layer.ignores_shift().as_ref() == Some(&first)).then_some(first)
     }
 
     /// Adds layers behind a value; returns the last one's.

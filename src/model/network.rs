@@ -319,9 +319,9 @@ fn check_output(spec: &NetworkSpec, graph: &Graph) -> Result<(), ModelError> {
             format!("a batch has {numbers} numbers in its widest layer, too many to be counted; lower train.batch");
         return Err(ModelError::Network(problem));
     }
-    for node in graph.nodes.iter().filter(|node| node.layer.centres()) {
+    for node in &graph.nodes {
         let rows = spec.rows().checked_mul(node.extent.pixels());
-        if rows.is_some_and(|rows| rows < 2) {
+        if rows.is_some_and(|rows| rows < node.layer.least_rows()) {
             let problem = "batchnorm needs train.batch of at least 2, in every micro-batch of it".into();
             return Err(ModelError::Layer { layer: node.name.clone(), problem });
         }

@@ -1,6 +1,7 @@
 //! A batch on its way through the layers and back, as operations.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use super::graph::Extent;
 use super::layers::Layer;
@@ -22,9 +23,8 @@ pub(super) struct Placed {
     pub(super) extent: Extent,
     /// Whether anything learns below one of its inputs.
     pub(super) passes_error: bool,
-    /// Whether only batch norms read what it makes. They take its mean away, so that no bias before them changes anything: its
-    /// gradient is zero, and stays the zero that it starts as. Summed up it would be rounding, of which Adam makes full steps.
-    pub(super) is_centred: bool,
+    /// Columns of what it makes to which a constant makes no difference: a bias is not learned there.
+    pub(super) ignored_shift: Option<Range<u32>>,
     pub(super) parameters: Vec<Parameter>,
     pub(super) layer: std::sync::Arc<dyn Layer>,
 }

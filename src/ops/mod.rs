@@ -4,6 +4,7 @@
 //! name, its shape check and its [`Cost`]; what it means is written in its doc comment, computed in f64 by the
 //! function of the same name in [`crate::reference`], and in f32 by the shader of the same file name.
 
+mod attention;
 mod ceiling;
 mod columns;
 mod convolution;
@@ -12,19 +13,21 @@ mod elementwise;
 mod fit;
 mod gather;
 mod gemm;
+mod layernorm;
 mod loss;
 mod normalise;
 mod optimize;
 mod pool;
 pub mod random;
 mod recording;
+mod rows;
 mod step;
 mod tensor;
-mod tokens;
 mod transport;
 mod transpose;
 mod window;
 
+pub use attention::{Attention, AttentionKeys, AttentionQueries, Heads};
 pub use ceiling::{Chain, Duplicate};
 pub use columns::{ColumnSum, Moments};
 pub use convolution::{Convolution, Pass};
@@ -33,14 +36,15 @@ pub use elementwise::{Accumulate, Activate, Activation, Add, Dropout, Gate, Save
 pub use fit::Fit;
 pub use gather::{Augment, Gather};
 pub use gemm::{Epilogue, Gemm, Half, SumParts};
+pub use layernorm::{LayerNorm, LayerNormBackward, LayerNormGradients};
 pub use loss::{MeanSquaredError, OneHot, SoftmaxCrossEntropy, Tally};
 pub use normalise::{Normalise, NormaliseBackward, NormaliseGradients, TrackMoments};
 pub use optimize::{Optimize, Update};
 pub use pool::{AveragePool, AveragePoolBackward, MaxPool, MaxPoolBackward};
 pub use recording::{Entry, Phase, Recording, Role, Section};
+pub use rows::{AddRow, Clear, PlaceRows};
 pub use step::{GroupStep, MAX_REPLICAS, ReplicaStep, StepState};
 pub use tensor::{Dtype, Kind, Shape, Strides, Tensor, TensorInfo};
-pub use tokens::{AddRow, PlaceRows};
 pub use transport::Transport;
 pub use transpose::TransposeBlocks;
 pub use window::Window;
@@ -173,6 +177,12 @@ operations!(
     Normalise,
     NormaliseGradients,
     NormaliseBackward,
+    LayerNorm,
+    LayerNormGradients,
+    LayerNormBackward,
+    Attention,
+    AttentionQueries,
+    AttentionKeys,
     Correlate,
     Oja,
     TrackMoments,
@@ -183,6 +193,7 @@ operations!(
     TransposeBlocks,
     AddRow,
     PlaceRows,
+    Clear,
     SoftmaxCrossEntropy,
     MeanSquaredError,
     OneHot,

@@ -2,10 +2,10 @@
 
 use super::Profile;
 use super::select::{fits_together, fuses, fuses_hebbian};
-use super::splits::{correlation_splits, splits};
+use super::splits::{correlation_splits, layer_norm_splits, splits};
 use crate::ops::{
-    Activate, AveragePoolBackward, Correlate, Entry, Epilogue, Fit, Gate, Gemm, Hebbian, MaxPoolBackward, Normalise,
-    Op, Phase, Recording, Role, SumParts, Tensor, Transport,
+    Activate, AveragePoolBackward, Correlate, Entry, Epilogue, Fit, Gate, Gemm, Hebbian, LayerNormGradients,
+    MaxPoolBackward, Normalise, Op, Phase, Recording, Role, SumParts, Tensor, Transport,
 };
 
 /// Rewrites a phase.
@@ -132,6 +132,10 @@ fn split_sums(recording: &mut Recording, phase: Phase, profile: &Profile) {
                 let ops = split_correlation(recording, op, correlation_splits(op, profile));
                 entries.extend(ops.into_iter().map(|op| Entry { op, ..entry.clone() }));
             }
+            Op::LayerNormGradients(op) if layer_norm_splits(op, profile) > 1 => {
+                let ops = split_layer_norm(recording, op, layer_norm_splits(op, profile));
+                entries.extend(ops.into_iter().map(|op| Entry { op, ..entry.clone() }));
+            }
             _ => entries.push(entry),
         }
     }
@@ -171,6 +175,18 @@ fn split_correlation(recording: &mut Recording, op: &Correlate, most: u32) -> Ve
         hebbian.zip(op.hebbian).map(|(parts, whole)| added_up(parts.gradient, whole.gradient, whole.accumulate)),
     );
     ops
+}
+
+fn split_layer_norm(recording: &mut Recording, op: &LayerNormGradients, most: u32) -> Vec<Op> {
+    let parts = op.x.rows().div_ceil(op.x.rows().div_ceil(most));
+    let mut pieces = |of: Tensor| {
+        let name = format!("{}.parts", recording.info(of).name);
+        recording.scratch(name, parts, of.cols())
+    };
+    let (grad_gamma, grad_beta) = (pieces(op.grad_gamma), pieces(op.grad_beta));
+    let first = LayerNormGradients { grad_gamma, grad_beta, accumulate: false, ..*op };
+    let added = |parts, whole| added_up(parts, whole, op.accumulate);
+    vec![first.into(), added(grad_gamma, op.grad_gamma), added(grad_beta, op.grad_beta)]
 }
 
 /// Small factors that follow their weight: gram matrix, difference and significance of both in one operation.

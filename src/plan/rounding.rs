@@ -21,6 +21,13 @@ pub fn allowance(op: &Op) -> f64 {
         Op::ColumnSum(sum) => sum.x.rows(),
         Op::Moments(moments) => moments.x.rows(),
         Op::NormaliseGradients(gradients) => gradients.x.rows(),
+        Op::LayerNorm(norm) => norm.x.cols(),
+        Op::LayerNormBackward(norm) => norm.x.cols(),
+        Op::LayerNormGradients(norm) => norm.depth(),
+        // Scores, then what they weigh.
+        Op::Attention(attention) => attention.heads.width(attention.out.cols()) + attention.heads.length,
+        Op::AttentionQueries(queries) => queries.heads.width(queries.out.cols()) + queries.heads.length,
+        Op::AttentionKeys(keys) => keys.heads.width(keys.error.cols()) + keys.heads.length,
         Op::Tally(tally) => tally.losses.rows(),
         Op::AveragePool(pool) => pool.window.taps(),
         Op::MaxPoolBackward(pool) => windows_over_a_pixel(&pool.window),

@@ -9,7 +9,7 @@ use crate::ops::{Fit, Gemm, Op, Pass, Transport};
 pub(super) const BUSY_GPU: u32 = 256;
 
 /// Threads of the CPU that a software adapter computes with are few; this many workgroups balance them.
-const BUSY_CPU: u32 = 32;
+pub(super) const BUSY_CPU: u32 = 32;
 
 /// Largest rank of the fused transport in registers.
 pub(crate) const BROADCAST_MAX_RANK: u32 = 16;
@@ -25,6 +25,7 @@ pub fn candidates(op: &Op, profile: &Profile) -> Vec<Variant> {
         Op::Gemm(gemm) if gemm.parts > 1 && goes_by_tap(gemm) => return TILES.to_vec(),
         Op::Gemm(_) => [&TILES[..], &[Variant::Yardstick, Variant::Stream16x64]].concat(),
         Op::Transport(_) | Op::Correlate(_) => vec![Variant::Shared],
+        op if is_attention(op) => vec![Variant::Shared],
         Op::Fit(_) => Vec::new(),
         _ => vec![Variant::Plain],
     };
@@ -43,10 +44,16 @@ pub fn candidates(op: &Op, profile: &Profile) -> Vec<Variant> {
             Op::Transport(op) if op.p.cols() <= BROADCAST_MAX_RANK => all.push(Variant::Broadcast),
             Op::Correlate(op) if op.hebbian.is_none() => all.push(Variant::Broadcast),
             Op::Fit(_) => all.push(Variant::Broadcast),
+            op if is_attention(op) => all.push(Variant::Broadcast),
             _ => {}
         }
     }
     all
+}
+
+/// Forward or back.
+fn is_attention(op: &Op) -> bool {
+    matches!(op, Op::Attention(_) | Op::AttentionQueries(_) | Op::AttentionKeys(_))
 }
 
 /// Whether the kernels in registers go through a window tap by tap, from the first to the last: they split no sums then.
@@ -115,7 +122,7 @@ fn default_variant(op: &Op, profile: &Profile) -> Variant {
         }
         Op::Gemm(_) if profile.software => Variant::Stream16x64,
         Op::Gemm(op) => tile(Outputs::of(op)),
-        Op::Transport(_) | Op::Correlate(_) => {
+        op if is_attention(op) || matches!(op, Op::Transport(_) | Op::Correlate(_)) => {
             let broadcast = profile.software && candidates(op, profile).contains(&Variant::Broadcast);
             if broadcast { Variant::Broadcast } else { Variant::Shared }
         }

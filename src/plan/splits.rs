@@ -1,9 +1,9 @@
 //! Into how many partial sums a long sum with few outputs is cut (split-K): more workgroups, and still no atomics.
 
 use super::profile::Profile;
-use super::select::{BUSY_GPU, broadcast, goes_by_tap, tile};
+use super::select::{BUSY_CPU, BUSY_GPU, broadcast, goes_by_tap, tile};
 use super::variant::Outputs;
-use crate::ops::{Correlate, Gemm};
+use crate::ops::{Correlate, Gemm, LayerNormGradients};
 
 /// Longest sum that one invocation adds up on a CPU. Mesa's software driver ends all loops of an invocation after 65535
 /// rounds altogether, without a word (seen with 22.3); and in single precision so many terms lose digits.
@@ -12,6 +12,17 @@ const LONGEST_SUM: u32 = 1 << 14;
 /// Rank that a cut assumes. The rank of an operation is the largest of all networks trained side by side; a cut that looked
 /// at it would round a network otherwise than the same network alone.
 const ASSUMED_RANK: u32 = 16;
+
+/// Into how many splits the sums over the rows of a layer norm are cut, so that they keep the adapter busy.
+pub(super) fn layer_norm_splits(op: &LayerNormGradients, profile: &Profile) -> u32 {
+    /// Below this a split costs more to add than it saves.
+    const SHORTEST: u32 = 256;
+    if op.parts() > 1 {
+        return 1;
+    }
+    let busy = if profile.software { BUSY_CPU } else { BUSY_GPU };
+    (busy / op.x.cols().div_ceil(16)).min(op.x.rows() / SHORTEST).max(1)
+}
 
 /// Into how many splits the rows of a correlation are cut. As with [`splits`], neither replicas nor ranks play a part in it.
 pub(super) fn correlation_splits(op: &Correlate, profile: &Profile) -> u32 {

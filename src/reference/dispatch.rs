@@ -4,12 +4,12 @@ use super::error::ReferenceError;
 use super::matrix::Matrix;
 use super::storage::{Storage, Values};
 use super::{
-    ceiling, columns, convolution, correlate, elementwise, fit, gather, gemm, loss, normalise, optimize, pool, tokens,
-    transport, transpose,
+    attention, ceiling, columns, convolution, correlate, elementwise, fit, gather, gemm, layernorm, loss, normalise,
+    optimize, pool, rows, transport, transpose,
 };
 use crate::ops::{
-    Activation, Correlate, Epilogue, Fit, Gather, Gemm, Op, Optimize, PlaceRows, ReplicaStep, StepState, Tally, Tensor,
-    Transport,
+    Activation, Correlate, Epilogue, Fit, Gather, Gemm, Heads, Op, Optimize, PlaceRows, ReplicaStep, StepState, Tally,
+    Tensor, Transport,
 };
 
 /// What one replica's share of an operation computed.
@@ -110,6 +110,34 @@ impl<'a> Replica<'a> {
                 };
                 one(op.out, normalise::normalise_backward(error, x, moments, scale, op.epsilon))
             }
+            Op::LayerNorm(op) => {
+                let (x, gamma, beta) = (self.matrix(op.x)?, self.floats(op.gamma)?, self.floats(op.beta)?);
+                two(op.out, op.moments, layernorm::layer_norm(x, gamma, beta, op.epsilon))
+            }
+            Op::LayerNormGradients(op) => {
+                let (error, x, moments) = (self.matrix(op.error)?, self.matrix(op.x)?, self.matrix(op.moments)?);
+                let (gamma, beta) = layernorm::gradients(error, x, moments, op.depth() as usize);
+                let mut outputs = self.sum(op.grad_gamma, gamma, op.accumulate)?;
+                outputs.extend(self.sum(op.grad_beta, beta, op.accumulate)?);
+                outputs
+            }
+            Op::LayerNormBackward(op) => {
+                let (error, x, moments) = (self.matrix(op.error)?, self.matrix(op.x)?, self.matrix(op.moments)?);
+                one(op.out, layernorm::backward(error, x, moments, self.floats(op.gamma)?))
+            }
+            Op::Attention(op) => two(op.out, op.stats, attention::attention(&self.attending(op.qkv, op.heads)?)),
+            Op::AttentionQueries(op) => {
+                let (error, out, stats) = (self.matrix(op.error)?, self.matrix(op.out)?, self.matrix(op.stats)?);
+                let input = self.attending(op.qkv, op.heads)?;
+                let (queries, dots) = attention::queries(&input, error, out, stats);
+                two(op.gradient, op.dots, (self.with_columns(op.gradient, &[(0, &queries)])?, dots))
+            }
+            Op::AttentionKeys(op) => {
+                let (error, stats, dots) = (self.matrix(op.error)?, self.matrix(op.stats)?, self.matrix(op.dots)?);
+                let input = self.attending(op.qkv, op.heads)?;
+                let (keys, values) = attention::keys(&input, error, stats, dots);
+                one(op.gradient, self.with_columns(op.gradient, &[(1, &keys), (2, &values)])?)
+            }
             Op::Correlate(op) => self.correlate(op)?,
             Op::Oja(op) => {
                 let (statistics, p) = (self.matrix(op.statistics)?, self.matrix(op.p)?);
@@ -136,8 +164,9 @@ impl<'a> Replica<'a> {
             Op::TransposeBlocks(op) => {
                 one(op.out, transpose::transpose_blocks(self.floats(op.x)?, op.rows as usize, op.cols as usize))
             }
-            Op::AddRow(op) => one(op.out, tokens::add_row(self.matrix(op.x)?, self.floats(op.row)?)),
+            Op::AddRow(op) => one(op.out, rows::add_row(self.matrix(op.x)?, self.floats(op.row)?)),
             Op::PlaceRows(op) => self.place_rows(op)?,
+            Op::Clear(op) => one(op.out, vec![0.0; op.out.shape.per_replica()]),
             Op::SoftmaxCrossEntropy(op) => {
                 let judged = loss::softmax_cross_entropy(self.matrix(op.logits)?, self.words(op.labels)?, active);
                 verdict(op.delta, op.losses, op.correct, judged)
@@ -230,7 +259,23 @@ impl<'a> Replica<'a> {
         let values = self.storage.gathered(op.x, self.index)?;
         let x = Matrix::new(values.len() / cols.max(1), cols, &values);
         let fill = op.fill.map_or(Ok(vec![0.0; cols]), |fill| self.copy(fill))?;
-        Ok(one(op.out, tokens::place_rows(x, rows, [op.first as usize, op.length() as usize], &fill)))
+        Ok(one(op.out, rows::place_rows(x, rows, [op.first as usize, op.length() as usize], &fill)))
+    }
+
+    fn attending(&self, qkv: Tensor, heads: Heads) -> Result<attention::Input<'a>, ReferenceError> {
+        let key = [heads.stream, self.step.step, self.settings()?.seed];
+        Ok(attention::Input { qkv: self.matrix(qkv)?, heads, key })
+    }
+
+    /// A tensor with some of its thirds, side by side, replaced.
+    fn with_columns(&self, tensor: Tensor, thirds: &[(usize, &[f64])]) -> Result<Vec<f64>, ReferenceError> {
+        let (mut all, cols) = (self.copy(tensor)?, tensor.cols() as usize);
+        for (third, part) in thirds {
+            for (row, part) in all.chunks_mut(cols).zip(part.chunks(cols / 3)) {
+                row[third * (cols / 3)..][..cols / 3].copy_from_slice(part);
+            }
+        }
+        Ok(all)
     }
 
     fn gated(&self, x: Vec<f64>, gate: Option<(Activation, Tensor)>) -> Result<Vec<f64>, ReferenceError> {

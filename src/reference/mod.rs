@@ -3,6 +3,7 @@
 //! It is the oracle against which every kernel of [`crate::ops`]' vocabulary is tested, and what trains on a machine
 //! without an adapter. The files bear the names of those of `src/ops` and `shaders`.
 
+mod attention;
 mod ceiling;
 mod columns;
 mod convolution;
@@ -13,15 +14,16 @@ mod error;
 mod fit;
 mod gather;
 mod gemm;
+mod layernorm;
 mod loss;
 mod matrix;
 mod normalise;
 mod optimize;
 mod pool;
+mod rows;
 mod storage;
 #[cfg(test)]
 mod tests;
-mod tokens;
 mod transport;
 mod transpose;
 

@@ -1,5 +1,6 @@
 //! Every operation, every kernel variant, forced, against the f64 reference.
 
+mod attention;
 mod ceiling;
 mod columns;
 mod compare;
@@ -9,12 +10,13 @@ mod elementwise;
 mod fit;
 mod gather;
 mod gemm;
+mod layernorm;
 mod loss;
 mod normalise;
 mod optimize;
 mod pool;
 mod replicas;
+mod rows;
 mod scene;
-mod tokens;
 mod transport;
 mod transpose;

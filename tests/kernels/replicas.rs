@@ -50,6 +50,22 @@ fn scene(first: u32, count: u32) -> Scene {
         let update = Update::Adam { betas: (0.9, 0.999), epsilon: 1e-8, amsgrad: true, decoupled: true };
         scene.push(Optimize { update, group: 1, clamp: Some(0.5), values, gradients, moments, fault }, |_| 0.0);
     }
+    for ([samples, length, count, width], causal) in [([2, 37, 2, 12], false), ([1, 50, 1, 7], true)] {
+        let (rows, cols) = (samples * length, count * width);
+        let heads = Heads { count, length, causal, drop: 0.2, stream: 5 };
+        let (qkv, out, stats) = (scene.own(rows, 3 * cols), scene.output(rows, cols), scene.output(rows, count));
+        scene.push(Attention { qkv, out, stats, heads }, |_| 0.0);
+        let (error, dots, gradient) = (scene.own(rows, cols), scene.output(rows, count), scene.output(rows, 3 * cols));
+        scene.push(AttentionQueries { error, qkv, out, stats, dots, gradient, heads }, |_| 0.0);
+        scene.push(AttentionKeys { error, qkv, stats, dots, gradient, heads }, |_| 0.0);
+        let (gamma, beta) = (scene.any(1, cols), scene.any(1, cols));
+        let (x, normal, moments) = (out, scene.output(rows, cols), scene.output(rows, 2));
+        scene.push(LayerNorm { x, gamma, beta, out: normal, moments, epsilon: 1e-5 }, |_| 0.0);
+        let (grad_gamma, grad_beta) = (scene.output(2, cols), scene.output(2, cols));
+        scene.push(LayerNormGradients { error, x, moments, grad_gamma, grad_beta, accumulate: false }, |_| 0.0);
+        let out = scene.output(rows, cols);
+        scene.push(LayerNormBackward { error, x, moments, gamma, out }, |_| 0.0);
+    }
     for channels in [3, 8] {
         let pool = Window::new([5, 4], [3, 2], [2, 1], [1, 1]).unwrap();
         let (pixels, positions) = (3 * pool.pixels(), 3 * pool.positions());

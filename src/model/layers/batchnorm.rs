@@ -1,5 +1,6 @@
 //! Columns normalised over the rows of a batch.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -97,7 +98,12 @@ impl Layer for ByBatch {
         Ok(passed)
     }
 
-    fn centres(&self) -> bool {
-        true
+    /// The mean over the batch is taken away.
+    fn ignores_shift(&self) -> Option<Range<u32>> {
+        Some(0..self.width)
+    }
+
+    fn least_rows(&self) -> u32 {
+        2
     }
 }

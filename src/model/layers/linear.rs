@@ -3,7 +3,7 @@
 use super::Layer;
 use crate::model::parameter::{FileSpec, ParameterSpec, Passage, Purpose, Start};
 use crate::model::pass::{Pass, Placed};
-use crate::ops::{ColumnSum, Epilogue, Gemm, Role, ShapeError, Tensor, Window};
+use crate::ops::{Clear, ColumnSum, Epilogue, Gemm, Role, ShapeError, Tensor, Window};
 
 #[derive(Debug)]
 pub(super) struct Linear {
@@ -60,9 +60,14 @@ impl Layer for Linear {
                 None => Gemm::tn(error, input, weight.gradient),
             };
             rec.push(Gemm { half, accumulate: rec.has_written(weight.gradient), ..product })?;
-            if !at.is_centred {
+            let ignored = at.ignored_shift.clone().unwrap_or(0..0);
+            if ignored != (0..self.outputs) {
                 let accumulate = rec.has_written(bias.gradient);
                 rec.push(ColumnSum { x: error, out: bias.gradient, accumulate })?;
+            }
+            if !ignored.is_empty() && ignored != (0..self.outputs) {
+                let (first, count) = (ignored.start, ignored.end - ignored.start);
+                rec.push(Clear { out: bias.gradient.columns(first, count) })?;
             }
         }
         match &at.parameters[0].weight {

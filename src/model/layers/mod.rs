@@ -4,20 +4,28 @@
 //! operations ([`Layer`]). Values between layers are matrices of (samples x positions) x channels.
 
 mod activation;
+mod attention;
 mod avgpool;
 mod batchnorm;
+mod classtoken;
 mod conv;
 mod dense;
 mod dropout;
+mod firsttoken;
 mod flatten;
 mod gelu;
 mod globalavgpool;
+mod lasttoken;
+mod layernorm;
 mod linear;
 mod maxpool;
+mod position;
 mod relu;
 mod residual;
+mod token;
 
 use std::fmt::Debug;
+use std::ops::Range;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -86,9 +94,15 @@ pub(super) trait Layer: Debug + Send + Sync {
         false
     }
 
-    /// Whether it takes away every column's mean over the rows of a batch, of which there must then be at least two.
-    fn centres(&self) -> bool {
-        false
+    /// Columns of what it takes to which a constant makes no difference. A bias before it is not learned there: its gradient is
+    /// zero, and what rounding leaves of it is what Adam makes full steps of.
+    fn ignores_shift(&self) -> Option<Range<u32>> {
+        None
+    }
+
+    /// Rows of a micro-batch that it needs at least.
+    fn least_rows(&self) -> u32 {
+        1
     }
 
     /// Whether its outputs may be what the loss judges.
@@ -146,6 +160,13 @@ layers! {
     relu::Relu,
     gelu::Gelu,
     dropout::Dropout,
+    #[serde(rename = "layernorm")]
+    layernorm::LayerNorm,
+    position::Position,
+    classtoken::ClassToken,
+    firsttoken::FirstToken,
+    lasttoken::LastToken,
+    attention::Attention,
 }
 
 impl LayerSpec {

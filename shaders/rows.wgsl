@@ -1,4 +1,4 @@
-// Rows of sequences; see src/ops/tokens.rs.
+// Rows of sequences; see src/ops/rows.rs.
 //% include "common.wgsl"
 
 struct Params {
@@ -9,6 +9,7 @@ struct Params {
     length: u32,
     first: u32,
     at_x: u32,
+    at_out: u32,
     outer_x: u32,
     pitch_x: u32,
     stride_x: u32,
@@ -40,7 +41,7 @@ fn add_row{{ quads }}(
 ) {
     let i = linear_group(group, groups) * 256u + lane;
     if i < params.count / {{ each }}u {
-        out{{ quads }}[group.z * params.stride_out / {{ each }}u + i] =
+        out{{ quads }}[(group.z * params.stride_out + params.at_out) / {{ each }}u + i] =
             x{{ quads }}[(group.z * params.stride_x + params.at_x) / {{ each }}u + i]
             + row{{ quads }}[group.z * params.stride_row / {{ each }}u + i % (params.cols / {{ each }}u)];
     }
@@ -68,7 +69,19 @@ fn place_rows{{ quads }}(
     } else if has_fill {
         value = fill{{ quads }}[group.z * params.stride_fill / {{ each }}u + col];
     }
-    out{{ quads }}[group.z * params.stride_out / {{ each }}u + i] = value;
+    out{{ quads }}[(group.z * params.stride_out + params.at_out) / {{ each }}u + i] = value;
 }
 
 //% endfor
+
+@compute @workgroup_size(256)
+fn clear(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let i = linear_group(group, groups) * 256u + lane;
+    if i < params.count {
+        out[group.z * params.stride_out + params.at_out + i] = 0.0;
+    }
+}

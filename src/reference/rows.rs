@@ -1,4 +1,4 @@
-//! Sequences of tokens.
+//! Rows that come, go, and get a value of their own.
 
 use super::matrix::Matrix;
 

@@ -52,3 +52,18 @@ fn rows_are_placed_and_taken_out() {
     }
     report.finish("placed rows");
 }
+
+#[test]
+fn a_part_of_a_row_is_cleared() {
+    let mut report = Report::default();
+    let mut scene = Scene::new(3);
+    for [at, count, behind] in [[0, 1, 0], [5, 7, 3], [64, 300, 1]] {
+        let row = scene.updated(1, at + count + behind, |x, _, _, j| x + f64::from(j));
+        scene.push(Clear { out: row.columns(at, count) }, |_| 0.0);
+        // The rest is read back by another operation, so that it is compared.
+        let (x, out) = (scene.own(2, at + count + behind), scene.output(2, at + count + behind));
+        scene.push(AddRow { x, row, out }, |_| roundings(1.0));
+    }
+    scene.verify(&mut report, &[step(3, 0, 0, 1)]);
+    report.finish("cleared rows");
+}

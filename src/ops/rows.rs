@@ -1,4 +1,4 @@
-//! Sequences of tokens: rows that come, go, and get a value of their own.
+//! Rows that come, go, and get a value of their own: tokens of a sequence.
 
 use super::{Operand, Operation, Tensor, read, require, write};
 
@@ -86,5 +86,30 @@ impl Operation for PlaceRows {
     fn details(&self) -> String {
         let fill = if self.fill.is_some() { ", others filled" } else { "" };
         format!("{} of {} rows from {}{fill}", self.x.rows(), self.length(), self.first)
+    }
+}
+
+/// `out = 0`: a gradient of which it is known that nothing but rounding would be left.
+#[derive(Clone, Copy, Debug)]
+pub struct Clear {
+    /// A row, or a part of one.
+    pub out: Tensor,
+}
+
+impl Operation for Clear {
+    fn name(&self) -> &'static str {
+        "clear"
+    }
+
+    fn operands(&self) -> Vec<Operand> {
+        vec![write("out", self.out)]
+    }
+
+    fn check(&self) -> Result<(), String> {
+        require(self.out.is_contiguous(), "elements must lie side by side")
+    }
+
+    fn flops(&self) -> u64 {
+        0
     }
 }
