@@ -18,10 +18,14 @@ pub enum Schedule {
         /// Factor an epoch.
         gamma: f64,
     },
-    /// `lr (step + 1) / w` over the `w` steps of the warm-up, then half a cosine that reaches `final_lr` as the run ends.
+    /// A linear rise over the `w` steps of the warm-up, `lr (step + 1) / w` or from `lr / start_divisor` on, then half a cosine
+    /// that reaches `final_lr` as the run ends.
     WarmupCosine {
         /// Length of the warm-up.
         warmup_epochs: f64,
+        /// The first step takes `lr / start_divisor`, and the one after the warm-up `lr`, as in PyTorch's `LinearLR`.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        start_divisor: Option<f64>,
         /// Learning rate at the end.
         #[serde(default)]
         final_lr: f64,
@@ -71,10 +75,13 @@ impl Schedule {
         match *self {
             Schedule::Constant {} => lr,
             Schedule::Exponential { gamma } => lr * gamma.powf((step / per_epoch).floor()),
-            Schedule::WarmupCosine { warmup_epochs, final_lr } => {
+            Schedule::WarmupCosine { warmup_epochs, start_divisor, final_lr } => {
                 let warmup = warmup_epochs * per_epoch;
                 if step < warmup {
-                    return lr * (step + 1.0) / warmup.max(1.0);
+                    return match start_divisor.map(|divisor| lr / divisor) {
+                        Some(start) => start + (lr - start) * step / warmup,
+                        None => lr * (step + 1.0) / warmup.max(1.0),
+                    };
                 }
                 anneal(lr, final_lr, ((step - warmup) / (total - warmup).max(1.0)).min(1.0))
             }
@@ -94,7 +101,8 @@ impl Schedule {
         match *self {
             Schedule::Constant {} => Ok(()),
             Schedule::Exponential { gamma } => range("schedule.gamma", gamma, |v| v > 0.0, "must be positive"),
-            Schedule::WarmupCosine { warmup_epochs, final_lr } => {
+            Schedule::WarmupCosine { warmup_epochs, start_divisor, final_lr } => {
+                start_divisor.map_or(Ok(()), |value| divisor("schedule.start_divisor", value))?;
                 range("schedule.warmup_epochs", warmup_epochs, |v| v >= 0.0, "must not be negative")?;
                 range("schedule.final_lr", final_lr, |v| v >= 0.0, "must not be negative")
             }
@@ -167,11 +175,34 @@ mod tests {
 
     #[test]
     fn warmup_rises_linearly_then_falls_to_the_final_rate() {
-        let schedule = Schedule::WarmupCosine { warmup_epochs: 2.0, final_lr: 0.1 };
+        let schedule = Schedule::WarmupCosine { warmup_epochs: 2.0, start_divisor: None, final_lr: 0.1 };
         let rate = |step| schedule.rate(1.0, step, 10, 12);
         assert!((rate(0) - 0.05).abs() < 1e-12 && (rate(19) - 1.0).abs() < 1e-12);
         assert!((rate(70) - 0.55).abs() < 1e-12, "half of the fall lies half way down");
         assert!((rate(120) - 0.1).abs() < 1e-12);
+    }
+
+    /// Batches of 256 of 50,000 images, 250 epochs, a warm-up of 10 from 1/25 and 1/10: 49,000 steps, of them 1960 of warm-up.
+    #[test]
+    fn a_warmup_may_start_at_a_share_of_the_rate() {
+        let text = |divisor| {
+            format!("type = \"warmup-cosine\"\nwarmup_epochs = 10\nstart_divisor = {divisor}\nfinal_lr = 1e-9")
+        };
+        for (lr, divisor, expected) in [
+            // 490 steps are a quarter of the warm-up: 1.2e-5 + 2.88e-4 / 4; the middle of the fall is at 1960 + 23520.
+            (3e-4, 25, [1.2e-5, 8.4e-5, 3e-4 - 2.88e-4 / 1960.0, 3e-4, (3e-4 + 1e-9) / 2.0, 1e-9]),
+            (0.015, 10, [1.5e-3, 4.875e-3, 0.015 - 0.0135 / 1960.0, 0.015, (0.015 + 1e-9) / 2.0, 1e-9]),
+        ] {
+            let schedule: Schedule = toml::from_str(&text(divisor)).unwrap();
+            assert_eq!((schedule.check(), schedule.check_epochs(lr, 250)), (Ok(()), Ok(())));
+            for (step, expected) in [0, 490, 1959, 1960, 25_480, 49_000].into_iter().zip(expected) {
+                let rate = schedule.rate(lr, step, 196, 250);
+                assert!((rate - expected).abs() < 1e-12 * lr, "step {step}: {rate}, not {expected}");
+            }
+            // The last step of the run, 1 / 47040 of half a turn before its end: 1 - cos of it is half its square.
+            let left = (PI / 47_040.0).powi(2) / 4.0 * (lr - 1e-9);
+            assert!((schedule.rate(lr, 48_999, 196, 250) - 1e-9 - left).abs() < 1e-6 * left);
+        }
     }
 
     /// Values of `torch.optim.lr_scheduler.OneCycleLR(max_lr=1, total_steps=10)` by its published formula:
@@ -191,7 +222,7 @@ mod tests {
             let error = checked.unwrap_err();
             assert!(error.field == field && error.rule.contains(word), "{error}");
         };
-        let warmup = Schedule::WarmupCosine { warmup_epochs: 3.0, final_lr: 0.0 };
+        let warmup = Schedule::WarmupCosine { warmup_epochs: 3.0, start_divisor: None, final_lr: 0.0 };
         assert_eq!(warmup.check_epochs(0.1, 3), Ok(()));
         refused(warmup.check_epochs(0.1, 2), "schedule.warmup_epochs", "train.epochs = 2");
         let growing = Schedule::Exponential { gamma: 10.0 };
@@ -209,6 +240,7 @@ mod tests {
             ("schedule.gamma", "type = \"exponential\"\ngamma = 1e-50"),
             ("schedule.final_lr", "type = \"warmup-cosine\"\nwarmup_epochs = 1\nfinal_lr = 1e-320"),
             ("schedule.warmup_epochs", "type = \"warmup-cosine\"\nwarmup_epochs = 1e39"),
+            ("schedule.start_divisor", "type = \"warmup-cosine\"\nwarmup_epochs = 1\nstart_divisor = 0.5"),
             ("schedule.rise", "type = \"one-cycle\"\nrise = 0.99999999"),
             ("schedule.start_divisor", "type = \"one-cycle\"\nstart_divisor = 0.5"),
             ("schedule.final_divisor", "type = \"one-cycle\"\nfinal_divisor = 1e30"),

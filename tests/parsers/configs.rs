@@ -66,7 +66,7 @@ betas = [0.9, 0.99]
 eps = 1e-8
 amsgrad = true
 clamp = 2.5
-schedule = { type = "warmup-cosine", warmup_epochs = 1, final_lr = 1e-6 }
+schedule = { type = "warmup-cosine", warmup_epochs = 1, start_divisor = 25.0, final_lr = 1e-6 }
 
 [feedback_optimizer]
 type = "rmsprop"
