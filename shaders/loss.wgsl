@@ -4,6 +4,9 @@
 struct Params {
     rows: u32,
     cols: u32,
+    // of the target: the label's own part, and every class's
+    label_share: f32,
+    class_share: f32,
     stride_outputs: u32,
     stride_labels: u32,
     stride_losses: u32,
@@ -28,6 +31,8 @@ struct Params {
 // what the losses above wrote
 @group(1) @binding(9) var<storage, read> row_losses: array<f32>;
 @group(1) @binding(10) var<storage, read> row_correct: array<f32>;
+
+override has_smoothing: bool = false;
 
 // Index of the first largest output of a row.
 fn prediction(base: u32) -> u32 {
@@ -71,12 +76,19 @@ fn softmax_cross_entropy(
     for (var col = 0u; col < params.cols; col++) {
         total += exp(outputs[base + col] - top);
     }
-    losses[replica * params.stride_losses + row] = log(total) - (outputs[base + label] - top);
+    var expected = outputs[base + label] - top;
+    if has_smoothing {
+        expected *= params.label_share;
+        for (var col = 0u; col < params.cols; col++) {
+            expected += params.class_share * (outputs[base + col] - top);
+        }
+    }
+    losses[replica * params.stride_losses + row] = log(total) - expected;
     correct[replica * params.stride_correct + row] = select(0.0, 1.0, best == label);
     for (var col = 0u; col < params.cols; col++) {
-        let hot = select(0.0, 1.0, col == label);
+        let target_share = select(0.0, params.label_share, col == label) + params.class_share;
         delta[replica * params.stride_delta + row * params.cols + col] =
-            (exp(outputs[base + col] - top) / total - hot) / f32(now.active_rows);
+            (exp(outputs[base + col] - top) / total - target_share) / f32(now.active_rows);
     }
 }
 

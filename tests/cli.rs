@@ -167,6 +167,12 @@ fn contradictory_or_impossible_settings_are_refused() {
         (&["--set", "model.layers=[{type=\"relu\",out=8}]"], &["unknown field `out`"]),
         (&["--set", "data.rotation=400"], &["data.rotation", "180"]),
         (&["--set", "data.crop_padding=8"], &["crop_padding", "less than the images' side"]),
+        (&["--set", "model.label_smoothing=1"], &["model.label_smoothing = 1", "must lie in [0, 1)"]),
+        (&["--set", "model.label_smoothing=-0.1"], &["model.label_smoothing = -0.1", "must lie in [0, 1)"]),
+        (
+            &["--set", "model.label_smoothing=0.1", "--set", "model.loss=mean-squared-error"],
+            &["model.label_smoothing = 0.1", "belongs to the loss cross-entropy"],
+        ),
         (&["--set", "data.cutout=9"], &["data.cutout = 9", "at most the images' longer side, 8"]),
         (&["--set", "data.limit=0"], &["data.limit = 0", "at least 1"]),
         (&["--set", "data.limit=1438"], &["data.limit = 1438", "digits has only 1437 images"]),
@@ -232,6 +238,7 @@ fn extreme_numbers_end_in_a_result_or_an_error() {
         "data.crop_padding",
         "data.cutout",
         "data.limit",
+        "model.label_smoothing",
         "train.batch",
         "train.accumulate",
         "train.epochs",
@@ -292,6 +299,11 @@ fn numbers_are_judged_in_single_precision() {
         ("optimizer.schedule.gamma=20", "without bounds in train.epochs = 20"),
         ("feedback.error_clamp=1e-320", "feedback.error_clamp"),
         ("data.rotation=1e-50", "data.rotation"),
+        ("model.label_smoothing=0.99999999", "must lie in [0, 1), in single precision too"),
+        (
+            "optimizer.schedule={type=\"warmup-cosine\",warmup_epochs=1,start_divisor=0.5}",
+            "start_divisor = 0.5: must be at least 1",
+        ),
         ("model.layers=[{type=\"dropout\",p=0.99999999},{type=\"dense\",out=10}]", "model.layers[0]: dropout"),
         (
             "optimizer.schedule={type=\"warmup-cosine\",warmup_epochs=21}",
@@ -593,7 +605,7 @@ fn every_rule_passes_its_own_verification() {
         &["--set", images, "--set", "data.cutout=3", "--rank", "n/2", "--p", "normative", "--q", "normative"],
         &["--set", images, "--p", "oja", "--q", "hebbian", "--rank", "2,n/1", "--set", "feedback.exact=[\"layers.7\"]"],
         &["--set", images, "--rule", "feedback-alignment"],
-        &["--set", "data.cutout=5", "--set", "data.limit=40"],
+        &["--set", "data.cutout=5", "--set", "data.limit=40", "--set", "model.label_smoothing=0.1"],
     ];
     for rule in rules {
         let printed = succeeds(&[&["verify", "digits"], *rule].concat());
@@ -704,6 +716,7 @@ limit = 1000
 
 [model]
 loss = "cross-entropy"
+label_smoothing = 0.1
 layers = [
     { type = "dense", out = 24 },
     { type = "batchnorm" },

@@ -93,6 +93,7 @@ fn load(path: &Path) -> Problem {
         classes: *classes,
         layers: case.layers.clone(),
         loss: Loss::CrossEntropy,
+        label_smoothing: 0.0,
         ranks: vec![case.feedback.rank_list().first().copied()],
         feedback: case.feedback.clone(),
         optimizer: case.optimizer.clone(),

@@ -759,7 +759,7 @@ fn random_settings_are_refused_or_planned_but_never_panic() {
     let list = |text: &'static str| -> Vec<&'static str> { text.split('|').map(str::trim).collect() };
     let sections = list("data|model|feedback|optimizer|feedback_optimizer|train|x|");
     let keys = list(
-        "name|flip|rotation|crop_padding|cutout|limit|layers|loss|rule|p|q|rank|init|source|refactorise_every|
+        "name|flip|rotation|crop_padding|cutout|limit|layers|loss|label_smoothing|rule|p|q|rank|init|source|refactorise_every|
         output_statistics|error_clamp|ranks|exact|type|lr|weight_decay|momentum|betas|eps|alpha|amsgrad|clamp|schedule|batch|epochs|seeds|
         seed|max_steps|ranks.\"layers.2\"|schedule.type|x|\"|[|=|a.b.c|",
     );
@@ -781,7 +781,7 @@ fn random_settings_are_refused_or_planned_but_never_panic() {
         feedback.error_clamp=1e-30|feedback.exact=[\"layers.0\", \"layers.6\"]|feedback.ranks={\"layers.6\" = 1}|
         optimizer={type=\"sgd\", lr=0.1, momentum=0.9}|optimizer={type=\"rmsprop\", lr=1e300}|optimizer.amsgrad=|
         optimizer.type=adamw|optimizer.lr=0|optimizer.clamp=1e-30|optimizer.schedule={type=\"one-cycle\"}|
-        feedback_optimizer={type=\"adam\", lr=0}|model.loss=mean-squared-error|model.layers=[{type=\"dense\",out=10}]|
+        feedback_optimizer={type=\"adam\", lr=0}|model.loss=mean-squared-error|model.label_smoothing=0.1|model.layers=[{type=\"dense\",out=10}]|
         model.layers=[{type=\"batchnorm\"},{type=\"gelu\"},{type=\"dense\",out=1},{type=\"dense\",out=10}]|
         model.layers=[{type=\"dropout\",p=0.0},{type=\"relu\"},{type=\"dense\",out=10}]|train.batch=1|train.batch=1437|
         train.seeds=64|train.epochs=4294967295|train.seed=4294967290|data.flip=true|data.rotation=180.0|

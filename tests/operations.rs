@@ -275,10 +275,13 @@ fn losses_need_columns_of_their_rows() {
     let mut t = Table::new();
     let (outputs, delta, turned) = (t.floats(4, 3), t.floats(4, 3), t.floats(3, 4));
     let (labels, losses, short) = (t.words(4, 1), t.floats(4, 1), t.floats(3, 1));
-    let entropy = SoftmaxCrossEntropy { logits: outputs, labels, delta, losses, correct: losses };
+    let entropy = SoftmaxCrossEntropy { logits: outputs, labels, smoothing: 0.0, delta, losses, correct: losses };
     accepts(entropy);
     refuses(SoftmaxCrossEntropy { delta: turned, ..entropy }, "softmax-cross-entropy", "must have one shape");
     refuses(SoftmaxCrossEntropy { losses: short, ..entropy }, "softmax-cross-entropy", "must be one column");
+    for smoothing in [-0.1, 1.0, f64::NAN] {
+        refuses(SoftmaxCrossEntropy { smoothing, ..entropy }, "softmax-cross-entropy", "smoothing must lie in [0, 1)");
+    }
     let squares = MeanSquaredError { outputs, labels, delta, losses, correct: losses };
     accepts(squares);
     refuses(MeanSquaredError { delta: turned, ..squares }, "mean-squared-error", "must have one shape");

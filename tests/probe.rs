@@ -48,6 +48,7 @@ fn network() -> Network {
     Network::new(&NetworkSpec {
         layers: layers(),
         loss: Loss::CrossEntropy,
+        label_smoothing: 0.0,
         feedback: FeedbackSpec::backprop(),
         optimizer: OptimizerSpec::sgd(0.1),
         feedback_optimizer: OptimizerSpec::sgd(0.1),

@@ -86,6 +86,7 @@ fn spec(layers: Vec<LayerSpec>, feedback: FeedbackSpec) -> NetworkSpec {
     NetworkSpec {
         layers,
         loss: Loss::CrossEntropy,
+        label_smoothing: 0.0,
         feedback,
         optimizer: OptimizerSpec::sgd(0.1),
         feedback_optimizer: OptimizerSpec::sgd(0.05),
@@ -185,16 +186,29 @@ fn loss(spec: &NetworkSpec, network: &Network, executor: &mut Blocking<Reference
 }
 
 #[test]
+fn only_the_loss_of_training_is_smoothed() {
+    let spec = NetworkSpec { label_smoothing: 0.1, ..spec(dropped(), FeedbackSpec::backprop()) };
+    let network = Network::new(&spec).unwrap();
+    for (phase, expected) in [(Phase::Train, 0.1), (Phase::Diagnose, 0.1), (Phase::Evaluate, 0.0)] {
+        let losses = network.recording.entries(phase).iter().filter_map(|entry| match entry.op {
+            Op::SoftmaxCrossEntropy(op) => Some(op.smoothing),
+            _ => None,
+        });
+        assert_eq!(losses.collect::<Vec<_>>(), [expected]);
+    }
+}
+
+#[test]
 fn backpropagated_gradients_match_central_differences() {
     // So short that none of the maxima and relus changes sides.
     let step = 1e-6;
     let mut worst: f64 = 0.0;
     for layers in [normalised(), dropped(), convolved()] {
-        for of in [Loss::CrossEntropy, Loss::MeanSquaredError] {
+        for (of, smoothing) in [(Loss::CrossEntropy, 0.0), (Loss::CrossEntropy, 0.2), (Loss::MeanSquaredError, 0.0)] {
             let mut spec = spec(layers.clone(), FeedbackSpec::backprop());
             // A step of length zero leaves the parameters where they are.
             spec.optimizer = OptimizerSpec::sgd(0.0);
-            spec.loss = of;
+            (spec.loss, spec.label_smoothing) = (of, smoothing);
             let network = Network::new(&spec).unwrap();
             let mut executor = reference(&network, UNFUSED);
             start(&spec, &network, &mut executor, &[3], 0);

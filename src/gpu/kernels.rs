@@ -178,6 +178,9 @@ pub(super) fn lower(op: &Op, variant: Variant, profile: &Profile) -> Kernel {
         }
         Op::SoftmaxCrossEntropy(op) => {
             loss("softmax_cross_entropy", op.logits.rows().div_ceil(64), op.logits.rows(), op.logits.cols())
+                .flag("has_smoothing", op.smoothing > 0.0)
+                .f("label_share", 1.0 - op.smoothing)
+                .f("class_share", op.smoothing / f64::from(op.logits.cols()))
         }
         Op::MeanSquaredError(op) => {
             loss("mean_squared_error", op.outputs.rows().div_ceil(64), op.outputs.rows(), op.outputs.cols())

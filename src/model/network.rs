@@ -24,6 +24,8 @@ pub struct NetworkSpec {
     pub layers: Vec<LayerSpec>,
     /// What is minimised.
     pub loss: Loss,
+    /// Of cross-entropy in training; the loss of the test is not smoothed.
+    pub label_smoothing: f64,
     /// How errors travel back.
     pub feedback: FeedbackSpec,
     /// For weights, biases, scales and shifts.
@@ -181,7 +183,8 @@ impl Recorder<'_> {
         let correct = rec.scratch("correct", rows, 1);
         match self.spec.loss {
             Loss::CrossEntropy => {
-                rec.push(SoftmaxCrossEntropy { logits: outputs, labels, delta, losses, correct })?;
+                let smoothing = if phase == Phase::Evaluate { 0.0 } else { self.spec.label_smoothing };
+                rec.push(SoftmaxCrossEntropy { logits: outputs, labels, smoothing, delta, losses, correct })?;
             }
             Loss::MeanSquaredError => rec.push(MeanSquaredError { outputs, labels, delta, losses, correct })?,
         }

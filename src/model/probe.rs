@@ -88,6 +88,7 @@ impl Parts {
         let spec = NetworkSpec {
             layers: layers.to_vec(),
             loss: Loss::default(),
+            label_smoothing: 0.0,
             feedback: FeedbackSpec::backprop(),
             optimizer: OptimizerSpec::sgd(0.0),
             feedback_optimizer: OptimizerSpec::sgd(0.0),

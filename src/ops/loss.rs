@@ -10,16 +10,19 @@ fn rows_agree(outputs: Tensor, columns: &[Tensor]) -> Result<(), String> {
     )
 }
 
-/// Softmax cross-entropy of logits (rows x classes) against labels (rows x 1).
+/// Softmax cross-entropy of logits (rows x classes) against labels (rows x 1), PyTorch's with `label_smoothing`.
 ///
-/// `losses = -log softmax(logits)[label]`, `correct` = 1 where the largest logit (the first of equals) is the label's,
-/// `delta` = (softmax - one-hot) / active rows. Rows from `active_rows` of the step on count as absent: all zero.
+/// The target is (1 - s) one-hot + s / classes. `losses = -sum of target log softmax(logits)`, `correct` = 1 where the
+/// largest logit (the first of equals) is the label's, `delta` = (softmax - target) / active rows. Rows from `active_rows`
+/// of the step on count as absent: all zero.
 #[derive(Clone, Copy, Debug)]
 pub struct SoftmaxCrossEntropy {
     /// rows x classes.
     pub logits: Tensor,
     /// rows x 1.
     pub labels: Tensor,
+    /// s: the part of the target that all classes share, in [0, 1).
+    pub smoothing: f64,
     /// dL/dlogits of the mean loss, rows x classes.
     pub delta: Tensor,
     /// rows x 1.
@@ -45,11 +48,16 @@ impl Operation for SoftmaxCrossEntropy {
 
     fn check(&self) -> Result<(), String> {
         require(self.logits.shape == self.delta.shape, "logits and delta must have one shape")?;
+        require((0.0..1.0).contains(&self.smoothing), "smoothing must lie in [0, 1)")?;
         rows_agree(self.logits, &[self.labels, self.losses, self.correct])
     }
 
     fn flops(&self) -> u64 {
         6 * self.logits.shape.per_replica() as u64
+    }
+
+    fn details(&self) -> String {
+        if self.smoothing == 0.0 { String::new() } else { format!("smoothing {}", self.smoothing) }
     }
 }
 

@@ -168,7 +168,8 @@ impl<'a> Replica<'a> {
             Op::PlaceRows(op) => self.place_rows(op)?,
             Op::Clear(op) => one(op.out, vec![0.0; op.out.shape.per_replica()]),
             Op::SoftmaxCrossEntropy(op) => {
-                let judged = loss::softmax_cross_entropy(self.matrix(op.logits)?, self.words(op.labels)?, active);
+                let judged =
+                    loss::softmax_cross_entropy(self.matrix(op.logits)?, self.words(op.labels)?, op.smoothing, active);
                 verdict(op.delta, op.losses, op.correct, judged)
             }
             Op::MeanSquaredError(op) => {

@@ -13,16 +13,23 @@ pub(super) struct Judged {
     pub(super) correct: Vec<f64>,
 }
 
-/// Softmax cross-entropy of logits against labels, the first `active` rows present.
+/// Softmax cross-entropy of logits against labels with a smoothing, the first `active` rows present.
 ///
 /// A label that is no class has probability 0, hence an infinite loss.
-pub(super) fn softmax_cross_entropy(logits: Matrix<'_>, labels: &[u32], active: u32) -> Judged {
+pub(super) fn softmax_cross_entropy(logits: Matrix<'_>, labels: &[u32], smoothing: f64, active: u32) -> Judged {
     judge(logits, labels, active, |logits, label| {
+        let shared = smoothing / logits.len() as f64;
+        let target = |col: usize| (1.0 - smoothing) * one_if(col == label) + shared;
         let largest = logits.iter().copied().fold(f64::NEG_INFINITY, f64::max);
         let weights: Vec<f64> = logits.iter().map(|logit| (logit - largest).exp()).collect();
         let total: f64 = weights.iter().sum();
-        let loss = logits.get(label).map_or(f64::INFINITY, |logit| total.ln() + largest - logit);
-        let gradient = weights.iter().enumerate().map(|(col, weight)| weight / total - one_if(col == label));
+        // Minus the logarithm of a class's probability.
+        let surprise = |logit: &f64| total.ln() + largest - logit;
+        let mut loss = (1.0 - smoothing) * logits.get(label).map_or(f64::INFINITY, surprise);
+        if smoothing > 0.0 {
+            loss += shared * logits.iter().map(surprise).sum::<f64>();
+        }
+        let gradient = weights.iter().enumerate().map(|(col, weight)| weight / total - target(col));
         (loss, gradient.collect())
     })
 }
@@ -105,13 +112,35 @@ mod tests {
 
     type Loss = fn(Matrix<'_>, &[u32], u32) -> Judged;
 
-    const LOSSES: [Loss; 2] = [softmax_cross_entropy, mean_squared_error];
+    const LOSSES: [Loss; 3] = [
+        |logits, labels, active| softmax_cross_entropy(logits, labels, 0.0, active),
+        |logits, labels, active| softmax_cross_entropy(logits, labels, 0.3, active),
+        mean_squared_error,
+    ];
 
     #[test]
     fn equal_logits_cost_the_logarithm_of_the_classes() {
-        let judged = softmax_cross_entropy(Matrix::new(1, 4, &[7.0; 4]), &[2], 1);
+        let judged = softmax_cross_entropy(Matrix::new(1, 4, &[7.0; 4]), &[2], 0.0, 1);
         assert_close(&judged.losses, &[4f64.ln()], 1e-15);
         assert_close(&judged.delta, &[0.25, 0.25, -0.75, 0.25], 1e-15);
+    }
+
+    /// Probabilities 1/4 and 3/4; of a smoothing of 0.2 the target is 0.1 and 0.9.
+    #[test]
+    fn a_smoothed_target_by_hand() {
+        let judged = softmax_cross_entropy(Matrix::new(1, 2, &[0.0, 3f64.ln()]), &[1], 0.2, 1);
+        assert_close(&judged.losses, &[0.1 * 4f64.ln() + 0.9 * (4f64 / 3.0).ln()], 1e-15);
+        assert_close(&judged.delta, &[0.15, -0.15], 1e-15);
+        assert_eq!(judged.correct, [1.0]);
+    }
+
+    /// The smoothed loss is a mixture of the losses of all labels.
+    #[test]
+    fn smoothing_mixes_the_losses_of_all_classes() {
+        let logits = noise(5, 3);
+        let of = |label, smoothing| softmax_cross_entropy(Matrix::new(1, 5, &logits), &[label], smoothing, 1).losses[0];
+        let mean = (0..5).map(|label| of(label, 0.0)).sum::<f64>() / 5.0;
+        assert_close(&[of(3, 0.25)], &[0.75 * of(3, 0.0) + 0.25 * mean], 1e-14);
     }
 
     #[test]
@@ -149,7 +178,7 @@ mod tests {
 
     #[test]
     fn huge_logits_do_not_overflow() {
-        let judged = softmax_cross_entropy(Matrix::new(1, 2, &[1e4, -1e4]), &[1], 1);
+        let judged = softmax_cross_entropy(Matrix::new(1, 2, &[1e4, -1e4]), &[1], 0.0, 1);
         assert_eq!((judged.losses[0], judged.delta), (2e4, vec![1.0, -1.0]));
     }
 
@@ -163,7 +192,10 @@ mod tests {
 
     #[test]
     fn a_label_that_is_no_class_costs_infinitely_much() {
-        assert_eq!(softmax_cross_entropy(Matrix::new(1, 2, &[0.0, 1.0]), &[2], 1).losses, [f64::INFINITY]);
+        for smoothing in [0.0, 0.1] {
+            let judged = softmax_cross_entropy(Matrix::new(1, 2, &[0.0, 1.0]), &[2], smoothing, 1);
+            assert_eq!(judged.losses, [f64::INFINITY]);
+        }
     }
 
     #[test]

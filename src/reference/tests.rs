@@ -290,7 +290,7 @@ fn network(replicas: u32, update: Update) -> Network {
         Activate { x: normed, out: active, f }.into(),
         Dropout { x: active, out: h, drop, stream: 1 }.into(),
         Gemm { epilogue: bias, ..Gemm::nt(h, w2, logits) }.into(),
-        SoftmaxCrossEntropy { logits, labels, delta, losses, correct }.into(),
+        SoftmaxCrossEntropy { logits, labels, smoothing: 0.0, delta, losses, correct }.into(),
         Tally { losses, correct, metrics, fault }.into(),
         Gemm::tn(delta, h, dw2).into(),
         ColumnSum { x: delta, out: db2, accumulate: false }.into(),

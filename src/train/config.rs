@@ -11,7 +11,7 @@ use super::files::{self, FileError};
 use crate::feedback::{FeedbackError, FeedbackSpec, Rank, Ranks, Route, Rule, RuleName};
 use crate::model::{LayerSpec, Loss, Precision, weighted};
 use crate::ops::MAX_REPLICAS;
-use crate::optim::{OptimizerError, OptimizerSpec, single};
+use crate::optim::{LESS_THAN_ONE, OptimizerError, OptimizerSpec, single};
 use crate::words::{counted, suggest};
 
 /// Configurations that come with the program, by name.
@@ -88,6 +88,9 @@ pub struct ModelSection {
     /// What is minimised; cross-entropy if left out.
     #[serde(default)]
     pub loss: Loss,
+    /// Cross-entropy in training: the part of the target that all classes share.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub label_smoothing: f64,
 }
 
 /// `[train]`.
@@ -572,6 +575,20 @@ impl Config {
         rotation.map_err(|rule| ConfigError::Range {
             key: "data.rotation",
             value: self.data.rotation.to_string(),
+            rule,
+        })?;
+        let smoothing = single(self.model.label_smoothing).and_then(|share| {
+            if !(0.0..1.0).contains(&share) {
+                Err(format!("must lie in [0, 1), {LESS_THAN_ONE}"))
+            } else if share > 0.0 && self.model.loss != Loss::CrossEntropy {
+                Err("belongs to the loss cross-entropy; leave it out".to_owned())
+            } else {
+                Ok(())
+            }
+        });
+        smoothing.map_err(|rule| ConfigError::Range {
+            key: "model.label_smoothing",
+            value: self.model.label_smoothing.to_string(),
             rule,
         })?;
         self.feedback.check()?;

@@ -201,6 +201,7 @@ fn described(config: &Config, data: &Outline) -> Result<NetworkSpec, TrainError>
     Ok(NetworkSpec {
         layers: config.model.layers.clone(),
         loss: config.model.loss,
+        label_smoothing: config.model.label_smoothing,
         feedback: config.feedback.clone(),
         optimizer: config.optimizer.clone(),
         feedback_optimizer: config.feedback_optimizer(),

@@ -41,11 +41,12 @@ fn losses_with_their_derivative() {
             let mut scene = Scene::new(replicas);
             let [outputs, labels] = batch(&mut scene, [rows, cols, active]);
             let columns = |scene: &mut Scene| [scene.output(rows, cols), scene.output(rows, 1), scene.output(rows, 1)];
-            let [delta, losses, correct] = columns(&mut scene);
-            let op = SoftmaxCrossEntropy { logits: outputs, labels, delta, losses, correct };
             // Exponentials of numbers up to 60 are good to a few roundings of their argument's size.
             let allowed = |operand: &str| if operand == "correct" { 0.0 } else { sums(cols) + roundings(16.0) };
-            scene.push(op, allowed);
+            for smoothing in [0.0, 0.1, 0.75] {
+                let [delta, losses, correct] = columns(&mut scene);
+                scene.push(SoftmaxCrossEntropy { logits: outputs, labels, smoothing, delta, losses, correct }, allowed);
+            }
             let [delta, losses, correct] = columns(&mut scene);
             let op = MeanSquaredError { outputs, labels, delta, losses, correct };
             scene.push(op, |operand| if operand == "correct" { 0.0 } else { sums(cols) + roundings(4.0) });
@@ -60,10 +61,15 @@ fn losses_with_their_derivative() {
 #[test]
 fn cross_entropy_of_far_apart_logits_is_finite() {
     let mut scene = Scene::new(1);
-    let logits = scene.filled(2, 3, |_, _, i, j| [[-1e4, 1e4, 0.0], [3e38, -3e38, 0.0]][i as usize][j as usize]);
-    let labels = scene.words(2, 1, |_, _, i| 1 - i);
-    let (delta, losses, correct) = (scene.output(2, 3), scene.output(2, 1), scene.output(2, 1));
-    scene.push(SoftmaxCrossEntropy { logits, labels, delta, losses, correct }, |_| roundings(2.0));
+    // The smoothed loss has the distance to every logit in it, which must be a number itself.
+    for (smoothing, largest) in [(0.0, 3e38), (0.1, 1e38)] {
+        let logits =
+            scene.filled(2, 3, |_, _, i, j| [[-1e4, 1e4, 0.0], [largest, -largest, 0.0]][i as usize][j as usize]);
+        let labels = scene.words(2, 1, |_, _, i| 1 - i);
+        let (delta, losses, correct) = (scene.output(2, 3), scene.output(2, 1), scene.output(2, 1));
+        let op = SoftmaxCrossEntropy { logits, labels, smoothing, delta, losses, correct };
+        scene.push(op, |_| roundings(if smoothing > 0.0 { 5.0 } else { 2.0 }));
+    }
     let mut report = Report::default();
     scene.verify(&mut report, &[step(1, 0, 0, 2)]);
     report.finish("far apart logits");
@@ -77,10 +83,10 @@ fn outputs_that_are_not_finite_make_a_loss_that_is_not() {
         let outputs = scene.filled(4, 5, |x, _, i, j| if (i, j) == (2, 3) { bad } else { x });
         let labels = scene.words(4, 1, |bits, _, _| bits % 5);
         let mut all = Vec::new();
-        for _ in 0..2 {
+        for smoothing in [Some(0.0), Some(0.1), None] {
             let (delta, losses, correct) = (scene.output(4, 5), scene.output(4, 1), scene.output(4, 1));
-            if all.is_empty() {
-                scene.push(SoftmaxCrossEntropy { logits: outputs, labels, delta, losses, correct }, |_| 0.0);
+            if let Some(smoothing) = smoothing {
+                scene.push(SoftmaxCrossEntropy { logits: outputs, labels, smoothing, delta, losses, correct }, |_| 0.0);
             } else {
                 scene.push(MeanSquaredError { outputs, labels, delta, losses, correct }, |_| 0.0);
             }

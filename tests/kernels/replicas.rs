@@ -41,7 +41,7 @@ fn scene(first: u32, count: u32) -> Scene {
         scene.push(Oja { statistics, p, out, rows }, |_| 0.0);
         let labels = scene.words(rows, 1, |bits, _, _| bits % cols);
         let (delta, losses, correct) = (scene.output(rows, cols), scene.output(rows, 1), scene.output(rows, 1));
-        scene.push(SoftmaxCrossEntropy { logits: x, labels, delta, losses, correct }, |_| 0.0);
+        scene.push(SoftmaxCrossEntropy { logits: x, labels, smoothing: 0.1, delta, losses, correct }, |_| 0.0);
         let metrics = scene.updated(1, 3, asymmetric);
         let fault = scene.words(1, 1, |_, r, _| if r == 3 { 1 } else { 0 });
         scene.push(Tally { losses, correct, metrics, fault }, |_| 0.0);

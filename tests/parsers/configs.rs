@@ -139,7 +139,7 @@ fn configurations_are_refused_or_read() {
 }
 
 /// Keys with a value each that may be set.
-const OPTIONS: [(&str, &str); 36] = [
+const OPTIONS: [(&str, &str); 37] = [
     ("name", "x"),
     ("data.name", "digits"),
     ("data.grey", "true"),
@@ -151,6 +151,7 @@ const OPTIONS: [(&str, &str); 36] = [
     ("data.classes", "10"),
     ("data.limit", "500"),
     ("model.loss", "mean-squared-error"),
+    ("model.label_smoothing", "0.1"),
     ("model.layers", "[{type=\"dense\",out=16},{type=\"dropout\",p=0.5},{type=\"dense\",out=10}]"),
     ("feedback.rule", "ldfa"),
     ("feedback.p", "oja"),

@@ -75,6 +75,7 @@ impl Model {
         NetworkSpec {
             layers: self.layers(),
             loss: Loss::CrossEntropy,
+            label_smoothing: 0.0,
             feedback,
             optimizer: adam.clone(),
             feedback_optimizer: adam,
