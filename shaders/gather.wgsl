@@ -15,6 +15,13 @@ struct Params {
     cutout: u32,
     // radians
     rotation: f32,
+    // AutoAugment::turn, against the clock (left) and with it
+    turn_cosine: i32,
+    turn_sine: i32,
+    left_x: i32,
+    left_y: i32,
+    right_x: i32,
+    right_y: i32,
     scale0: f32,
     scale1: f32,
     scale2: f32,
@@ -43,6 +50,8 @@ override cut: bool = false;
 
 const AUGMENT_STREAM = 0xA060000u;
 const ABSENT = 0xffffffffu;
+
+//% include "autoaugment.wgsl"
 
 // Value of one pixel, black outside the image.
 fn pixel(image: u32, y: i32, x: i32, channel: u32) -> f32 {
@@ -198,6 +207,66 @@ fn plain_quads(
     }
     out_quads[replica * params.stride_out / 4u + i] = value;
     if at == 0u {
+        labels[replica * params.stride_labels + row] = classes[image];
+    }
+}
+
+// An image changed by a policy, one a workgroup: its bytes are moved by flip and crop into workgroup memory and changed there.
+@compute @workgroup_size(256)
+fn autoaugment(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let replica = group.z;
+    let pixels = params.height * params.width;
+    let row = linear_group(group, groups);
+    if row >= params.rows {
+        return;
+    }
+    let base = replica * params.stride_out + row * pixels * 3u;
+    if params.skip + row >= now.active_rows {
+        for (var i = lane; i < pixels * 3u; i += 256u) {
+            out[base + i] = 0.0;
+        }
+        if lane == 0u {
+            labels[replica * params.stride_labels + row] = ABSENT;
+        }
+        return;
+    }
+    let image = image_of(replica, row);
+    if image >= params.images {
+        return;
+    }
+    let seed = now.replicas[replica].seed;
+    let draw = pcg4d(vec4<u32>(params.skip + row, AUGMENT_STREAM, now.step, seed));
+    if lane < 2u {
+        chosen[lane] = choose(lane, params.skip + row, seed);
+    }
+    for (var i = lane; i < pixels; i += 256u) {
+        let x = i % params.width;
+        let y = i / params.width;
+        picture[i] = joined(vec3<u32>(
+            u32(sample(image, y, x, 0u, draw)),
+            u32(sample(image, y, x, 1u, draw)),
+            u32(sample(image, y, x, 2u, draw)),
+        ));
+    }
+    workgroupBarrier();
+    for (var n = 0u; n < 2u; n++) {
+        change(n, lane);
+    }
+    for (var i = lane; i < pixels; i += 256u) {
+        let x = i % params.width;
+        let y = i / params.width;
+        let colour = vec3<f32>(split(picture[i]));
+        let hidden = cut && is_cut(y, x, draw);
+//% for e in "xyz"
+        out[base + i * 3u + {{ loop.index0 }}u] =
+            select(colour.{{ e }} * params.scale{{ loop.index0 }} + params.shift{{ loop.index0 }}, 0.0, hidden);
+//% endfor
+    }
+    if lane == 0u {
         labels[replica * params.stride_labels + row] = classes[image];
     }
 }

@@ -167,6 +167,12 @@ fn contradictory_or_impossible_settings_are_refused() {
         (&["--set", "model.layers=[{type=\"relu\",out=8}]"], &["unknown field `out`"]),
         (&["--set", "data.rotation=400"], &["data.rotation", "180"]),
         (&["--set", "data.crop_padding=8"], &["crop_padding", "less than the images' side"]),
+        (&["--set", "data.autoaugment=cifar10"], &["data.autoaugment = cifar10", "three channels, these have 1"]),
+        (&["--set", "data.autoaugment=cifar"], &["unknown variant `cifar`", "did you mean cifar10?"]),
+        (
+            &["--set", "data.autoaugment=cifar10", "--set", "data.rotation=5"],
+            &["data.autoaugment = cifar10", "after data.rotation"],
+        ),
         (&["--set", "model.label_smoothing=1"], &["model.label_smoothing = 1", "must lie in [0, 1)"]),
         (&["--set", "model.label_smoothing=-0.1"], &["model.label_smoothing = -0.1", "must lie in [0, 1)"]),
         (
@@ -775,6 +781,34 @@ max_steps = 5
     let resolved = std::fs::read_to_string(out.join("config.toml")).unwrap();
     assert!(resolved.contains("feedback_optimizer") && resolved.contains("mine"), "{resolved}");
     succeeds(&["eval", out.to_str().unwrap(), "--device", "reference"]);
+}
+
+#[test]
+fn a_folder_of_images_in_colour_goes_with_a_policy() {
+    let folder = TempDir::new().unwrap();
+    for (class, name) in ["bright", "dark"].into_iter().enumerate() {
+        std::fs::create_dir(folder.path().join(name)).unwrap();
+        for at in 0..20u32 {
+            let byte = |x: u32, y: u32, c: u32| (120 - 80 * class as u32 + (x * y + 7 * at + 13 * c) % 97) as u8;
+            let image = image::RgbImage::from_fn(16, 18, |x, y| image::Rgb([0, 1, 2].map(|c| byte(x, y, c))));
+            image.save(folder.path().join(name).join(format!("{at}.png"))).unwrap();
+        }
+    }
+    let name = format!("data.name={}", folder.path().display());
+    let layers = "model.layers=[{type=\"dense\",out=2}]";
+    let own = ["--rule", "backprop", "--set", &name, "--set", layers, "--set", "data.autoaugment=cifar10"];
+    let more = ["--set", "data.flip=true", "--set", "data.crop_padding=2", "--set", "model.label_smoothing=0.1"];
+    let all = |command| [&[command, "digits"], &own[..], &more[..]].concat();
+    let printed = succeeds(&all("verify"));
+    assert!(printed.contains(" 0 beyond their allowance"), "{printed}");
+    let plan = succeeds(&all("explain"));
+    for word in ["[flip crop 2 autoaugment cifar10]", "[smoothing 0.1]"] {
+        assert!(plan.contains(word), "{word}: {plan}");
+    }
+    fails(
+        &[&all("verify")[..], &["--set", "data.grey=true"]].concat(),
+        &["data.autoaugment = cifar10", "these have 1"],
+    );
 }
 
 #[test]

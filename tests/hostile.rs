@@ -759,7 +759,7 @@ fn random_settings_are_refused_or_planned_but_never_panic() {
     let list = |text: &'static str| -> Vec<&'static str> { text.split('|').map(str::trim).collect() };
     let sections = list("data|model|feedback|optimizer|feedback_optimizer|train|x|");
     let keys = list(
-        "name|flip|rotation|crop_padding|cutout|limit|layers|loss|label_smoothing|rule|p|q|rank|init|source|refactorise_every|
+        "name|flip|rotation|crop_padding|autoaugment|cutout|limit|layers|loss|label_smoothing|rule|p|q|rank|init|source|refactorise_every|
         output_statistics|error_clamp|ranks|exact|type|lr|weight_decay|momentum|betas|eps|alpha|amsgrad|clamp|schedule|batch|epochs|seeds|
         seed|max_steps|ranks.\"layers.2\"|schedule.type|x|\"|[|=|a.b.c|",
     );
@@ -767,7 +767,7 @@ fn random_settings_are_refused_or_planned_but_never_panic() {
         "0|1|2|3|-1|7|64|4294967295|4294967296|9223372036854775807|0.0|0.5|1e308|-0.0|nan|inf|true|false|[]|{}|[0]|
         [4, 10]|[4, 4]|[0.9, 0.999]|\"||'|fixed|oja|hebbian|normative|kolen-pollack|ldfa|backprop|
         direct-feedback-alignment|svd|orthonormal|uniform|layer|output|layers.2|layers.4|labels|sgd|adam|adamw|rmsprop|
-        mean-squared-error|[\"layers.2\"]|[\"layers.0\", \"layers.6\"]|{\"layers.2\" = 3}|
+        mean-squared-error|cifar10|[\"layers.2\"]|[\"layers.0\", \"layers.6\"]|{\"layers.2\" = 3}|
         {\"layers.4\" = 4294967295}|{type=\"one-cycle\"}|{type=\"warmup-cosine\", warmup_epochs=1e300}|
         [{type=\"dense\",out=10}]|[{type=\"relu\"},{type=\"dense\",out=4294967295},{type=\"dense\",out=10}]|
         [{type=\"batchnorm\"},{type=\"dropout\",p=0.999999999},{type=\"dense\",out=9999},{type=\"dense\",out=10}]|

@@ -355,6 +355,18 @@ fn batches_need_bytes_of_the_images_size() {
     refuses(Gather { labels: classes, ..op }, "gather", "out must have for every label");
     refuses(Gather { labels: t.words(2, 2), ..op }, "gather", "labels must be one column");
     refuses(Gather { classes: labels, ..op }, "gather", "there must be one class an image");
+    let learned = Augment { autoaugment: Some(AutoAugment::Cifar10), ..Augment::default() };
+    accepts(Gather { augment: learned, ..op });
+    refuses(Gather { augment: Augment { rotation: 5.0, ..learned }, ..op }, "gather", "autoaugment takes bytes");
+    refuses(
+        Gather { augment: learned, image: [2, 6, 1], out: t.floats(4, 12), ..op },
+        "gather",
+        "three channels, these have 1",
+    );
+    let (images, out) = (t.bytes(9, 45 * 45 * 3), t.floats(4, 45 * 45 * 3));
+    let large = Gather { images, out, image: [45, 45, 3], ..op };
+    accepts(large);
+    refuses(Gather { augment: learned, ..large }, "gather", "at most 2000 pixels");
 }
 
 #[test]

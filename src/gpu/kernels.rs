@@ -5,8 +5,9 @@ use std::f64::consts::LOG2_E;
 
 use super::shaders::PipelineKey;
 use crate::ops::{
-    Activation, Augment, Chain, Convolution, Correlate, Epilogue, Fit, Gemm, Heads, LayerNormGradients, Op, Optimize,
-    Pass, PlaceRows, Significant, SumParts, Tensor, Transport, TransposeBlocks, Update, Window,
+    Activation, Augment, AutoAugment, Chain, Convolution, Correlate, Epilogue, Fit, Gather, Gemm, Heads,
+    LayerNormGradients, Op, Optimize, Pass, PlaceRows, Significant, SumParts, Tensor, Transport, TransposeBlocks, Update,
+    Window,
 };
 use crate::plan::{BROADCAST_MAX_RANK, Profile, Variant};
 
@@ -52,6 +53,10 @@ impl Kernel {
         self
     }
 
+    fn i(self, name: &'static str, value: i32) -> Kernel {
+        self.u(name, value as u32)
+    }
+
     fn f(mut self, name: &'static str, value: f64) -> Kernel {
         self.params.push((name, Word::F(value)));
         self
@@ -84,36 +89,7 @@ pub(super) fn lower(op: &Op, variant: Variant, profile: &Profile) -> Kernel {
         Op::Gemm(op) => gemm(op, variant, profile),
         Op::SumParts(op) => sum_parts(op),
         Op::Transport(op) => transport(op, variant),
-        Op::Gather(op) => {
-            let [height, width, channels] = op.image;
-            let augment = op.augment;
-            let whole = augment == Augment::default() && op.images.cols().is_multiple_of(4);
-            let (entry, each) = if whole { ("plain_quads", 4) } else { ("plain", 1) };
-            let mut kernel = Kernel::elementwise("gather", entry, op.out.shape.per_replica() / each)
-                .flag("flip", augment.flip)
-                .flag("rotate", augment.rotation > 0.0)
-                .flag("crop", augment.padding > 0)
-                .flag("cut", augment.cutout > 0)
-                .u("images", op.images.rows())
-                .u("first", op.first)
-                .u("rows", op.labels.rows())
-                .u("skip", op.skip)
-                .u("height", height)
-                .u("width", width)
-                .u("channels", channels)
-                .u("padding", augment.padding)
-                .u("cutout", augment.cutout)
-                .f("rotation", augment.rotation.to_radians());
-            for (names, values) in [
-                (["scale0", "scale1", "scale2", "scale3"], op.scale),
-                (["shift0", "shift1", "shift2", "shift3"], op.shift),
-            ] {
-                for (name, value) in names.into_iter().zip(values) {
-                    kernel = kernel.f(name, value);
-                }
-            }
-            kernel
-        }
+        Op::Gather(op) => gather(op),
         Op::Activate(op) => {
             elementwise("activation", op.out.shape.per_replica(), 0, 0.0).constant("f", code(Some(op.f)))
         }
@@ -197,6 +173,50 @@ pub(super) fn lower(op: &Op, variant: Variant, profile: &Profile) -> Kernel {
             .f("offset", Chain::OFFSET),
         Op::Duplicate(op) => ceiling("copy", op.x.shape.per_replica() as u32 / 4, 1024),
     }
+}
+
+fn gather(op: &Gather) -> Kernel {
+    let [height, width, channels] = op.image;
+    let augment = op.augment;
+    let elements = op.out.shape.per_replica();
+    let kernel = if augment.autoaugment.is_some() {
+        let [cosine, _, left_x, sine, _, left_y] = AutoAugment::turn(op.image, false);
+        let [_, _, right_x, _, _, right_y] = AutoAugment::turn(op.image, true);
+        Kernel::new("gather", "autoaugment", op.labels.rows())
+            .i("turn_cosine", cosine)
+            .i("turn_sine", sine)
+            .i("left_x", left_x)
+            .i("left_y", left_y)
+            .i("right_x", right_x)
+            .i("right_y", right_y)
+    } else if augment == Augment::default() && op.images.cols().is_multiple_of(4) {
+        Kernel::elementwise("gather", "plain_quads", elements / 4)
+    } else {
+        Kernel::elementwise("gather", "plain", elements)
+    };
+    let mut kernel = kernel
+        .flag("flip", augment.flip)
+        .flag("rotate", augment.rotation > 0.0)
+        .flag("crop", augment.padding > 0)
+        .flag("cut", augment.cutout > 0)
+        .u("images", op.images.rows())
+        .u("first", op.first)
+        .u("rows", op.labels.rows())
+        .u("skip", op.skip)
+        .u("height", height)
+        .u("width", width)
+        .u("channels", channels)
+        .u("padding", augment.padding)
+        .u("cutout", augment.cutout)
+        .f("rotation", augment.rotation.to_radians());
+    for (names, values) in
+        [(["scale0", "scale1", "scale2", "scale3"], op.scale), (["shift0", "shift1", "shift2", "shift3"], op.shift)]
+    {
+        for (name, value) in names.into_iter().zip(values) {
+            kernel = kernel.f(name, value);
+        }
+    }
+    kernel
 }
 
 fn elementwise(entry: &'static str, count: usize, stream: u32, drop: f64) -> Kernel {

@@ -1,6 +1,6 @@
 //! Batches from the data set on the device.
 
-use super::{Access, Dtype, Operand, Operation, Tensor, read, require};
+use super::{Access, AutoAugment, Dtype, Operand, Operation, Tensor, read, require};
 
 /// Random changes to an image before it is learned from; drawn from (seed, step, row).
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -11,6 +11,8 @@ pub struct Augment {
     pub rotation: f64,
     /// Pad by this many black pixels and crop at a random place: a shift by at most that much.
     pub padding: u32,
+    /// Change the image of bytes that flip and crop have left by a learned policy. Rotated images have no whole bytes.
+    pub autoaugment: Option<AutoAugment>,
     /// Side of a square whose centre is drawn uniformly from the image, cut off at its edges; inside, the result is zero.
     pub cutout: u32,
 }
@@ -69,6 +71,10 @@ impl Operation for Gather {
         require((1..=4).contains(&channels), "images have one to four channels")?;
         require(self.images.cols() == height * width * channels, "a row of images must be height x width x channels")?;
         require(self.images.dtype == Dtype::U8, "images must be bytes")?;
+        if let Some(policy) = self.augment.autoaugment {
+            policy.check(self.image)?;
+            require(self.augment.rotation == 0.0, "autoaugment takes bytes, which rotated images no longer are")?;
+        }
         require(self.labels.cols() == 1, "labels must be one column")?;
         let (rows, pixels) = (u64::from(self.labels.rows()), u64::from(height * width));
         let out = (u64::from(self.out.rows()), self.out.cols());
@@ -101,6 +107,9 @@ impl Operation for Gather {
         }
         if self.augment.padding > 0 {
             text += &format!(" crop {}", self.augment.padding);
+        }
+        if let Some(policy) = self.augment.autoaugment {
+            text += &format!(" autoaugment {}", policy.name());
         }
         if self.augment.cutout > 0 {
             text += &format!(" cutout {}", self.augment.cutout);

@@ -5,6 +5,7 @@
 //! function of the same name in [`crate::reference`], and in f32 by the shader of the same file name.
 
 mod attention;
+mod autoaugment;
 mod ceiling;
 mod columns;
 mod convolution;
@@ -28,6 +29,7 @@ mod transpose;
 mod window;
 
 pub use attention::{Attention, AttentionKeys, AttentionQueries, Heads};
+pub use autoaugment::AutoAugment;
 pub use ceiling::{Chain, Duplicate};
 pub use columns::{ColumnSum, Moments};
 pub use convolution::{Convolution, Pass};

@@ -29,3 +29,6 @@ pub fn unit(bits: u32) -> f64 {
 
 /// Stream of the augmentation draws; layers use their index, which is far below.
 pub const AUGMENT_STREAM: u32 = 0xA06_0000;
+
+/// Stream of the draws of a learned policy.
+pub const POLICY_STREAM: u32 = AUGMENT_STREAM + 1;

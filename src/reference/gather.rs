@@ -1,5 +1,6 @@
 //! Batches from the data set.
 
+use super::autoaugment::{Picture, autoaugment};
 use super::error::ReferenceError;
 use crate::ops::random::{AUGMENT_STREAM, pcg4d, unit};
 use crate::ops::{Augment, Gather, StepState};
@@ -39,9 +40,18 @@ pub(super) fn gather(
         let Some(index) = index.checked_sub(op.first).filter(|&i| i < op.images.rows()) else { continue };
         let index = index as usize;
         let image = Image { size: op.image, bytes: &source.images[index * width..][..width] };
-        let draw = Draw::new(&op.augment, op.image, [op.skip + row as u32, AUGMENT_STREAM, step.step, seed]);
+        let place = op.skip + row as u32;
+        let draw = Draw::new(&op.augment, op.image, [place, AUGMENT_STREAM, step.step, seed]);
+        let out = &mut batch.images[row * width..][..width];
         batch.labels[row] = source.classes[index];
-        image.render(op, &draw, &mut batch.images[row * width..][..width]);
+        match op.augment.autoaugment {
+            None => image.render(op, &draw, out),
+            Some(policy) => {
+                let changed = autoaugment(policy, image.picture(&draw), place, step.step, seed);
+                let image = Image { bytes: changed.pixels.as_flattened(), ..image };
+                image.render(op, &Draw { square: draw.square, ..STILL }, out);
+            }
+        }
     }
     batch.labels[present..].fill(u32::MAX);
     batch.images[present * width..].fill(0.0);
@@ -69,6 +79,9 @@ struct Draw {
     /// First row and column of the square that is cut out, and its side; a side of zero where none is.
     square: (i64, i64, i64),
 }
+
+/// No change.
+const STILL: Draw = Draw { flipped: false, rotation: None, shift: (0, 0), square: (0, 0, 0) };
 
 impl Draw {
     fn new(augment: &Augment, [height, width, _]: [u32; 3], key: [u32; 4]) -> Draw {
@@ -115,6 +128,14 @@ impl Image<'_> {
         }
     }
 
+    /// The bytes of the changed image, which is in colour and not rotated.
+    fn picture(&self, draw: &Draw) -> Picture {
+        let [height, width, _] = self.size;
+        let places = (0..height).flat_map(|y| (0..width).map(move |x| (i64::from(y), i64::from(x))));
+        let pixels = places.map(|at| [0, 1, 2].map(|channel| self.sample(at, channel, draw) as u8)).collect();
+        Picture { height, width, pixels }
+    }
+
     /// A pixel of the changed image: the changes are undone from the last (the crop) to the first (the rotation).
     fn sample(&self, (y, x): (i64, i64), channel: usize, draw: &Draw) -> f64 {
         let (y, x) = (y + draw.shift.0, x + draw.shift.1);
@@ -154,10 +175,8 @@ impl Image<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ops::{Dtype, Operation, Recording};
+    use crate::ops::{AutoAugment, Dtype, Operation, Recording};
     use crate::reference::tests::{assert_close, noise};
-
-    const PLAIN: Draw = Draw { flipped: false, rotation: None, shift: (0, 0), square: (0, 0, 0) };
 
     /// A shard of `images` images of the set, without change to the bytes.
     fn operation(images: u32, rows: u32, first: u32, image: [u32; 3], augment: Augment) -> Gather {
@@ -238,17 +257,17 @@ mod tests {
     #[test]
     fn flip_mirrors_left_to_right() {
         let bytes = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12];
-        let out = render([2, 3, 2], &bytes, &Draw { flipped: true, ..PLAIN });
+        let out = render([2, 3, 2], &bytes, &Draw { flipped: true, ..STILL });
         assert_eq!(out, [5.0, 6.0, 3.0, 4.0, 1.0, 2.0, 11.0, 12.0, 9.0, 10.0, 7.0, 8.0]);
     }
 
     #[test]
     fn crop_shifts_in_black() {
         let bytes = [1, 2, 3, 4, 5, 6];
-        assert_eq!(render([2, 3, 1], &bytes, &Draw { shift: (1, 0), ..PLAIN }), [4.0, 5.0, 6.0, 0.0, 0.0, 0.0]);
-        assert_eq!(render([2, 3, 1], &bytes, &Draw { shift: (0, -2), ..PLAIN }), [0.0, 0.0, 1.0, 0.0, 0.0, 4.0]);
+        assert_eq!(render([2, 3, 1], &bytes, &Draw { shift: (1, 0), ..STILL }), [4.0, 5.0, 6.0, 0.0, 0.0, 0.0]);
+        assert_eq!(render([2, 3, 1], &bytes, &Draw { shift: (0, -2), ..STILL }), [0.0, 0.0, 1.0, 0.0, 0.0, 4.0]);
         // A crop of the flipped image: 3 2 1 / 6 5 4, then one column to the right of it.
-        let both = Draw { flipped: true, shift: (0, 1), ..PLAIN };
+        let both = Draw { flipped: true, shift: (0, 1), ..STILL };
         assert_eq!(render([2, 3, 1], &bytes, &both), [2.0, 1.0, 0.0, 5.0, 4.0, 0.0]);
     }
 
@@ -259,7 +278,7 @@ mod tests {
         let cut = |top, left, side| {
             let mut out = [f64::NAN; 6];
             // The square stays where it is, whatever happens to the image below.
-            image.render(&op, &Draw { flipped: true, square: (top, left, side), ..PLAIN }, &mut out);
+            image.render(&op, &Draw { flipped: true, square: (top, left, side), ..STILL }, &mut out);
             out
         };
         assert_eq!(cut(0, 0, 0), [11.0, 9.0, 7.0, 17.0, 15.0, 13.0]);
@@ -300,15 +319,15 @@ mod tests {
     #[test]
     fn a_quarter_turn_maps_pixels_onto_pixels() {
         let bytes = [1, 2, 3, 4, 5, 6, 7, 8, 9];
-        let quarter = Draw { rotation: Some((1.0, 0.0)), ..PLAIN };
+        let quarter = Draw { rotation: Some((1.0, 0.0)), ..STILL };
         assert_eq!(render([3, 3, 1], &bytes, &quarter), [3.0, 6.0, 9.0, 2.0, 5.0, 8.0, 1.0, 4.0, 7.0]);
     }
 
     #[test]
     fn rotation_by_nothing_is_the_identity() {
         let bytes: Vec<u8> = noise(48, 1).iter().map(|x| (x.abs() * 100.0) as u8).collect();
-        let still = Draw { rotation: Some((0.0, 1.0)), ..PLAIN };
-        assert_eq!(render([4, 4, 3], &bytes, &still), render([4, 4, 3], &bytes, &PLAIN));
+        let still = Draw { rotation: Some((0.0, 1.0)), ..STILL };
+        assert_eq!(render([4, 4, 3], &bytes, &still), render([4, 4, 3], &bytes, &STILL));
     }
 
     #[test]
@@ -321,7 +340,7 @@ mod tests {
 
     #[test]
     fn draws_stay_within_their_bounds_and_reach_them() {
-        let augment = Augment { flip: true, rotation: 10.0, padding: 2, cutout: 0 };
+        let augment = Augment { flip: true, rotation: 10.0, padding: 2, ..Augment::default() };
         let draws: Vec<Draw> =
             (0..2000).map(|row| Draw::new(&augment, [7, 5, 1], [row, AUGMENT_STREAM, 3, 4])).collect();
         let flipped = draws.iter().filter(|d| d.flipped).count();
@@ -341,7 +360,7 @@ mod tests {
     /// the centre of the square.
     #[test]
     fn each_change_has_bits_of_its_own() {
-        let augment = Augment { flip: true, rotation: 180.0, padding: 3, cutout: 4 };
+        let augment = Augment { flip: true, rotation: 180.0, padding: 3, cutout: 4, ..Augment::default() };
         for row in 0..50 {
             let key = [row, AUGMENT_STREAM, 3, 4];
             let (words, draw) = (pcg4d(key), Draw::new(&augment, [9, 11, 3], key));
@@ -358,12 +377,12 @@ mod tests {
 
     #[test]
     fn nothing_is_drawn_where_nothing_is_asked_for() {
-        assert!((0..100).all(|row| Draw::new(&Augment::default(), [3, 3, 1], [row, AUGMENT_STREAM, 0, 0]) == PLAIN));
+        assert!((0..100).all(|row| Draw::new(&Augment::default(), [3, 3, 1], [row, AUGMENT_STREAM, 0, 0]) == STILL));
     }
 
     #[test]
     fn the_draw_of_a_row_depends_on_row_step_and_seed() {
-        let augment = Augment { flip: true, rotation: 10.0, padding: 4, cutout: 2 };
+        let augment = Augment { flip: true, rotation: 10.0, padding: 4, cutout: 2, ..Augment::default() };
         let op = operation(1, 2, 0, [4, 4, 1], augment);
         let bytes: Vec<u8> = (1..=16).collect();
         let source = Source { images: &bytes, classes: &[3], permutation: &[0, 0] };
@@ -377,5 +396,39 @@ mod tests {
         assert_ne!(first, images(1, 0));
         assert_ne!(first, images(0, 1));
         assert_eq!(first, images(0, 0));
+    }
+
+    /// Flipped and cropped bytes are what the policy changes; scale, shift and cutout come last.
+    #[test]
+    fn a_policy_changes_what_flip_and_crop_have_left() {
+        let augment = Augment { flip: true, padding: 2, cutout: 3, ..Augment::default() };
+        let learned = Augment { autoaugment: Some(AutoAugment::Cifar10), ..augment };
+        let bytes: Vec<u8> = noise(3 * 63, 5).iter().map(|x| (100.0 + 50.0 * x) as u8).collect();
+        let source = Source { images: &bytes, classes: &[3], permutation: &[0; 40] };
+        let fill = |augment, scale, shift| {
+            let op = Gather { scale, shift, ..operation(1, 40, 0, [7, 9, 3], augment) };
+            let mut batch = stale(40, 189);
+            gather(&op, source, &step(2, 0, 40), 8, &mut batch).unwrap();
+            batch.images
+        };
+        let uncut = fill(Augment { cutout: 0, ..augment }, [1.0; 4], [0.0; 4]);
+        let (scale, shift) = ([0.5, 2.0, 3.0, 0.0], [1.0, -1.0, 0.25, 0.0]);
+        let found = fill(learned, scale, shift);
+        let mut changed = 0;
+        for (row, (found, before)) in found.chunks(189).zip(uncut.chunks(189)).enumerate() {
+            let draw = Draw::new(&augment, [7, 9, 3], [row as u32, AUGMENT_STREAM, 2, 8]);
+            let pixels = before.chunks(3).map(|pixel| [pixel[0] as u8, pixel[1] as u8, pixel[2] as u8]).collect();
+            let before = Picture { height: 7, width: 9, pixels };
+            let after = autoaugment(AutoAugment::Cifar10, before.clone(), row as u32, 2, 8);
+            changed += usize::from(before != after);
+            let value = |(at, pixel): (i64, &[u8; 3])| {
+                let cut = draw.is_cut((at / 9, at % 9));
+                let standard = |c: usize| f64::from(pixel[c]) * scale[c] + shift[c];
+                [0, 1, 2].map(|c| if cut { 0.0 } else { standard(c) })
+            };
+            let expected: Vec<f64> = (0..).zip(&after.pixels).flat_map(value).collect();
+            assert_eq!(found, expected, "row {row}");
+        }
+        assert!((20..40).contains(&changed), "{changed} of 40 images were changed");
     }
 }

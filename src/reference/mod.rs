@@ -4,6 +4,7 @@
 //! without an adapter. The files bear the names of those of `src/ops` and `shaders`.
 
 mod attention;
+mod autoaugment;
 mod ceiling;
 mod columns;
 mod convolution;

@@ -10,7 +10,7 @@ use super::TrainError;
 use super::files::{self, FileError};
 use crate::feedback::{FeedbackError, FeedbackSpec, Rank, Ranks, Route, Rule, RuleName};
 use crate::model::{LayerSpec, Loss, Precision, weighted};
-use crate::ops::MAX_REPLICAS;
+use crate::ops::{AutoAugment, MAX_REPLICAS};
 use crate::optim::{LESS_THAN_ONE, OptimizerError, OptimizerSpec, single};
 use crate::words::{counted, suggest};
 
@@ -54,6 +54,9 @@ pub struct DataSection {
     /// Shift by up to so many pixels, padding with black.
     #[serde(default)]
     pub crop_padding: u32,
+    /// Change images by a policy that was learned on such.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub autoaugment: Option<AutoAugment>,
     /// Blank a square of this side anywhere in the image.
     #[serde(default, skip_serializing_if = "is_default")]
     pub cutout: u32,
@@ -577,6 +580,11 @@ impl Config {
             value: self.data.rotation.to_string(),
             rule,
         })?;
+        if let Some(policy) = self.data.autoaugment.filter(|_| self.data.rotation > 0.0) {
+            let (value, rule) =
+                (policy.name().to_owned(), "takes bytes, which images are not after data.rotation".into());
+            return Err(ConfigError::Range { key: "data.autoaugment", value, rule });
+        }
         let smoothing = single(self.model.label_smoothing).and_then(|share| {
             if !(0.0..1.0).contains(&share) {
                 Err(format!("must lie in [0, 1), {LESS_THAN_ONE}"))

@@ -190,13 +190,18 @@ fn described(config: &Config, data: &Outline) -> Result<NetworkSpec, TrainError>
         let (value, rule) = (section.cutout.to_string(), format!("may be at most the images' longer side, {longer}"));
         return Err(ConfigError::Range { key: "data.cutout", value, rule }.into());
     }
+    let image = [data.shape.height, data.shape.width, data.shape.channels];
+    if let Some(policy) = section.autoaugment {
+        let wrong = |rule| ConfigError::Range { key: "data.autoaugment", value: policy.name().to_owned(), rule };
+        policy.check(image).map_err(wrong)?;
+    }
     let augment = Augment {
         flip: section.flip,
         rotation: section.rotation,
         padding: section.crop_padding,
+        autoaugment: section.autoaugment,
         cutout: section.cutout,
     };
-    let image = [data.shape.height, data.shape.width, data.shape.channels];
     let widest = widest(&config.model.layers, image)?;
     Ok(NetworkSpec {
         layers: config.model.layers.clone(),

@@ -9,7 +9,7 @@ use crate::scene::{Scene, step};
 const IMAGES: [[u32; 3]; 9] =
     [[1, 1, 1], [3, 5, 1], [2, 2, 3], [5, 3, 2], [3, 3, 4], [7, 1, 1], [1, 9, 3], [28, 28, 1], [9, 11, 3]];
 
-const NONE: Augment = Augment { flip: false, rotation: 0.0, padding: 0, cutout: 0 };
+const NONE: Augment = Augment { flip: false, rotation: 0.0, padding: 0, autoaugment: None, cutout: 0 };
 
 const AUGMENTS: [Augment; 9] = [
     NONE,
@@ -20,7 +20,7 @@ const AUGMENTS: [Augment; 9] = [
     Augment { flip: true, rotation: 180.0, ..NONE },
     Augment { flip: true, rotation: 30.0, padding: 3, ..NONE },
     Augment { cutout: 3, ..NONE },
-    Augment { flip: true, rotation: 30.0, padding: 3, cutout: 4 },
+    Augment { flip: true, rotation: 30.0, padding: 3, cutout: 4, ..NONE },
 ];
 
 /// One operation a shard; the set has as many images as the shards together.
@@ -40,19 +40,8 @@ fn batch(scene: &mut Scene, image: [u32; 3], augment: Augment, rows: u32, shards
     for &count in shards {
         let images = scene.bytes(count, features);
         let classes = scene.shared_words(count, 1, |bits, i| bits % 1000 + i);
-        let op = Gather {
-            images,
-            classes,
-            permutation,
-            out,
-            labels,
-            first,
-            skip,
-            image,
-            scale: [1.0 / 255.0, 2.0 / 255.0, 0.01, 0.003],
-            shift: [-0.13, 0.5, 0.0, 0.25],
-            augment,
-        };
+        let (scale, shift) = ([1.0 / 255.0, 2.0 / 255.0, 0.01, 0.003], [-0.13, 0.5, 0.0, 0.25]);
+        let op = Gather { images, classes, permutation, out, labels, first, skip, image, scale, shift, augment };
         first += count;
         let extent = f64::from(image[0].max(image[1]));
         // Coordinates are sums of three products of the extent's size, and neighbouring random pixels differ by about
@@ -98,4 +87,52 @@ fn a_batch_without_active_rows_is_absent() {
     batch(&mut scene, [3, 5, 1], AUGMENTS[0], 9, &[40, 31], false);
     scene.verify(&mut report, &[step(2, 0, 71, 0)]);
     report.finish("absent batch");
+}
+
+/// Bytes that a policy has changed, before anything is rounded: no bit may differ. Rows enough for every operation.
+#[test]
+fn learned_policies_agree_to_the_bit() {
+    let mut report = Report::default();
+    let policy = Some(AutoAugment::Cifar10);
+    for (image, rows, augment) in [
+        ([32, 32, 3], 300, Augment { flip: true, padding: 4, cutout: 8, ..NONE }),
+        ([44, 45, 3], 40, NONE),
+        ([1, 2000, 3], 30, NONE),
+        ([28, 17, 3], 60, Augment { padding: 5, ..NONE }),
+        ([9, 11, 3], 400, Augment { flip: true, ..NONE }),
+        ([5, 3, 3], 200, Augment { cutout: 2, ..NONE }),
+        ([2, 2, 3], 100, NONE),
+        ([1, 1, 3], 60, NONE),
+    ] {
+        let mut scene = Scene::new(2);
+        let features = image.iter().product();
+        let permutation = scene.words(1, rows, |_, r, i| (i * 7 + r) % rows);
+        let (out, labels) = (scene.output(rows, features), scene.words(rows, 1, |_, _, _| 7));
+        for (first, count) in [(0, rows / 3), (rows / 3, rows - rows / 3)] {
+            let (images, classes) = (scene.bytes(count, features), scene.shared_words(count, 1, |bits, _| bits));
+            let augment = Augment { autoaugment: policy, ..augment };
+            let (scale, shift) = ([1.0; 4], [0.0; 4]);
+            let op = Gather { images, classes, permutation, out, labels, first, skip: 0, image, scale, shift, augment };
+            scene.push(op, |_| 0.0);
+        }
+        scene.verify(&mut report, &[step(2, 3, 0, rows - 1)]);
+    }
+    report.finish("learned policies");
+}
+
+/// Standardised, cut, in shards, of a row a pixel, absent, and behind other rows.
+#[test]
+fn learned_policies_go_with_everything_else() {
+    let mut report = Report::default();
+    let learned = Augment { flip: true, padding: 2, autoaugment: Some(AutoAugment::Cifar10), cutout: 3, ..NONE };
+    for (replicas, rows, active, cursor) in [(1, 5, 5, 0), (3, 65, 64, 1)] {
+        let mut scene = Scene::new(replicas);
+        for (at, image) in IMAGES.into_iter().filter(|image| image[2] == 3).enumerate() {
+            for shared in [false, true] {
+                batch(&mut scene, image, learned, rows, [&[71][..], &[1, 40, 30]][at % 2], shared);
+            }
+        }
+        scene.verify(&mut report, &[step(replicas, 9, cursor, active)]);
+    }
+    report.finish("learned policies in batches");
 }

@@ -93,7 +93,7 @@ fn scene(first: u32, count: u32) -> Scene {
     let permutation = scene.words(1, 80, |_, r, i| (i * 7 + r) % 80);
     let (images, classes) = (scene.bytes(80, 45), scene.shared_words(80, 1, |bits, _| bits));
     let (out, labels) = (scene.output(33, 45), scene.words(33, 1, |_, _, _| 7));
-    let augment = Augment { flip: true, rotation: 20.0, padding: 1, cutout: 2 };
+    let augment = Augment { flip: true, rotation: 20.0, padding: 1, cutout: 2, ..Augment::default() };
     let (scale, shift) = ([0.01; 4], [0.2; 4]);
     let image = [3, 5, 3];
     scene.push(

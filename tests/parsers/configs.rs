@@ -139,7 +139,7 @@ fn configurations_are_refused_or_read() {
 }
 
 /// Keys with a value each that may be set.
-const OPTIONS: [(&str, &str); 37] = [
+const OPTIONS: [(&str, &str); 38] = [
     ("name", "x"),
     ("data.name", "digits"),
     ("data.grey", "true"),
@@ -147,6 +147,7 @@ const OPTIONS: [(&str, &str); 37] = [
     ("data.flip", "true"),
     ("data.rotation", "10"),
     ("data.crop_padding", "1"),
+    ("data.autoaugment", "cifar10"),
     ("data.cutout", "2"),
     ("data.classes", "10"),
     ("data.limit", "500"),
