@@ -148,6 +148,25 @@ fn stopped_within_an_epoch_and_resumed_is_bitwise_uninterrupted() {
     assert_eq!(losses(&whole), losses(&parts), "the metrics of the last epoch count the steps before the stop too");
 }
 
+/// The optimizer goes on with the moments that it had: what P and Q jump by is no gradient.
+#[test]
+fn refactorising_changes_p_and_q_and_nothing_else() {
+    let folder = TempDir::new().unwrap();
+    let states = |name: &str, more: &[&str]| {
+        let arguments = ["--p", "normative", "--q", "normative", "--seeds", "1", "--max-steps", "22"];
+        let run = train(&folder.path().join(name), &[&arguments[..], more].concat());
+        let bytes = std::fs::read(run.join("checkpoints/last.safetensors")).unwrap();
+        let tensors = SafeTensors::deserialize(&bytes).unwrap();
+        let list = tensors.iter().map(|(name, view)| (name.to_owned(), view.data().to_vec()));
+        list.collect::<std::collections::BTreeMap<_, _>>()
+    };
+    let (kept, renewed) = (states("kept", &[]), states("renewed", &["--set", "feedback.refactorise_every=22"]));
+    let changed: Vec<&String> = renewed.keys().filter(|name| renewed[*name] != kept[*name]).collect();
+    assert_eq!(changed, ["feedback.values"]);
+    let moments = renewed.iter().filter(|(name, _)| name.starts_with("feedback.moment"));
+    assert!(moments.clone().count() >= 2 && moments.clone().all(|(_, bytes)| bytes.iter().any(|&byte| byte != 0)));
+}
+
 /// Waits for a file to appear, so that the process has work behind and before it.
 fn wait_for(path: &Path, child: &mut Child) {
     let deadline = Instant::now() + Duration::from_secs(120);
