@@ -182,7 +182,7 @@ mod tests {
         assert!((rate(120) - 0.1).abs() < 1e-12);
     }
 
-    /// Batches of 256 of 50,000 images, 250 epochs, a warm-up of 10 from 1/25 and 1/10: 49,000 steps, of them 1960 of warm-up.
+    /// 250 epochs of 196 steps, a warm-up of 10 epochs from 1/25 and 1/10: 49,000 steps, of them 1960 of warm-up.
     #[test]
     fn a_warmup_may_start_at_a_share_of_the_rate() {
         let text = |divisor| {
