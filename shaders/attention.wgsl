@@ -88,9 +88,11 @@ fn {{ name }}_block{{ quads }}(base: u32, position: u32, col: u32, slot: u32) {
 //% endmacro
 //% macro store(name, sum, count, quads)
 //% for r in range(4)
+    if own + {{ r }}u < params.length {
 //% for w in range(count)
-    store_{{ name }}{{ quads }}(base_{{ name }}(at), own + {{ r }}u, lane.x * 4u + {{ 32 * w }}u, {{ sum }}{{ r }}_{{ w }});
+        store_{{ name }}{{ quads }}(base_{{ name }}(at), own + {{ r }}u, lane.x * 4u + {{ 32 * w }}u, {{ sum }}{{ r }}_{{ w }});
 //% endfor
+    }
 //% endfor
 //% endmacro
 // Of four values of each invocation, by own rows: the largest, and the sum, over the eight invocations of the rows.
@@ -132,7 +134,7 @@ fn forward_{{ 32 * count }}{{ quads }}(
         {{ product("s", "q", "k", quads) }}
         let key = block + lane.x * 4u;
 //% for r in range(4)
-        let seen{{ r }} = vec4<bool>(is_seen(own + {{ r }}u, key), is_seen(own + {{ r }}u, key + 1u), is_seen(own + {{ r }}u, key + 2u), is_seen(own + {{ r }}u, key + 3u));
+        let seen{{ r }} = vec4<bool>(sees(own + {{ r }}u, key), sees(own + {{ r }}u, key + 1u), sees(own + {{ r }}u, key + 2u), sees(own + {{ r }}u, key + 3u));
         s{{ r }} = select(vec4<f32>(LOWEST), s{{ r }} * params.scale_log2, seen{{ r }});
         let top{{ r }} = max(max(s{{ r }}.x, s{{ r }}.y), max(s{{ r }}.z, s{{ r }}.w));
 //% endfor
@@ -208,7 +210,7 @@ fn queries_{{ 32 * count }}{{ quads }}(
         {{ product("e", "error", "v", quads) }}
         let key = block + lane.x * 4u;
 //% for r in range(4)
-        let seen{{ r }} = vec4<bool>(is_seen(own + {{ r }}u, key), is_seen(own + {{ r }}u, key + 1u), is_seen(own + {{ r }}u, key + 2u), is_seen(own + {{ r }}u, key + 3u));
+        let seen{{ r }} = vec4<bool>(sees(own + {{ r }}u, key), sees(own + {{ r }}u, key + 1u), sees(own + {{ r }}u, key + 2u), sees(own + {{ r }}u, key + 3u));
         if has_dropout {
             e{{ r }} *= vec4<f32>(kept(at, own + {{ r }}u, key), kept(at, own + {{ r }}u, key + 1u), kept(at, own + {{ r }}u, key + 2u), kept(at, own + {{ r }}u, key + 3u));
         }
@@ -256,7 +258,7 @@ fn keys_{{ 32 * count }}{{ quads }}(
 //% endfor
         );
 //% for r in range(4)
-        let seen{{ r }} = vec4<bool>(is_seen(query, own + {{ r }}u), is_seen(query + 1u, own + {{ r }}u), is_seen(query + 2u, own + {{ r }}u), is_seen(query + 3u, own + {{ r }}u));
+        let seen{{ r }} = vec4<bool>(is_seen(own + {{ r }}u, query), is_seen(own + {{ r }}u, query + 1u), is_seen(own + {{ r }}u, query + 2u), is_seen(own + {{ r }}u, query + 3u));
         var p{{ r }} = select(vec4<f32>(), exp2(s{{ r }} * params.scale_log2 - stat), seen{{ r }});
         if has_dropout {
             let kept{{ r }} = vec4<f32>(kept(at, query, own + {{ r }}u), kept(at, query + 1u, own + {{ r }}u), kept(at, query + 2u, own + {{ r }}u), kept(at, query + 3u, own + {{ r }}u));

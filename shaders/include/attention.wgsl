@@ -106,8 +106,14 @@ fn statistic(here: Task, position: u32) -> u32 {
     return (here.sample * params.length + position) * params.heads + here.head;
 }
 
-fn is_seen(query: u32, key: u32) -> bool {
-    return key < params.length && query < params.length && (!causal || key <= query);
+// Whether a query sees a key. Of both only the one that is not the lane's own may lie past the last position: what own ones
+// past it compute is not stored.
+fn sees(query: u32, key: u32) -> bool {
+    return key < params.length && (!causal || key <= query);
+}
+
+fn is_seen(key: u32, query: u32) -> bool {
+    return query < params.length && (!causal || key <= query);
 }
 
 // What dropout multiplies a probability by.
@@ -122,28 +128,23 @@ fn kept(here: Task, query: u32, key: u32) -> f32 {
 //% for name, tensor, pitch in [("q", "qkv", "params.pitch_q"), ("k", "qkv", "params.pitch_k"), ("v", "qkv", "params.pitch_v"), ("error", "error", wide), ("attended", "attended", wide)]
 // Four columns of a position, zeros past the head; positions past the end repeat the last one.
 fn {{ name }}_at{{ quads }}(base: u32, position: u32, col: u32) -> vec4<f32> {
-    if col >= params.width {
-        return vec4<f32>();
-    }
-    let at = base + min(position, params.length - 1u) * {{ pitch }} + col;
 //% if quads
-    return {{ tensor }}_quads[at / 4u];
+    let at = base + min(position, params.length - 1u) * {{ pitch }} + min(col, params.width - 4u);
+    return select(vec4<f32>(), {{ tensor }}_quads[at / 4u], col < params.width);
 //% else
-    let left = params.width - col;
-    var quad = vec4<f32>({{ tensor }}[at], 0.0, 0.0, 0.0);
-//% for i in range(1, 4)
-    if left > {{ i }}u {
-        quad.{{ "xyzw"[i] }} = {{ tensor }}[at + {{ i }}u];
-    }
-//% endfor
-    return quad;
+    let row = base + min(position, params.length - 1u) * {{ pitch }};
+    let cols = col + vec4<u32>(0u, 1u, 2u, 3u);
+    let at = row + min(cols, vec4<u32>(params.width - 1u));
+    let quad = vec4<f32>({{ tensor }}[at.x], {{ tensor }}[at.y], {{ tensor }}[at.z], {{ tensor }}[at.w]);
+    return select(vec4<f32>(), quad, cols < vec4<u32>(params.width));
 //% endif
 }
 
 //% endfor
 //% for name, tensor, pitch in [("out", "out", wide), ("dq", "gradient", "params.pitch_dq"), ("dk", "gradient", "params.pitch_dk"), ("dv", "gradient", "params.pitch_dv")]
+// Of a position that there is.
 fn store_{{ name }}{{ quads }}(base: u32, position: u32, col: u32, quad: vec4<f32>) {
-    if position >= params.length || col >= params.width {
+    if col >= params.width {
         return;
     }
     let at = base + position * {{ pitch }} + col;

@@ -6,8 +6,8 @@ use std::f64::consts::LOG2_E;
 use super::shaders::PipelineKey;
 use crate::ops::{
     Activation, Augment, AutoAugment, Chain, Convolution, Correlate, Epilogue, Fit, Gather, Gemm, Heads,
-    LayerNormGradients, Op, Optimize, Pass, PlaceRows, Significant, SumParts, Tensor, Transport, TransposeBlocks, Update,
-    Window,
+    LayerNormGradients, Op, Optimize, Pass, PlaceRows, Significant, SumParts, Tensor, Transport, TransposeBlocks,
+    Update, Window,
 };
 use crate::plan::{BROADCAST_MAX_RANK, Profile, Variant};
 
@@ -271,10 +271,16 @@ fn normalise(entry: String, elements: usize, rows: u32, cols: u32, epsilon: f64,
         .f("momentum", momentum)
 }
 
-/// The narrowest kernel in registers that holds a head; of heads that are not whole quads there are fewer.
-fn broadcast_width(width: u32) -> u32 {
-    let widths: &[u32] = if width.is_multiple_of(4) { &[16, 32, 48, 64] } else { &[32] };
-    widths.iter().copied().find(|&w| w >= width).unwrap_or(Heads::MAX_WIDTH)
+/// The narrowest kernel in registers that holds a head, and the positions that a workgroup of it owns.
+fn broadcast_block(width: u32) -> (u32, u32) {
+    match width {
+        _ if !width.is_multiple_of(4) => (32, 8),
+        0..=16 => (16, 24),
+        17..=32 => (32, 24),
+        33..=48 => (48, 24),
+        49..=64 => (64, 16),
+        _ => (Heads::MAX_WIDTH, 8),
+    }
 }
 
 /// 32 rows a workgroup.
@@ -296,10 +302,9 @@ fn layer_norm_gradients(op: &LayerNormGradients) -> Kernel {
 fn attention(pass: &str, out: Tensor, heads: &Heads, variant: Variant) -> Kernel {
     let (cols, width) = (out.cols(), heads.width(out.cols()));
     let quads = if width.is_multiple_of(4) { "_quads" } else { "" };
-    // A workgroup owns as many positions as `block`, with so many columns of a head in registers.
-    let (shader, widest, block) = match variant {
-        Variant::Broadcast => ("attention_broadcast", broadcast_width(width), 24),
-        _ => ("attention", width.next_multiple_of(32), 32),
+    let (shader, (widest, block)) = match variant {
+        Variant::Broadcast => ("attention_broadcast", broadcast_block(width)),
+        _ => ("attention", (width.next_multiple_of(32), 32)),
     };
     let samples = out.rows() / heads.length;
     let groups = samples * heads.count * heads.length.div_ceil(block);

@@ -25,7 +25,7 @@ pub fn candidates(op: &Op, profile: &Profile) -> Vec<Variant> {
         Op::Gemm(gemm) if gemm.parts > 1 && goes_by_tap(gemm) => return TILES.to_vec(),
         Op::Gemm(_) => [&TILES[..], &[Variant::Yardstick, Variant::Stream16x64]].concat(),
         Op::Transport(_) | Op::Correlate(_) => vec![Variant::Shared],
-        op if is_attention(op) => vec![Variant::Shared],
+        op if attention_width(op).is_some() => vec![Variant::Shared],
         Op::Fit(_) => Vec::new(),
         _ => vec![Variant::Plain],
     };
@@ -44,16 +44,26 @@ pub fn candidates(op: &Op, profile: &Profile) -> Vec<Variant> {
             Op::Transport(op) if op.p.cols() <= BROADCAST_MAX_RANK => all.push(Variant::Broadcast),
             Op::Correlate(op) if op.hebbian.is_none() => all.push(Variant::Broadcast),
             Op::Fit(_) => all.push(Variant::Broadcast),
-            op if is_attention(op) => all.push(Variant::Broadcast),
+            op if attention_width(op).is_some_and(attends_in_registers) => all.push(Variant::Broadcast),
             _ => {}
         }
     }
     all
 }
 
-/// Forward or back.
-fn is_attention(op: &Op) -> bool {
-    matches!(op, Op::Attention(_) | Op::AttentionQueries(_) | Op::AttentionKeys(_))
+/// Columns of a head, of attention forward or back.
+fn attention_width(op: &Op) -> Option<u32> {
+    match op {
+        Op::Attention(op) => Some(op.heads.width(op.out.cols())),
+        Op::AttentionQueries(op) => Some(op.heads.width(op.error.cols())),
+        Op::AttentionKeys(op) => Some(op.heads.width(op.error.cols())),
+        _ => None,
+    }
+}
+
+/// Whether there is a kernel for heads of such a width. Wide ones that are not whole quads are rare, and not worth one.
+fn attends_in_registers(width: u32) -> bool {
+    width.is_multiple_of(4) || width <= 32
 }
 
 /// Whether the kernels in registers go through a window tap by tap, from the first to the last: they split no sums then.
@@ -122,7 +132,7 @@ fn default_variant(op: &Op, profile: &Profile) -> Variant {
         }
         Op::Gemm(_) if profile.software => Variant::Stream16x64,
         Op::Gemm(op) => tile(Outputs::of(op)),
-        op if is_attention(op) || matches!(op, Op::Transport(_) | Op::Correlate(_)) => {
+        op if attention_width(op).is_some() || matches!(op, Op::Transport(_) | Op::Correlate(_)) => {
             let broadcast = profile.software && candidates(op, profile).contains(&Variant::Broadcast);
             if broadcast { Variant::Broadcast } else { Variant::Shared }
         }

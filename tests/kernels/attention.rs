@@ -6,26 +6,22 @@ use ldfa_gpu::plan::Executor;
 use crate::compare::{Report, roundings, sums};
 use crate::scene::{Scene, asymmetric, step};
 
-/// Samples, length, heads, columns of a head.
-const SHAPES: [[u32; 4]; 14] = [
+/// Samples, length, heads, columns of a head; narrow ones, for every kernel costs a driver on a CPU a second or two to compile.
+const SHAPES: [[u32; 4]; 10] = [
     [1, 1, 1, 1],
     [3, 1, 2, 4],
     [2, 2, 3, 3],
-    [1, 5, 2, 16],
-    [2, 7, 1, 33],
+    [2, 7, 1, 31],
     [1, 24, 1, 8],
-    [2, 25, 2, 20],
-    [1, 32, 3, 32],
-    [2, 33, 1, 49],
-    [2, 65, 2, 48],
+    [1, 32, 3, 16],
+    [2, 25, 2, 12],
+    [2, 33, 1, 9],
     [1, 66, 4, 16],
-    [1, 97, 1, 64],
-    [1, 41, 1, 100],
-    [1, 34, 2, 127],
+    [1, 97, 1, 5],
 ];
 
-/// Longer than any block, or as wide as a head may be; fewer because the reference takes its time.
-const LARGE: [[u32; 4]; 3] = [[1, 197, 1, 64], [1, 300, 1, 12], [1, 70, 1, 128]];
+/// Longer than any block, or wider.
+const LARGE: [[u32; 4]; 5] = [[2, 65, 2, 48], [1, 197, 1, 64], [1, 300, 1, 12], [1, 34, 1, 127], [1, 41, 1, 128]];
 
 /// Forward and back with data of its own. Scores are as large as `scale`, squared, makes them; in single precision an
 /// exponential is as far off as its argument is.
@@ -54,11 +50,9 @@ fn attention_of_every_shape() {
     let mut report = Report::default();
     for replicas in [1, 3] {
         let mut scene = Scene::new(replicas);
-        for (at, shape) in SHAPES.into_iter().enumerate() {
+        for shape in SHAPES {
             attend(&mut scene, shape, 1.0, PLAIN);
-            // The same masked, every other one dropping too.
-            let drop = if at % 2 == 0 { 0.0 } else { 0.3 };
-            attend(&mut scene, shape, 1.0, Heads { causal: true, drop, stream: at as u32, ..PLAIN });
+            attend(&mut scene, shape, 1.0, Heads { causal: true, ..PLAIN });
         }
         scene.verify(&mut report, &[step(replicas, 0, 0, 1)]);
     }
@@ -71,7 +65,6 @@ fn long_and_wide_attention() {
     let mut scene = Scene::new(1);
     for shape in LARGE {
         attend(&mut scene, shape, 1.0, PLAIN);
-        attend(&mut scene, shape, 1.0, Heads { causal: true, drop: 0.1, stream: 2, ..PLAIN });
     }
     scene.verify(&mut report, &[step(1, 0, 0, 1)]);
     report.finish("long and wide attention");
@@ -82,9 +75,10 @@ fn dropped_attention_draws_the_mask_of_the_counter_based_generator() {
     let mut report = Report::default();
     let replicas = 3;
     let mut scene = Scene::new(replicas);
-    for (at, shape) in [[2, 65, 2, 48], [3, 9, 3, 5], [1, 33, 1, 16]].into_iter().enumerate() {
+    for (at, shape) in [[2, 65, 2, 13], [3, 9, 3, 5], [1, 33, 1, 16]].into_iter().enumerate() {
         for drop in [0.1, 0.5, 0.9] {
             attend(&mut scene, shape, 1.0, Heads { drop, stream: 10 + at as u32, ..PLAIN });
+            attend(&mut scene, shape, 1.0, Heads { drop, causal: true, ..PLAIN });
         }
     }
     // Another step, another mask.
@@ -97,7 +91,7 @@ fn dropped_attention_draws_the_mask_of_the_counter_based_generator() {
 fn large_scores_stay_finite() {
     let mut report = Report::default();
     let mut scene = Scene::new(2);
-    for shape in [[2, 65, 2, 48], [1, 40, 1, 7]] {
+    for shape in [[2, 65, 2, 16], [1, 40, 1, 7]] {
         for causal in [false, true] {
             attend(&mut scene, shape, 40.0, Heads { causal, ..PLAIN });
         }
@@ -141,7 +135,7 @@ fn scores_that_only_rise_or_fall() {
 fn equal_rows_share_evenly() {
     let mut report = Report::default();
     let mut scene = Scene::new(2);
-    for [samples, length, heads, width] in [[2, 65, 2, 48], [2, 9, 1, 3]] {
+    for [samples, length, heads, width] in [[2, 65, 2, 16], [2, 9, 1, 3]] {
         let (rows, cols) = (samples * length, heads * width);
         let of = Heads { count: heads, length, ..PLAIN };
         let qkv = scene.filled(rows, 3 * cols, |_, r, _, j| asymmetric(0.1, r, 3, j));
