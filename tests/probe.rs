@@ -38,9 +38,9 @@ fn layers() -> Vec<LayerSpec> {
             padding: Sides::One(0),
         }),
         LayerSpec::Flatten(layers::Flatten {}),
-        LayerSpec::Dense(layers::Dense { out: 7 }),
+        LayerSpec::Dense(layers::Dense::new(7)),
         LayerSpec::Relu(layers::Relu {}),
-        LayerSpec::Dense(layers::Dense { out: 4 }),
+        LayerSpec::Dense(layers::Dense::new(4)),
     ]
 }
 
@@ -192,6 +192,6 @@ fn of_the_first_layer_it_is_the_weight() {
 fn a_layer_that_is_not_there_is_named() {
     let error = Probe::of_gradient(&layers(), IMAGE, ROWS, "layers.99").unwrap_err().to_string();
     assert!(error.contains("layers.99 is not a layer") && error.contains("layers.4.main.1"), "{error}");
-    assert!(Probe::of_values(&[LayerSpec::Dense(layers::Dense { out: 0 })], IMAGE, ROWS, &[]).is_err());
+    assert!(Probe::of_values(&[LayerSpec::Dense(layers::Dense::new(0))], IMAGE, ROWS, &[]).is_err());
     assert!(Probe::of_values(&[], IMAGE, ROWS, &[]).is_err(), "nothing to look at");
 }

@@ -28,7 +28,7 @@ const FUSED: Options = Options { fuse: true, share_memory: true, force: None };
 const UNFUSED: Options = Options { fuse: false, share_memory: false, force: None };
 
 fn dense(out: u32) -> LayerSpec {
-    LayerSpec::Dense(layers::Dense { out })
+    LayerSpec::Dense(layers::Dense::new(out))
 }
 
 /// Batch norm before and after a relu, a gelu.
@@ -294,7 +294,7 @@ fn cases() -> Vec<NetworkSpec> {
     let networks = [normalised(), dropped()];
     let mut cases: Vec<NetworkSpec> =
         rules().into_iter().enumerate().map(|(at, rule)| spec(networks[at % 2].clone(), rule)).collect();
-    let ranks = BTreeMap::from([("layers.4".to_owned(), Rank::Of(2))]);
+    let ranks = BTreeMap::from([("layers.4".to_owned(), Rank::Of(2).into())]);
     let overridden = FeedbackSpec { ranks, ..ldfa(PRule::Oja, QRule::Hebbian) };
     cases.push(spec(normalised(), overridden));
     let exact = FeedbackSpec { exact: vec!["layers.5".into()], ..ldfa(PRule::Oja, QRule::Hebbian) };

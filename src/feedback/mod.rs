@@ -8,7 +8,7 @@ mod spec;
 
 pub use name::{Route, RuleName, UnknownRule};
 pub use pathway::{Observed, Pathway, Way};
-pub use rank::{Rank, UnknownRank};
+pub use rank::{LayerRank, Rank, UnknownRank};
 pub use rules::{PRule, QRule, Seen};
 pub use spec::{FeedbackError, FeedbackSpec, Init, Ranks, Rule, Source, Statistics};
 pub(crate) use spec::{rank_key, wrong};

@@ -234,7 +234,7 @@ mod tests {
         assert_eq!(told(&FeedbackSpec { source: Source::Output, ..spec.clone() }), is("direct:local"));
         let between = FeedbackSpec { source: Source::Named("layers.4".into()), ..spec.clone() };
         assert_eq!(told(&between), short_of("direct:local"));
-        let pinned = [("layers.2".to_owned(), crate::feedback::Rank::Of(4))].into();
+        let pinned = [("layers.2".to_owned(), crate::feedback::Rank::Of(4).into())].into();
         assert_eq!(told(&FeedbackSpec { ranks: pinned, ..spec.clone() }), short_of("local"));
         assert_eq!(told(&FeedbackSpec { exact: layers(&["layers.6"]), ..spec.clone() }), short_of("local"));
         let rest = "local@layers.4".parse::<RuleName>().unwrap().exact_layers(&four).unwrap();

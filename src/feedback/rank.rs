@@ -102,6 +102,75 @@ impl<'de> Deserialize<'de> for Rank {
     }
 }
 
+/// Rank of a single layer: its own, or a multiple of that of all layers, so that it follows where ranks are swept.
+///
+/// In files a [`Rank`] or `3r`. Queries, keys and values of an attention come from one weight of three times the width.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LayerRank {
+    /// Its own.
+    Own(Rank),
+    /// So many times the rank of all layers.
+    Times(u32),
+}
+
+impl LayerRank {
+    /// In a layer of so many outputs; none where the layer has no bound of its own and all layers have none either.
+    pub fn at(self, width: u32, of_all: Option<Rank>) -> Option<u32> {
+        match self {
+            LayerRank::Own(rank) => Some(rank.at(width)),
+            LayerRank::Times(factor) => of_all.map(|rank| rank.at(width).saturating_mul(factor)),
+        }
+    }
+
+    /// Whether it is a rank at all.
+    pub fn is_positive(self) -> bool {
+        match self {
+            LayerRank::Own(rank) => rank.is_positive(),
+            LayerRank::Times(factor) => factor > 0,
+        }
+    }
+}
+
+impl From<Rank> for LayerRank {
+    fn from(rank: Rank) -> LayerRank {
+        LayerRank::Own(rank)
+    }
+}
+
+impl fmt::Display for LayerRank {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            LayerRank::Own(rank) => rank.fmt(f),
+            LayerRank::Times(factor) => write!(f, "{factor}r"),
+        }
+    }
+}
+
+impl Serialize for LayerRank {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            LayerRank::Own(rank) => rank.serialize(serializer),
+            LayerRank::Times(_) => serializer.collect_str(self),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for LayerRank {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<LayerRank, D::Error> {
+        let value = toml::Value::deserialize(deserializer)?;
+        let times = value.as_str().and_then(|text| text.trim().strip_suffix('r')).map(str::parse::<u32>);
+        match times {
+            Some(Ok(factor)) => Ok(LayerRank::Times(factor)),
+            _ => Rank::deserialize(value).map(LayerRank::Own).map_err(|error: toml::de::Error| {
+                Error::custom(format!(
+                    "{}; or, of a single layer, a multiple of the rank such as \"3r\"",
+                    error.message()
+                ))
+            }),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -111,6 +180,23 @@ mod tests {
         let eighth: Rank = "n/8".parse().unwrap();
         assert_eq!((eighth.at(64), eighth.at(63), eighth.at(4)), (8, 7, 1));
         assert_eq!("12".parse::<Rank>().unwrap().at(4), 12, "clipped where it is used, not here");
+    }
+
+    #[test]
+    fn multiples_follow_the_rank_of_all() {
+        let table: std::collections::BTreeMap<String, LayerRank> =
+            toml::from_str("a = \"3r\"\nb = 7\nc = \"n/2\"").unwrap();
+        let at = |name: &str, of_all| table[name].at(64, of_all);
+        assert_eq!(
+            (at("a", Some(Rank::Of(5))), at("b", Some(Rank::Of(5))), at("c", None)),
+            (Some(15), Some(7), Some(32))
+        );
+        assert_eq!((at("a", None), at("a", Some(Rank::WidthOver(8)))), (None, Some(24)));
+        assert_eq!(toml::to_string(&table).unwrap(), "a = \"3r\"\nb = 7\nc = \"n/2\"\n");
+        assert!(!LayerRank::Times(0).is_positive());
+        for wrong in ["a = \"r\"", "a = \"-3r\"", "a = \"3.5r\"", "a = true"] {
+            assert!(toml::from_str::<std::collections::BTreeMap<String, LayerRank>>(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]

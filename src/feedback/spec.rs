@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{PRule, QRule, Rank};
+use super::{LayerRank, PRule, QRule, Rank};
 use crate::optim::single;
 
 /// Which matrix stands in for W^T.
@@ -122,9 +122,9 @@ pub struct FeedbackSpec {
     /// Bound on every element of a transported error.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error_clamp: Option<f64>,
-    /// Rank of single layers, by `layers.<index>`, in place of `rank`.
+    /// Rank of single layers, by `layers.<index>`, in place of `rank`; `3r` is three times that.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub ranks: BTreeMap<String, Rank>,
+    pub ranks: BTreeMap<String, LayerRank>,
     /// Layers that keep the exact transport.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub exact: Vec<String>,

@@ -71,7 +71,7 @@ pub fn break_even(spec: &NetworkSpec, own: &[LayerCost], exact: &[LayerCost]) ->
     let at = |ranks: &[u32]| -> Result<Vec<LayerCost>, ModelError> {
         let mut spec = spec.clone();
         let factored = own.iter().zip(ranks).filter(|(layer, _)| layer.rank.is_some());
-        spec.feedback.ranks = factored.map(|(layer, rank)| (layer.name.clone(), Rank::Of(*rank))).collect();
+        spec.feedback.ranks = factored.map(|(layer, rank)| (layer.name.clone(), Rank::Of(*rank).into())).collect();
         Ok(layer_costs(&Network::new(&spec)?))
     };
     if own.iter().all(|layer| layer.rank.is_none()) {

@@ -181,10 +181,10 @@ mod tests {
 
     #[test]
     fn a_network_that_begins_dense_takes_images_flat() {
-        let dense = [LayerSpec::BatchNorm(BatchNorm {}), LayerSpec::Dense(Dense { out: 7 })];
+        let dense = [LayerSpec::BatchNorm(BatchNorm {}), LayerSpec::Dense(Dense::new(7))];
         assert_eq!(Graph::new(&dense, [8, 8, 3]).unwrap().input, Extent::flat(192));
         let image =
-            [LayerSpec::BatchNorm(BatchNorm {}), LayerSpec::Flatten(Flatten {}), LayerSpec::Dense(Dense { out: 7 })];
+            [LayerSpec::BatchNorm(BatchNorm {}), LayerSpec::Flatten(Flatten {}), LayerSpec::Dense(Dense::new(7))];
         assert_eq!(Graph::new(&image, [8, 8, 3]).unwrap().input, Extent { height: 8, width: 8, channels: 3 });
     }
 
@@ -221,7 +221,7 @@ mod tests {
             let error = Graph::new(layers, [4, 4, 2]).unwrap_err().to_string();
             assert!(words.iter().all(|word| error.contains(word)), "{error}");
         };
-        fails(&[conv(3, 1), LayerSpec::Dense(Dense { out: 2 })], ["model.layers[1]", "flatten"]);
+        fails(&[conv(3, 1), LayerSpec::Dense(Dense::new(2))], ["model.layers[1]", "flatten"]);
         fails(&[conv(0, 1)], ["model.layers[0]", "at least 1"]);
         let wide = LayerSpec::AvgPool(AvgPool { size: Sides::Two([5, 5]), stride: None, padding: Sides::One(0) });
         fails(&[wide], ["model.layers[0]", "5 x 5 is larger"]);

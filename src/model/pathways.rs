@@ -4,7 +4,7 @@ use super::graph::Graph;
 use super::network::NetworkSpec;
 use super::parameter::Passage;
 use super::spec::ModelError;
-use crate::feedback::{Rank, Rule, Source, rank_key, wrong};
+use crate::feedback::{LayerRank, Rank, Rule, Source, rank_key, wrong};
 use crate::words::suggest;
 
 /// The way back through one weight.
@@ -84,8 +84,12 @@ pub(super) fn plan_pathways(spec: &NetworkSpec, graph: &Graph) -> Result<Vec<Pat
             (_, Rule::Ldfa) => {
                 let own = spec.feedback.ranks.get(name).copied();
                 let bound = sent.channels.min(taken.channels);
-                let rank = |rank: Option<Rank>| rank.map_or(bound, |rank| rank.at(sent.channels).min(bound));
-                let ranks = spec.ranks.iter().map(|&of_all| rank(own.or(of_all))).collect();
+                let rank = |of_all: Option<Rank>| {
+                    let wanted =
+                        own.map_or(of_all.map(|rank| rank.at(sent.channels)), |own| own.at(sent.channels, of_all));
+                    wanted.map_or(bound, |rank| rank.min(bound))
+                };
+                let ranks = spec.ranks.iter().map(|&of_all| rank(of_all)).collect();
                 PlannedPathway::Factored { ranks, bound }
             }
         };
@@ -110,12 +114,14 @@ fn check_ranks(spec: &NetworkSpec, graph: &Graph, plans: &[PathwayPlan]) -> Resu
             let names: Vec<&str> = bounds.iter().map(|(name, ..)| *name).collect();
             return Err(wrong(rank_key(layer), no_layer(layer, "with feedback of low rank", &names)).into());
         };
-        if rank.at(*width) > *bound {
+        // A multiple is clipped as the rank is that it follows.
+        if matches!(rank, LayerRank::Own(rank) if rank.at(*width) > *bound) {
             let problem = format!("rank {rank} is more than {layer} can use; the largest useful rank there is {bound}");
             return Err(wrong(rank_key(layer), problem).into());
         }
     }
-    let common = bounds.iter().filter(|(name, ..)| !spec.feedback.ranks.contains_key(*name));
+    let is_own = |name: &str| matches!(spec.feedback.ranks.get(name), Some(LayerRank::Own(_)));
+    let common = bounds.iter().filter(|(name, ..)| !is_own(name));
     let Some(largest) = common.map(|(_, _, bound)| *bound).max() else {
         if bounds.is_empty() || spec.ranks.iter().all(|rank| *rank == spec.ranks[0]) {
             return Ok(());

@@ -15,7 +15,7 @@ use crate::optim::{LESS_THAN_ONE, OptimizerError, OptimizerSpec, single};
 use crate::words::{counted, suggest};
 
 /// Configurations that come with the program, by name.
-const PRESETS: [(&str, &str); 9] = [
+const PRESETS: [(&str, &str); 11] = [
     ("digits", include_str!("presets/digits.toml")),
     ("fashion-mnist", include_str!("presets/fashion-mnist.toml")),
     ("cifar10-mlp", include_str!("presets/cifar10-mlp.toml")),
@@ -23,6 +23,8 @@ const PRESETS: [(&str, &str); 9] = [
     ("vgg-small", include_str!("presets/vgg-small.toml")),
     ("vgg-cifar10", include_str!("presets/vgg-cifar10.toml")),
     ("resnet20-cifar10", include_str!("presets/resnet20-cifar10.toml")),
+    ("vit-small", include_str!("presets/vit-small.toml")),
+    ("vit-cifar10", include_str!("presets/vit-cifar10.toml")),
     ("retina-small", include_str!("presets/retina-small.toml")),
     ("retina-cifar10", include_str!("presets/retina-cifar10.toml")),
 ];

@@ -46,7 +46,7 @@ impl Model {
         match self {
             Model::Mlp => {
                 for &out in &WIDTHS[1..] {
-                    layers.extend([LayerSpec::Dense(layers::Dense { out: out as u32 }), LayerSpec::Relu(layers::Relu {})]);
+                    layers.extend([LayerSpec::Dense(layers::Dense::new(out as u32)), LayerSpec::Relu(layers::Relu {})]);
                 }
                 layers.pop();
             }
@@ -58,7 +58,7 @@ impl Model {
                         layers.push(LayerSpec::MaxPool(layers::MaxPool { size: Sides::One(2), stride: None, padding: Sides::One(0) }));
                     }
                 }
-                layers.extend([LayerSpec::Flatten(layers::Flatten {}), LayerSpec::Dense(layers::Dense { out: CLASSES as u32 })]);
+                layers.extend([LayerSpec::Flatten(layers::Flatten {}), LayerSpec::Dense(layers::Dense::new(CLASSES as u32))]);
             }
         }
         layers

@@ -169,6 +169,8 @@ layers! {
     attention::Attention,
 }
 
+pub use dense::FirstValues;
+
 impl LayerSpec {
     /// Outputs of a layer with a weight.
     pub fn outputs(&self) -> Option<u32> {
