@@ -532,7 +532,7 @@ fn transport(op: &Transport, variant: Variant) -> Kernel {
 fn correlate(op: &Correlate, variant: Variant) -> Kernel {
     let (outputs, rank) = (op.x.cols(), op.y.cols());
     let kernel = if variant == Variant::Broadcast {
-        // The last workgroups of a part, one for few ranks, correlate y with itself.
+        // The last workgroups of a split, one for few ranks, correlate y with itself.
         let (ranks, groups) = match rank {
             0..=8 => ("8", outputs.div_ceil(64) + 1),
             9..=16 => ("16", outputs.div_ceil(64) + 1),

@@ -349,17 +349,17 @@ impl Bench {
 
         let mut gpu = Gpu::new(context.clone(), plan).await?;
         let mut right = reference(small);
-        for ((at, tensor, along), (_, part, _)) in whole.inputs().zip(sample.inputs()) {
+        for ((at, tensor, along), (_, sampled, _)) in whole.inputs().zip(sample.inputs()) {
             let values = noise(at, tensor.shape.elements());
             gpu.write(tensor, &values).await?;
-            right.write(part, &picked(&values, tensor, along, &rows)).await?;
+            right.write(sampled, &picked(&values, tensor, along, &rows)).await?;
         }
         let replicas = vec![ReplicaStep::default(); op.replicas() as usize];
         let step = StepState { step: 0, cursor: 0, active_rows: u32::MAX, groups: Default::default(), replicas };
         right.run(Phase::Train, &[step]).await?;
         let mut expected = Vec::new();
-        for (output, part) in whole.op.outputs().zip(sample.op.outputs()) {
-            expected.push((output, whole.along(output), right.read(part).await?));
+        for (output, sampled) in whole.op.outputs().zip(sample.op.outputs()) {
+            expected.push((output, whole.along(output), right.read(sampled).await?));
         }
         let default = variants.iter().position(|v| *v == standard).unwrap_or(0);
         Ok(Bench { gpu, variants, default, allowed: allowance(op), rows, expected })
@@ -427,7 +427,7 @@ fn noise(tensor: usize, elements: usize) -> Vec<f64> {
     some.iter().copied().cycle().take(elements).collect()
 }
 
-/// The part of an operand that these rows of the result depend on.
+/// What these rows of the result depend on of an operand.
 fn picked(values: &[f64], tensor: Tensor, along: Along, rows: &[u32]) -> Vec<f64> {
     let (size, cols) = (tensor.shape.per_replica(), tensor.cols() as usize);
     let of_each = |size: usize| {
@@ -529,7 +529,7 @@ mod tests {
             .unwrap_or_else(|e| panic!("the tuner's tests need an adapter: {e}"))
     }
 
-    /// Products of every orientation with every part of an epilogue, one in parts, and a transport.
+    /// Products of every orientation with every epilogue, one with its sums split, and a transport.
     fn program() -> Recording {
         let mut recording = Recording::new(3);
         let square = recording.state("square", 37, 37, Dtype::F32);
@@ -539,15 +539,15 @@ mod tests {
         let epilogue = Epilogue { bias: Some(bias), clamp: Some(2.0), ..Epilogue::default() };
         for (at, (transpose_a, transpose_b)) in [(false, false), (false, true), (true, false)].into_iter().enumerate() {
             let out = recording.scratch(format!("out{at}"), 37, 37);
-            let parts = [
+            let epilogues = [
                 epilogue,
                 Epilogue { addend: Some((square, -0.5)), activation: Some(Activation::Gelu), ..Epilogue::default() },
                 Epilogue { gate, ..Epilogue::default() },
             ];
-            let product = Gemm { transpose_a, transpose_b, epilogue: parts[at], ..Gemm::nn(square, shared, out) };
+            let product = Gemm { transpose_a, transpose_b, epilogue: epilogues[at], ..Gemm::nn(square, shared, out) };
             recording.push(product).unwrap();
         }
-        let (out, sums) = (recording.scratch("parts", 3 * 37, 37), Some(recording.scratch("sums", 3, 37)));
+        let (out, sums) = (recording.scratch("partial", 3 * 37, 37), Some(recording.scratch("sums", 3, 37)));
         recording.push(Gemm { parts: 3, sums, ..Gemm::tn(square, shared, out) }).unwrap();
         let (p, q) = (recording.state("p", 37, 5, Dtype::F32), recording.state("q", 5, 37, Dtype::F32));
         let (y, out) = (recording.scratch("y", 37, 5), recording.scratch("t", 37, 37));
@@ -663,7 +663,8 @@ mod tests {
         assert!(rows.contains(&0) && rows.contains(&4095) && rows.is_sorted());
         let small = recording.state("small", 7, 7, Dtype::F32);
         assert_eq!(sampled_rows(&Gemm::nn(small, small, small).into()), [0, 1, 2, 3, 4, 5, 6]);
-        let (long, parts) = (recording.state("long", 7, 40, Dtype::F32), recording.state("parts", 14, 7, Dtype::F32));
-        assert_eq!(sampled_rows(&Gemm { parts: 2, ..Gemm::nt(long, long, parts) }.into()), [0, 1, 2, 3, 4, 5, 6]);
+        let (long, partial) =
+            (recording.state("long", 7, 40, Dtype::F32), recording.state("partial", 14, 7, Dtype::F32));
+        assert_eq!(sampled_rows(&Gemm { parts: 2, ..Gemm::nt(long, long, partial) }.into()), [0, 1, 2, 3, 4, 5, 6]);
     }
 }

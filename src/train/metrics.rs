@@ -297,8 +297,8 @@ fn check<R: Row>(rows: &[R], config: &Config) -> Result<(), String> {
         (epochs, steps) = (epoch, step);
         *counts.entry((epoch, step)).or_default() += 1;
     }
-    let part = counts.iter().filter(|(_, count)| R::IS_COMPLETE && **count != networks.len()).min();
-    match part {
+    let incomplete = counts.iter().filter(|(_, count)| R::IS_COMPLETE && **count != networks.len()).min();
+    match incomplete {
         Some(((epoch, step), count)) => Err(format!(
             "of epoch {epoch}, step {step}, it has {count} rows, and the run has {} networks",
             networks.len()
