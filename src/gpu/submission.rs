@@ -76,3 +76,65 @@ impl Context {
         .await
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::task::{Context as TaskContext, Waker};
+
+    use crate::gpu::{Context, DeviceChoice, Gpu, LimitPolicy};
+    use crate::ops::{Dtype, Duplicate, Phase, Recording, StepState, Tensor};
+    use crate::plan::{BoxFuture, Executor, Options, Plan};
+
+    use super::Poll;
+
+    /// Copies `x` to `out`.
+    fn copying(context: &Context, value: f64) -> (Gpu, Tensor) {
+        let mut recording = Recording::new(1);
+        let (x, out) = (recording.state("x", 1, 64, Dtype::F32), recording.state("out", 1, 64, Dtype::F32));
+        recording.begin(Phase::Train);
+        recording.push(Duplicate { x, out }).unwrap();
+        let plan = Plan::new(recording, &context.profile(), Options::default()).unwrap();
+        let mut gpu = context.block_on(Gpu::new(context.clone(), plan)).unwrap();
+        context.block_on(gpu.write(x, &[value; 64])).unwrap();
+        (gpu, out)
+    }
+
+    fn is_ready<T>(future: &mut BoxFuture<'_, T>) -> Option<T> {
+        match future.as_mut().poll(&mut TaskContext::from_waker(Waker::noop())) {
+            Poll::Ready(outcome) => Some(outcome.unwrap()),
+            Poll::Pending => None,
+        }
+    }
+
+    /// A thread that has other things to do polls, and asks the device whenever it likes.
+    #[test]
+    fn two_programs_wait_for_one_device_without_blocking() {
+        let context = Context::open(&DeviceChoice::Best, LimitPolicy::from_env()).expect("the tests need an adapter");
+        let ((mut first, a), (mut second, b)) = (copying(&context, 2.0), copying(&context, 3.0));
+        let driver = first.driver();
+        let step = StepState { step: 0, cursor: 0, active_rows: 1, groups: Default::default(), replicas: Vec::new() };
+        let steps = vec![step; 200];
+        let mut found = [None, None];
+        let mut futures: [BoxFuture<'_, Vec<f64>>; 2] =
+            [(&mut first, a), (&mut second, b)].map(|(gpu, out)| -> BoxFuture<'_, Vec<f64>> {
+                let steps = &steps;
+                Box::pin(async move {
+                    gpu.run(Phase::Train, steps).await?;
+                    gpu.read(out).await
+                })
+            });
+        let mut asked = 0;
+        while found.iter().any(Option::is_none) {
+            for (future, found) in futures.iter_mut().zip(&mut found) {
+                if found.is_none() {
+                    *found = is_ready(future);
+                    assert!(asked > 0 || found.is_none(), "what the device has done is known before it was asked");
+                }
+            }
+            driver();
+            asked += 1;
+        }
+        assert_eq!(found, [Some(vec![2.0; 64]), Some(vec![3.0; 64])]);
+        assert!(asked < 100, "asked {asked} times: it does not sleep until something is done");
+    }
+}
