@@ -3,6 +3,7 @@
 DEMO := target/demo
 PAPER := target/paper
 LDFA := target/release/ldfa-gpu
+WASM := wasm32-unknown-unknown
 # Mesa complains on standard error where no session has set one.
 export XDG_RUNTIME_DIR ?= /tmp
 
@@ -58,6 +59,12 @@ bench-peers: driver
 lint:
 	cargo fmt --check
 	cargo clippy --release --locked --all-targets -- -D warnings
+	cargo clippy --release --locked --lib --no-default-features -- -D warnings
+	@if test -d "$$(rustc --print target-libdir --target $(WASM))" || rustup target add $(WASM); then \
+		cargo clippy --release --locked --lib --no-default-features --target $(WASM) -- -D warnings; \
+	else \
+		echo "the library for browsers is left out: the target $(WASM) is not installed"; \
+	fi
 	RUSTDOCFLAGS="-D warnings" cargo doc --release --locked --no-deps
 
 build:

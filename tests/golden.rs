@@ -86,7 +86,7 @@ fn load(path: &Path) -> Problem {
     let text = std::fs::read_to_string(path).unwrap();
     let case: Case = serde_json::from_str(&text).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
     let arrays = load_arrays(&path.with_extension("safetensors"));
-    let Some(LayerSpec::Dense(layers::Dense::new(classes, ..))) = case.layers.last() else {
+    let Some(LayerSpec::Dense(layers::Dense { out: classes, .. })) = case.layers.last() else {
         panic!("{}: no dense output", case.name)
     };
     let spec = NetworkSpec {

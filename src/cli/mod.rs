@@ -10,6 +10,7 @@ mod export;
 mod fields;
 mod flops;
 mod report;
+mod results;
 mod sweep;
 mod system;
 mod theory;
@@ -101,6 +102,8 @@ enum CliError {
     #[error(transparent)]
     Bench(#[from] crate::bench::BenchError),
     #[error(transparent)]
+    Curves(#[from] crate::train::curves::CurvesError),
+    #[error(transparent)]
     Experiment(#[from] crate::experiment::ExperimentError),
     #[error("cannot write to standard output: {0}")]
     Output(#[from] io::Error),
@@ -127,7 +130,6 @@ from_train_error!(
     crate::plan::PlanError,
     crate::train::checkpoint::CheckpointError,
     crate::train::config::ConfigError,
-    crate::train::curves::CurvesError,
     crate::train::files::FileError,
     crate::train::metrics::LogError,
     crate::train::run_dir::RunDirError,

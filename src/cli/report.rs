@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use super::results::table;
 use super::sweep::MeasureArgs;
 use super::{CliError, say};
 use crate::experiment::page::{Subjects, write_page};
@@ -13,7 +14,6 @@ use crate::train::TrainError;
 use crate::train::curves::{Curve, draw_curves};
 use crate::train::progress::warn;
 use crate::train::spectra::{Spectra, draw_spectra};
-use crate::train::summary::table;
 
 /// Several finished runs in one table, one picture and one page; of a sweep, what its cells have found so far; other experiments on
 /// the page.

@@ -6,15 +6,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::{ArgGroup, Args};
 
+use super::results::table;
 use super::{CliError, DataDirArg, DeviceArg, KernelsArg};
 use crate::feedback::{Rank, Ranks};
 use crate::plan::Options;
 use crate::train::config::{Config, Draft};
 use crate::train::opened::preparation_of;
-use crate::train::progress::{tell, warn};
+use crate::train::progress::{Progress, tell, warn};
 use crate::train::run_dir::{RUNS, RunDir};
 use crate::train::session::Session;
-use crate::train::summary;
 use crate::train::trainer::{Outcome, Trainer};
 
 /// Exit code of a run that was interrupted and can be resumed.
@@ -73,7 +73,7 @@ pub(super) struct ConfigArgs {
     /// Passes over the training set.
     #[arg(long, value_name = "N")]
     epochs: Option<u32>,
-    /// Take every batch in so many parts, one after the other: less memory, the same step but for batch norm.
+    /// Compute every batch in so many micro-batches, one after the other: less memory, the same step but for batch norm.
     #[arg(long, value_name = "N")]
     accumulate: Option<u32>,
     /// Stop after so many steps.
@@ -162,7 +162,7 @@ impl TrainArgs {
         catch_interrupts();
         match trainer.run()? {
             Outcome::Finished(summary) => {
-                tell(summary::table(&[(&summary.rule, &summary)]));
+                tell(table(&[(&summary.rule, &summary)]));
                 tell(format!(
                     "test accuracy is the last epoch's; curves, metrics and weights are in {}",
                     path.display()
@@ -193,7 +193,8 @@ impl TrainArgs {
             Some(path) => RunDir::create(path)?,
             None => RunDir::create_under(Path::new(RUNS), &label)?,
         };
-        Ok(Trainer::start(session, run, &STOP)?)
+        let progress = Box::new(Progress::of(&session));
+        Ok(Trainer::start(session, run, &STOP, progress)?)
     }
 
     fn resume(&self, path: &Path) -> Result<Trainer<'static>, CliError> {
@@ -206,7 +207,8 @@ impl TrainArgs {
         let data = config.dataset(&self.data.search())?;
         let preparation = if self.kernels.no_tune { self.kernels.preparation() } else { preparation_of(&run)? };
         let session = Session::prepared(config, &data, &self.device.device, Options::default(), &preparation)?;
-        let trainer = Trainer::resume(session, run, &STOP)?;
+        let progress = Box::new(Progress::of(&session));
+        let trainer = Trainer::resume(session, run, &STOP, progress)?;
         if self.config.max_steps.is_some() {
             trainer.record_config()?;
         }

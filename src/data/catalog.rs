@@ -28,13 +28,6 @@ pub struct RemoteFile<'a> {
     pub sha256: &'a str,
 }
 
-impl RemoteFile<'_> {
-    /// Whether content of this length and SHA-256 is the file.
-    pub(super) fn is(&self, bytes: u64, sha256: &str) -> bool {
-        (self.bytes, self.sha256) == (bytes, sha256)
-    }
-}
-
 /// All sets known by name, the embedded one first.
 pub fn known() -> &'static [KnownSet] {
     &KNOWN

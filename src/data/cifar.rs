@@ -4,19 +4,15 @@
 //! 32 x 32, each plane row by row. CIFAR-100 has two label bytes, the coarse and the fine class.
 //! Source: <https://www.cs.toronto.edu/~kriz/cifar.html>.
 
-use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use super::catalog::{CIFAR10_CLASSES, CIFAR100_CLASSES};
 use super::error::{DataError, Fault, Place};
 use super::source::Source;
-use super::{Dataset, ImageShape, SearchPath, Split, folders};
+use super::{Dataset, ImageShape, SearchPath, Split, archive, folders};
 
 const SHAPE: ImageShape = ImageShape { height: 32, width: 32, channels: 3 };
 const PLANE: usize = 32 * 32;
-
-/// Bound on an unpacked archive; the official ones hold 184 MB.
-const ARCHIVE_LIMIT: u64 = 512 << 20;
 
 /// Bound on a file of class names; the official ones have at most 1 kB.
 const NAMES_LIMIT: u64 = 1 << 16;
@@ -178,30 +174,16 @@ impl<'a> Parts<'a> {
 
     /// Reads the members of a tar archive, compressed or not, without unpacking anything onto the disk.
     fn read_archive(&mut self, path: &Path) -> Result<(), DataError> {
-        let broken = |error: io::Error| DataError::malformed(path, Place::File, Fault::Archive(error.to_string()));
-        let mut archive = tar::Archive::new(Source::open(path)?.take(ARCHIVE_LIMIT));
-        for entry in archive.entries().map_err(broken)? {
-            let mut entry = entry.map_err(broken)?;
-            let member = entry.path().map_err(broken)?.into_owned();
-            if !entry.header().entry_type().is_file() {
-                continue;
-            }
+        archive::members(path, |member, source| {
             let is = |file: &str| member.ends_with(Path::new(self.layout.folder).join(file));
-            let source = Source::plain(&path.join(&member), &mut entry);
             if is(self.layout.names) {
                 self.names = Some(names(source, self.layout.classes.len())?);
             } else if let Some(index) = self.layout.batches.iter().position(|&(file, _)| is(file)) {
                 let (_, records) = self.layout.batches[index];
                 self.batches[index] = Some(batch(source, self.layout, records)?);
             }
-        }
-        // The archive's end mark comes before the end of the compressed stream, where its checksum is.
-        let mut rest = archive.into_inner();
-        io::copy(&mut rest, &mut io::sink()).map_err(broken)?;
-        if rest.limit() == 0 {
-            let fault = Fault::TooLong { limit: ARCHIVE_LIMIT };
-            return Err(DataError::malformed(path, Place::Byte(ARCHIVE_LIMIT), fault));
-        }
+            Ok(())
+        })?;
         match self.batches.iter().position(Option::is_none) {
             None => Ok(()),
             Some(index) => {

@@ -88,7 +88,7 @@ fn fetch_file(
     if target.is_file() {
         let mut present = File::open(&target).map_err(DataError::io("open", &target))?;
         let (bytes, sha256) = digest(&mut present).map_err(DataError::io("read", &target))?;
-        if file.is(bytes, &sha256) {
+        if is(file, bytes, &sha256) {
             progress(Progress { file: file.name, done: file.bytes, total: file.bytes });
             return Ok(());
         }
@@ -104,7 +104,7 @@ fn fetch_file(
     }
 
     let (bytes, found) = digest(&mut part.content).map_err(part.error("read"))?;
-    if !file.is(bytes, &found) {
+    if !is(file, bytes, &found) {
         let mismatch = DataError::Checksum {
             url: file.url.to_owned(),
             file: part.path.clone(),
@@ -228,6 +228,11 @@ impl Part {
     fn error(&self, action: &'static str) -> impl FnOnce(io::Error) -> DataError {
         DataError::io(action, &self.path)
     }
+}
+
+/// Whether content of this length and SHA-256 is the file.
+fn is(file: &RemoteFile<'_>, bytes: u64, sha256: &str) -> bool {
+    (file.bytes, file.sha256) == (bytes, sha256)
 }
 
 /// The first byte of a partial answer: `Content-Range: bytes 100-199/200` begins at 100.

@@ -1,13 +1,16 @@
 //! Data sets: found, read, checked, and held in memory as bytes.
 //!
 //! [`open`] takes a name: that of a [`known`] set, or of a folder of images by class. Whatever the source, the result
-//! is one [`Dataset`]. [`fetch`] downloads the known ones. Wrong input of any kind is a [`DataError`].
+//! is one [`Dataset`]. With the feature `cli`, `fetch` downloads the known ones. Wrong input of any kind is a [`DataError`].
 
+#[cfg_attr(not(feature = "cli"), path = "no_archive.rs")]
+mod archive;
 mod catalog;
 mod cifar;
 mod decode;
 mod digits;
 mod error;
+#[cfg(feature = "cli")]
 mod fetch;
 mod folder;
 mod idx;
@@ -24,6 +27,7 @@ use sha2::{Digest, Sha256};
 
 pub use catalog::{KnownSet, RemoteFile, known};
 pub use error::{DataError, Fault, LayoutFault, Place};
+#[cfg(feature = "cli")]
 pub use fetch::{Progress, fetch, fetch_files};
 
 use split::representative;

@@ -13,9 +13,9 @@ use super::error::{DataError, Fault, Place};
 /// Whether it is compressed is told by its first bytes, not by its name: browsers unpack `.gz` downloads and keep
 /// the name. No format read here begins with gzip's `1f 8b`.
 pub(super) struct Source<'a> {
-    file: PathBuf,
-    content: Box<dyn Read + 'a>,
-    read: u64,
+    pub(super) file: PathBuf,
+    pub(super) content: Box<dyn Read + 'a>,
+    pub(super) read: u64,
 }
 
 impl<'a> Source<'a> {
@@ -33,11 +33,6 @@ impl<'a> Source<'a> {
             _ => Box::new(raw),
         };
         Ok(Self { file: file.to_owned(), content, read: 0 })
-    }
-
-    /// A plain stream, such as a member of an archive that is itself being unpacked.
-    pub(super) fn plain(file: &Path, content: impl Read + 'a) -> Self {
-        Self { file: file.to_owned(), content: Box::new(content), read: 0 }
     }
 
     /// The next `N` bytes, of a header.

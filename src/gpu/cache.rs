@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use etcetera::BaseStrategy;
 use sha2::{Digest, Sha256};
 
-use super::key::AdapterKey;
+use super::key::{AdapterKey, hex};
 use super::pipelines::PipelineStore;
 use crate::files::{self, FileError, create_folder, write_atomically};
 use crate::plan::Tuned;
@@ -88,6 +88,17 @@ impl Cache {
             warn_unwritable(&error);
         }
         all
+    }
+}
+
+impl AdapterKey {
+    /// A few readable letters for people, and a hash of everything.
+    fn file_name(&self) -> String {
+        format!("{}-{}", self.slug, &hex(&self.digest())[..16])
+    }
+
+    fn digest(&self) -> [u8; 32] {
+        Sha256::digest(self.origin.as_bytes()).into()
     }
 }
 

@@ -44,15 +44,6 @@ impl AdapterKey {
         let words: Vec<&str> = words.split('-').filter(|word| !word.is_empty()).collect();
         AdapterKey { origin, slug: words.join("-").chars().take(40).collect() }
     }
-
-    /// A few readable letters for people, and a hash of everything.
-    pub(super) fn file_name(&self) -> String {
-        format!("{}-{}", self.slug, &hex(&self.digest())[..16])
-    }
-
-    pub(super) fn digest(&self) -> [u8; 32] {
-        Sha256::digest(self.origin.as_bytes()).into()
-    }
 }
 
 impl fmt::Display for AdapterKey {
@@ -61,6 +52,6 @@ impl fmt::Display for AdapterKey {
     }
 }
 
-fn hex(bytes: &[u8]) -> String {
+pub(super) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -65,7 +65,7 @@ impl Draws {
 }
 
 /// Standard normal numbers, a function of seed and stream.
-pub(crate) fn normal(seed: u32, stream: u64, count: usize) -> Vec<f64> {
+pub fn normal(seed: u32, stream: u64, count: usize) -> Vec<f64> {
     let mut generator = ChaCha8Rng::seed_from_u64(u64::from(seed));
     // Apart from the streams of layers and of the order of images.
     generator.set_stream(1 << 48 | stream);
@@ -216,7 +216,7 @@ fn transpose(values: &[f64], rows: usize, cols: usize) -> Vec<f64> {
 }
 
 /// A row-major matrix with zero columns added on the right.
-pub(crate) fn pad_columns(values: &[f64], rows: usize, from: usize, to: usize) -> Vec<f64> {
+pub fn pad_columns(values: &[f64], rows: usize, from: usize, to: usize) -> Vec<f64> {
     let mut padded = vec![0.0; rows * to];
     for (wide, narrow) in padded.chunks_mut(to).zip(values.chunks(from)) {
         wide[..from].copy_from_slice(narrow);

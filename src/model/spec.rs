@@ -105,7 +105,7 @@ pub enum ModelError {
 impl ModelError {
     /// The setting that is wrong, as a dotted key; empty where it is none in particular. What is wrong with a network as a whole
     /// begins with its key.
-    pub(crate) fn key(&self) -> String {
+    pub fn key(&self) -> String {
         match self {
             ModelError::Layer { .. } => "model.layers".to_owned(),
             ModelError::Feedback(error) => error.key(),

@@ -4,4 +4,4 @@
 #[cfg_attr(not(target_arch = "wasm32"), path = "threads.rs")]
 mod workers;
 
-pub(crate) use workers::map;
+pub(crate) use workers::{map, rows};

@@ -1,10 +1,9 @@
 //! Matrix products.
 
-use rayon::prelude::*;
-
 use super::elementwise::{activation, clamp, derivative};
 use super::matrix::Matrix;
 use crate::ops::Activation;
+use crate::parallel::rows;
 
 /// [`crate::ops::Epilogue`] with one replica's operands in place of handles.
 #[derive(Clone, Copy, Debug, Default)]
@@ -109,8 +108,7 @@ const WORTH_A_THREAD: usize = 1 << 15;
 pub(super) fn product(a: Matrix<'_>, b: Matrix<'_>) -> Vec<f64> {
     let mut out = vec![0.0; a.rows * b.cols];
     let rows_each = 1 + WORTH_A_THREAD / (a.cols * b.cols).max(1);
-    let rows = out.par_chunks_mut(b.cols.max(1)).with_min_len(rows_each);
-    rows.enumerate().for_each(|(i, sums)| {
+    rows(&mut out, b.cols, rows_each, |i, sums| {
         // Row by row of b rather than a dot product an element: every access is contiguous.
         for (k, &factor) in a.row(i).iter().enumerate() {
             for (sum, y) in sums.iter_mut().zip(b.row(k)) {

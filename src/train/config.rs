@@ -29,8 +29,8 @@ const PRESETS: [(&str, &str); 11] = [
     ("retina-cifar10", include_str!("presets/retina-cifar10.toml")),
 ];
 
-/// Most parts of a batch: the operations of every one of them are recorded.
-const MOST_PARTS: u32 = 1024;
+/// Most micro-batches of a batch: the operations of every one of them are recorded.
+const MOST_MICRO_BATCHES: u32 = 1024;
 
 // Settings that came later are not written out where they are left at their defaults, so that runs from before them can
 // be continued.
@@ -104,8 +104,8 @@ pub struct ModelSection {
 pub struct TrainSection {
     /// Images of a step. An incomplete batch at the end of an epoch is left out; the next epoch shuffles anew.
     pub batch: u32,
-    /// Equal parts of a batch that are computed one after the other, their gradients added: less memory, the same step but
-    /// for batch norm, whose statistics are each part's own.
+    /// Micro-batches, as large as each other, that a batch is computed in one after the other, their gradients added: less
+    /// memory, the same step but for batch norm, whose statistics are each micro-batch's own.
     #[serde(default = "one", skip_serializing_if = "is_one")]
     pub accumulate: u32,
     /// Passes over the training set.
@@ -476,12 +476,12 @@ impl Draft {
     }
 
     /// As it stands.
-    pub(crate) fn table(&self) -> &toml::Table {
+    pub fn table(&self) -> &toml::Table {
         &self.table
     }
 
     /// Gives the last layer that has any so many outputs.
-    pub(crate) fn set_outputs(&mut self, outputs: u32) {
+    pub fn set_outputs(&mut self, outputs: u32) {
         let layers = self.table.get_mut("model").and_then(|model| model.get_mut("layers"));
         let layers = layers.and_then(toml::Value::as_array_mut).map_or(&mut [][..], Vec::as_mut_slice);
         if let Some(out) = layers.iter_mut().rev().find_map(|layer| layer.get_mut("out")) {
@@ -491,19 +491,18 @@ impl Draft {
     }
 
     /// Names the configuration after its preset or file, unless it has a name.
-    pub(crate) fn name_after(&mut self, origin: &str) {
+    pub fn name_after(&mut self, origin: &str) {
         let stem = Path::new(origin).file_stem().map(|stem| stem.to_string_lossy().into_owned());
         if let Some(stem) = stem.filter(|_| !self.table.contains_key("name")) {
             self.table.insert("name".to_owned(), toml::Value::String(stem));
         }
     }
 
-    /// Takes a section out that is no part of a configuration.
-    pub(crate) fn split_off(
-        origin: String,
-        text: &str,
-        section: &str,
-    ) -> Result<(Draft, Option<toml::Value>), ConfigError> {
+    /// A configuration's text without a section that is no part of one, and that section, if it is there.
+    ///
+    /// # Errors
+    /// If the text is no TOML.
+    pub fn split_off(origin: String, text: &str, section: &str) -> Result<(Draft, Option<toml::Value>), ConfigError> {
         let parsed = toml::from_str::<toml::Table>(text);
         let Some((table, value)) = parsed.ok().and_then(|mut table| {
             let value = table.remove(section)?;
@@ -553,8 +552,10 @@ impl Config {
         };
         let train = &self.train;
         require("train.batch", train.batch.into(), train.batch >= 1, "must be at least 1".into())?;
-        let rule = format!("must be at least 1, at most {MOST_PARTS}, and divide train.batch = {}", train.batch);
-        let divides = (1..=MOST_PARTS).contains(&train.accumulate) && train.batch.is_multiple_of(train.accumulate);
+        let rule =
+            format!("must be at least 1, at most {MOST_MICRO_BATCHES}, and divide train.batch = {}", train.batch);
+        let divides =
+            (1..=MOST_MICRO_BATCHES).contains(&train.accumulate) && train.batch.is_multiple_of(train.accumulate);
         require("train.accumulate", train.accumulate.into(), divides, rule)?;
         require("train.epochs", train.epochs.into(), train.epochs >= 1, "must be at least 1".into())?;
         require("train.seeds", train.seeds.into(), train.seeds >= 1, "must be at least 1".into())?;

@@ -2,16 +2,20 @@
 
 pub mod checkpoint;
 pub mod config;
+#[cfg(feature = "cli")]
 pub mod curves;
 pub mod labels;
 mod logs;
 pub mod machine;
 pub mod metrics;
+pub mod observer;
 pub mod opened;
+#[cfg(feature = "cli")]
 pub mod progress;
 pub mod run_dir;
 pub mod session;
 pub mod spec;
+#[cfg(feature = "cli")]
 pub mod spectra;
 pub mod summary;
 pub mod trainer;
@@ -38,15 +42,15 @@ pub enum TrainError {
     /// A batch that does not fit where a smaller one does.
     #[error(
         "train.batch = {batch} does not fit this device, {largest} samples at once are the most that do: lower it, or take \
-         it in parts with --accumulate {parts}: {source}"
+         it in micro-batches with --accumulate {accumulate}: {source}"
     )]
     TooLarge {
         /// What was asked for.
         batch: u32,
         /// What fits.
         largest: u32,
-        /// The fewest equal parts of the batch that fit.
-        parts: u32,
+        /// The fewest micro-batches, as large as each other, that fit.
+        accumulate: u32,
         /// The tensor that is too large.
         source: Box<TrainError>,
     },
@@ -68,9 +72,9 @@ pub enum TrainError {
     /// Its summary.
     #[error(transparent)]
     Summary(#[from] summary::SummaryError),
-    /// Its picture.
+    /// What an observer leaves in it.
     #[error(transparent)]
-    Curves(#[from] curves::CurvesError),
+    Observer(Box<dyn std::error::Error + Send + Sync>),
     /// A checkpoint or a file of weights.
     #[error(transparent)]
     Checkpoint(#[from] checkpoint::CheckpointError),

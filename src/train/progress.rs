@@ -1,5 +1,6 @@
-//! What a training shows while it runs: a bar on a terminal, one plain line an epoch elsewhere.
+//! What a training shows while it runs, a bar on a terminal, one plain line an epoch elsewhere; and its curves at the end.
 
+use std::error::Error;
 use std::fmt::Display;
 use std::io::{self, IsTerminal, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -7,7 +8,10 @@ use std::time::{Duration, Instant};
 
 use indicatif::{HumanCount, ProgressBar, ProgressDrawTarget, ProgressFinish, ProgressStyle};
 
-use super::metrics::{MetricsRow, Spread};
+use super::curves::{Curve, draw_curves};
+use super::metrics::Spread;
+use super::observer::{EpochReport, Finished, Observer, RankReport};
+use super::session::Session;
 use super::summary::percent;
 use crate::feedback::Rank;
 
@@ -27,84 +31,6 @@ pub struct Progress {
     updated: Option<Instant>,
     /// Shown in the bar until the next epoch ends.
     last_test: String,
-}
-
-/// The networks of a run at the end of an epoch.
-#[derive(Clone, Debug, PartialEq)]
-pub struct EpochReport {
-    /// Epochs completed.
-    pub epoch: u32,
-    /// Epochs of the whole training.
-    pub epochs: u32,
-    /// By rank, over the seeds.
-    pub ranks: Vec<RankReport>,
-    /// Training images of all networks per second.
-    pub images_per_second: f64,
-    /// Learning rate of the weights, of the first network.
-    pub learning_rate: f64,
-}
-
-/// The networks of one rank at the end of an epoch.
-#[derive(Clone, Debug, PartialEq)]
-pub struct RankReport {
-    /// Rank of the feedback; none for rules without one.
-    pub rank: Option<Rank>,
-    /// Mean training loss.
-    pub train_loss: Spread,
-    /// Training accuracy, 0 to 1.
-    pub train_accuracy: Spread,
-    /// Test loss.
-    pub test_loss: Spread,
-    /// Test accuracy, 0 to 1.
-    pub test_accuracy: Spread,
-}
-
-impl EpochReport {
-    /// Mean and spread over the rows of one epoch, one a network.
-    pub fn of(rows: &[MetricsRow], epochs: u32, images_per_second: f64, learning_rate: f64) -> EpochReport {
-        let ranks = rows.chunk_by(|a, b| a.rank == b.rank).map(|rows| {
-            let spread = |measure: fn(&MetricsRow) -> f64| Spread::of(&rows.iter().map(measure).collect::<Vec<_>>());
-            RankReport {
-                rank: rows[0].rank,
-                train_loss: spread(|row| row.train_loss),
-                train_accuracy: spread(|row| row.train_accuracy),
-                test_loss: spread(|row| row.test_loss),
-                test_accuracy: spread(|row| row.test_accuracy),
-            }
-        });
-        let epoch = rows.first().map_or(0, |row| row.epoch);
-        EpochReport { epoch, epochs, ranks: ranks.collect(), images_per_second, learning_rate }
-    }
-
-    /// The report in lines of text, one a rank, which it names where there are several; what is of all is in the first.
-    fn lines(&self) -> Vec<String> {
-        let percent = |spread: Spread| percent(spread.mean, spread.std);
-        let names: Vec<String> = match &self.ranks[..] {
-            [_] => vec![String::new()],
-            ranks => ranks.iter().map(|own| own.rank.map_or(String::new(), |rank| format!("  rank {rank}"))).collect(),
-        };
-        let longest = names.iter().map(String::len).max().unwrap_or(0);
-        let line = |(index, (own, name)): (usize, (&RankReport, &String))| {
-            let of_all = match index {
-                0 => {
-                    let rate = HumanCount(self.images_per_second as u64);
-                    format!("  {rate} images/s  lr {:.2e}", self.learning_rate)
-                }
-                _ => String::new(),
-            };
-            format!(
-                "epoch {:>width$}/{}{name:<longest$}  loss {}  train {}  test loss {}  test {}{of_all}",
-                self.epoch,
-                self.epochs,
-                loss(own.train_loss.mean),
-                percent(own.train_accuracy),
-                loss(own.test_loss.mean),
-                percent(own.test_accuracy),
-                width = self.epochs.to_string().len(),
-            )
-        };
-        self.ranks.iter().zip(&names).enumerate().map(line).collect()
-    }
 }
 
 /// Set once a line could not be written to standard output, for another reason than that its reader has gone.
@@ -137,7 +63,45 @@ pub fn loss(value: f64) -> String {
     if value.abs() < 1e5 { format!("{value:.4}") } else { format!("{value:.3e}") }
 }
 
+/// A report in lines of text, one a rank, which it names where there are several; what is of all is in the first.
+fn lines(report: &EpochReport) -> Vec<String> {
+    let percent = |spread: Spread| percent(spread.mean, spread.std);
+    let names: Vec<String> = match &report.ranks[..] {
+        [_] => vec![String::new()],
+        ranks => ranks.iter().map(|own| own.rank.map_or(String::new(), |rank| format!("  rank {rank}"))).collect(),
+    };
+    let longest = names.iter().map(String::len).max().unwrap_or(0);
+    let line = |(index, (own, name)): (usize, (&RankReport, &String))| {
+        let of_all = match index {
+            0 => {
+                let rate = HumanCount(report.images_per_second as u64);
+                format!("  {rate} images/s  lr {:.2e}", report.learning_rate)
+            }
+            _ => String::new(),
+        };
+        format!(
+            "epoch {:>width$}/{}{name:<longest$}  loss {}  train {}  test loss {}  test {}{of_all}",
+            report.epoch,
+            report.epochs,
+            loss(own.train_loss.mean),
+            percent(own.train_accuracy),
+            loss(own.test_loss.mean),
+            percent(own.test_accuracy),
+            width = report.epochs.to_string().len(),
+        )
+    };
+    report.ranks.iter().zip(&names).enumerate().map(line).collect()
+}
+
 impl Progress {
+    /// Of the training of a session.
+    pub fn of(session: &Session) -> Progress {
+        let train = &session.config.train;
+        let images = u64::from(train.batch) * session.replicas.len() as u64;
+        let (total, epoch) = (u64::from(session.last_step()), u64::from(session.horizon.steps_per_epoch));
+        Progress::new(total, epoch, images, train.epochs)
+    }
+
     /// Of a training of `total_steps` steps, `steps_per_epoch` of which make an epoch, each taking `images_per_step`
     /// images over all replicas.
     pub fn new(total_steps: u64, steps_per_epoch: u64, images_per_step: u64, epochs: u32) -> Progress {
@@ -153,23 +117,30 @@ impl Progress {
         }
     }
 
-    /// Of a training that goes on after `step` steps, so that the time left is judged by the steps since then alone.
-    pub fn resumed_at(self, step: u64) -> Progress {
+    /// Prints while the bar is out of the way.
+    fn above_the_bar(&self, print: impl FnOnce()) {
+        match &self.bar {
+            Some(bar) => bar.suspend(print),
+            None => print(),
+        }
+    }
+}
+
+impl Observer for Progress {
+    /// The time left is judged by the steps since then alone.
+    fn resumed_at(&mut self, step: u64) {
         if let Some(bar) = &self.bar {
             bar.set_position(step);
             bar.reset_eta();
         }
-        self
     }
 
-    /// Whether it is time to read loss and accuracy back and call [`update`](Progress::update): never without a
-    /// terminal, and at most every half second.
-    pub fn wants_update(&self) -> bool {
+    /// Never without a terminal, and at most every half second.
+    fn wants_update(&self) -> bool {
         self.bar.is_some() && self.updated.is_none_or(|at| at.elapsed() >= INTERVAL)
     }
 
-    /// Shows `step` completed steps, with rank, mean loss and accuracy (0 to 1) of the epoch so far of every network.
-    pub fn update(&mut self, step: u64, networks: &[(Option<Rank>, f64, f64)]) {
+    fn update(&mut self, step: u64, networks: &[(Option<Rank>, f64, f64)]) {
         let Some(bar) = &self.bar else { return };
         let epoch = (step / self.steps_per_epoch.max(1) + 1).min(u64::from(self.epochs));
         bar.set_position(step);
@@ -185,33 +156,31 @@ impl Progress {
         self.updated = Some(Instant::now());
     }
 
-    /// Reports an epoch: a line a rank where there is no terminal, the test accuracy in the bar where there is one.
-    pub fn epoch_done(&mut self, report: &EpochReport) {
+    /// A line a rank where there is no terminal, the test accuracy in the bar where there is one.
+    fn epoch_done(&mut self, report: &EpochReport) {
         let accuracies = report.ranks.iter().map(|own| format!("{:.1}", 100.0 * own.test_accuracy.mean));
         self.last_test = format!("  test {} %", by_rank(accuracies));
         if self.lines {
-            self.above_the_bar(|| report.lines().iter().for_each(tell));
+            self.above_the_bar(|| lines(report).iter().for_each(tell));
         }
     }
 
-    /// Prints a warning to standard error, above the bar.
-    pub fn warn(&self, text: &str) {
+    /// To standard error, above the bar.
+    fn warn(&mut self, text: &str) {
         self.above_the_bar(|| warn(text));
     }
 
     /// Removes the bar, to make room for the summary. Dropping does the same.
-    pub fn finish(&self) {
+    fn stopped(&mut self) {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
         }
     }
 
-    /// Prints while the bar is out of the way.
-    fn above_the_bar(&self, print: impl FnOnce()) {
-        match &self.bar {
-            Some(bar) => bar.suspend(print),
-            None => print(),
-        }
+    /// Leaves the learning curves in the run directory.
+    fn finished(&mut self, of: &Finished<'_>) -> Result<(), Box<dyn Error + Send + Sync>> {
+        let curves = Curve::from_metrics(&of.summary.rule, of.rows);
+        Ok(draw_curves(&of.run.curves(), &of.config.label(), &curves)?)
     }
 }
 
@@ -231,6 +200,7 @@ fn bar(total_steps: u64, target: ProgressDrawTarget) -> ProgressBar {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::train::metrics::MetricsRow;
 
     fn rows() -> Vec<MetricsRow> {
         let row = |replica: u32, test_accuracy: f64| MetricsRow {
@@ -263,14 +233,14 @@ mod tests {
 
     #[test]
     fn an_epoch_is_one_line() {
-        let lines = EpochReport::of(&rows(), 20, 41_234.5, 8.145e-4).lines();
+        let found = lines(&EpochReport::of(&rows(), 20, 41_234.5, 8.145e-4));
         assert_eq!(
-            lines,
+            found,
             [
                 "epoch  5/20  loss 0.1250  train 50.00 ± 0.00 %  test loss 0.2500  test 97.00 ± 1.41 %  41,234 images/s  lr 8.15e-4"
             ]
         );
-        let single = EpochReport::of(&rows()[..1], 5, f64::NAN, 0.1).lines().concat();
+        let single = lines(&EpochReport::of(&rows()[..1], 5, f64::NAN, 0.1)).concat();
         assert!(single.contains("epoch 5/5") && single.contains("test 96.00 %  0 images/s"), "{single}");
     }
 
@@ -282,7 +252,7 @@ mod tests {
         several.extend(pair.iter().map(|row| MetricsRow { test_accuracy: 0.5, ..of(Rank::Of(16), row) }));
         let report = EpochReport::of(&several, 20, 41_234.5, 8.145e-4);
         assert_eq!(
-            report.lines(),
+            lines(&report),
             [
                 "epoch  5/20  rank 4   loss 0.1250  train 50.00 ± 0.00 %  test loss 0.2500  test 97.00 ± 1.41 %  41,234 images/s  lr 8.15e-4",
                 "epoch  5/20  rank 16  loss 0.1250  train 50.00 ± 0.00 %  test loss 0.2500  test 50.00 ± 0.00 %"
@@ -309,7 +279,7 @@ mod tests {
         assert!(!progress.wants_update());
         progress.update(1, &[(None, 0.5, 0.5)]);
         assert!(!progress.wants_update());
-        progress.finish();
+        progress.stopped();
     }
 
     #[test]
@@ -324,7 +294,8 @@ mod tests {
 
     #[test]
     fn the_bar_names_epoch_loss_and_accuracy() {
-        let mut progress = with_bar().resumed_at(225);
+        let mut progress = with_bar();
+        progress.resumed_at(225);
         let bar = progress.bar.clone().unwrap();
         assert_eq!(bar.position(), 225);
         progress.epoch_done(&EpochReport::of(&rows(), 20, 1.0, 1.0));
@@ -335,7 +306,7 @@ mod tests {
         let message = bar.message();
         assert!(message.starts_with("loss 0.125  train 50.0 %  test 97.0 %  ") && message.ends_with(" images/s"));
         progress.warn("nothing is wrong, this is a test");
-        progress.finish();
+        progress.stopped();
         assert!(bar.is_finished());
     }
 

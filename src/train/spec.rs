@@ -261,8 +261,8 @@ pub(super) fn with_largest_batch(error: TrainError, spec: &NetworkSpec) -> Train
         0 => error,
         largest => {
             let batch = spec.batch;
-            let parts = (1..=batch).find(|&n| batch.is_multiple_of(n) && batch / n <= largest).unwrap_or(batch);
-            TrainError::TooLarge { largest, parts, batch, source: Box::new(error) }
+            let accumulate = (1..=batch).find(|&n| batch.is_multiple_of(n) && batch / n <= largest).unwrap_or(batch);
+            TrainError::TooLarge { largest, accumulate, batch, source: Box::new(error) }
         }
     }
 }

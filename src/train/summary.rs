@@ -1,10 +1,9 @@
-//! The end of a run: `summary.json`, and the table that is printed.
+//! The end of a run: `summary.json`.
 
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::files::{self, FileError, write_atomically};
@@ -216,33 +215,11 @@ pub fn by_rank(replicas: &[ReplicaSummary]) -> Vec<RankSummary> {
     groups.into_iter().map(summary).collect()
 }
 
-/// The table at the end of one or several runs, each with its label: a line for each run and rank, its time on the run's first line.
-pub fn table(runs: &[(&str, &Summary)]) -> String {
-    let mut table = Table::new();
-    table.load_style(presets::UTF8_FULL_CONDENSED).set_content_arrangement(ContentArrangement::Disabled);
-    table.set_header(["run", "rank", "seeds", "test accuracy, last epoch", BEST, "time"]);
-    for (label, summary) in runs {
-        for (index, group) in summary.by_rank.iter().enumerate() {
-            let seconds = format!("{:.1} s", summary.seconds);
-            table.add_row([
-                if index == 0 { (*label).to_owned() } else { String::new() },
-                group.rank.map_or("-".to_owned(), |rank| rank.to_string()),
-                group.n.to_string(),
-                percent(group.mean_last, group.std_last),
-                percent(group.mean_best, group.std_best),
-                if index == 0 { seconds } else { String::new() },
-            ]);
-        }
-    }
-    table.column_iter_mut().skip(1).for_each(|column| column.set_cell_alignment(CellAlignment::Right));
-    table.to_string()
-}
-
 /// Heading of accuracies of the best epoch, so that nobody takes them for results.
-pub(crate) const BEST: &str = "own best epoch, by the test set";
+pub const BEST: &str = "own best epoch, by the test set";
 
 /// A share in percent, with its standard deviation over seeds if there is one.
-pub(crate) fn percent(mean: f64, std: Option<f64>) -> String {
+pub fn percent(mean: f64, std: Option<f64>) -> String {
     match std {
         Some(std) => format!("{:.2} ± {:.2} %", 100.0 * mean, 100.0 * std),
         None => format!("{:.2} %", 100.0 * mean),
@@ -385,21 +362,5 @@ mod tests {
         let error = Summary::read(&path).unwrap_err().to_string();
         assert!(error.contains("summary.json") && error.contains("line 2"), "{error}");
         assert!(matches!(Summary::read(folder.path()).unwrap_err(), SummaryError::File(_)));
-    }
-
-    #[test]
-    fn the_table_has_a_line_for_each_rank() {
-        let mut other = summary();
-        other.by_rank = vec![RankSummary { rank: None, n: 1, std_last: None, ..other.by_rank[1].clone() }];
-        let table = table(&[("backprop", &other), ("normative", &summary())]);
-        let expected = "\
-┌───────────┬──────┬───────┬───────────────────────────┬─────────────────────────────────┬────────┐
-│ run       ┆ rank ┆ seeds ┆ test accuracy, last epoch ┆ own best epoch, by the test set ┆   time │
-╞═══════════╪══════╪═══════╪═══════════════════════════╪═════════════════════════════════╪════════╡
-│ backprop  ┆    - ┆     1 ┆                   87.50 % ┆                 100.00 ± 0.00 % ┆ 12.3 s │
-│ normative ┆    4 ┆     2 ┆           50.00 ± 35.36 % ┆                 62.50 ± 17.68 % ┆ 12.3 s │
-│           ┆   10 ┆     2 ┆           87.50 ± 17.68 % ┆                 100.00 ± 0.00 % ┆        │
-└───────────┴──────┴───────┴───────────────────────────┴─────────────────────────────────┴────────┘";
-        assert_eq!(table, expected, "\n{table}");
     }
 }

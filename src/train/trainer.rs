@@ -8,11 +8,10 @@ use std::time::{Duration, Instant};
 use super::TrainError;
 use super::checkpoint::{Checkpoint, CheckpointError, CheckpointMeta};
 use super::config::Config;
-use super::curves::{Curve, draw_curves};
 use super::files::{self, write_atomically};
 use super::logs::{Course, Logs};
 use super::metrics::{AlignmentRow, Log, LogError, MetricsRow, SpectrumRow};
-use super::progress::{EpochReport, Progress};
+use super::observer::{EpochReport, Finished, Observer};
 use super::run_dir::RunDir;
 use super::session::Session;
 use super::summary::{self, Summary};
@@ -46,7 +45,7 @@ pub struct Trainer<'a> {
     session: Session,
     run: RunDir,
     stop: &'a AtomicBool,
-    progress: Progress,
+    observer: Box<dyn Observer + 'a>,
     logs: Logs,
     /// The metrics so far.
     rows: Vec<MetricsRow>,
@@ -67,7 +66,12 @@ impl<'a> Trainer<'a> {
     ///
     /// # Errors
     /// If the directory cannot be written.
-    pub fn start(mut session: Session, run: RunDir, stop: &'a AtomicBool) -> Result<Trainer<'a>, TrainError> {
+    pub fn start(
+        mut session: Session,
+        run: RunDir,
+        stop: &'a AtomicBool,
+        observer: Box<dyn Observer + 'a>,
+    ) -> Result<Trainer<'a>, TrainError> {
         write_kernels(&session, &run)?;
         if session.has_given_weights {
             // Nothing else tells how to begin again.
@@ -76,18 +80,23 @@ impl<'a> Trainer<'a> {
         // With this file the folder is a run.
         write_config(&session, &run)?;
         let logs = Logs::create(&run)?;
-        Ok(Trainer::assemble(session, run, stop, logs))
+        Ok(Trainer::assemble(session, run, stop, observer, logs))
     }
 
     /// A run from its last checkpoint, or from its beginning if it was stopped before the first.
     ///
     /// # Errors
     /// If a file of the run is damaged, lost or of another run, or the directory cannot be written.
-    pub fn resume(mut session: Session, run: RunDir, stop: &'a AtomicBool) -> Result<Trainer<'a>, TrainError> {
+    pub fn resume(
+        mut session: Session,
+        run: RunDir,
+        stop: &'a AtomicBool,
+        observer: Box<dyn Observer + 'a>,
+    ) -> Result<Trainer<'a>, TrainError> {
         let path = run.last_checkpoint();
         let Some(checkpoint) = load_if_there(&path)? else {
             refuse_to_forget(&run, &session.config)?;
-            return Trainer::start(session, run, stop);
+            return Trainer::start(session, run, stop, observer);
         };
         checkpoint.check_origin(&path, &session.origin, &session.config.data.name)?;
         session.restore(&checkpoint, &path)?;
@@ -95,14 +104,14 @@ impl<'a> Trainer<'a> {
         if let Some(most) = session.config.train.max_steps.filter(|&most| most < step) {
             return Err(TrainError::Past { most, step });
         }
-        let course = Course { step, last: last_step(&session), per_epoch: session.horizon.steps_per_epoch };
+        let course = Course { step, last: session.last_step(), per_epoch: session.horizon.steps_per_epoch };
         let best = load_if_there(&run.best_checkpoint())?;
         if let Some(best) = &best {
             best.check_origin(&run.best_checkpoint(), &session.origin, &session.config.data.name)?;
         }
         let (logs, rows) = Logs::resume(&run, &session.config, course)?;
-        let mut trainer = Trainer::assemble(session, run, stop, logs);
-        trainer.progress = trainer.progress.resumed_at(u64::from(step));
+        let mut trainer = Trainer::assemble(session, run, stop, observer, logs);
+        trainer.observer.resumed_at(u64::from(step));
         trainer.step = step;
         trainer.seconds_before = checkpoint.meta.seconds;
         trainer.rows = rows;
@@ -115,17 +124,16 @@ impl<'a> Trainer<'a> {
         Ok(trainer)
     }
 
-    fn assemble(session: Session, run: RunDir, stop: &'a AtomicBool, logs: Logs) -> Trainer<'a> {
-        let train = &session.config.train;
-        let images = u64::from(train.batch) * session.replicas.len() as u64;
+    fn assemble(
+        session: Session,
+        run: RunDir,
+        stop: &'a AtomicBool,
+        observer: Box<dyn Observer + 'a>,
+        logs: Logs,
+    ) -> Trainer<'a> {
         Trainer {
-            progress: Progress::new(
-                u64::from(last_step(&session)),
-                u64::from(session.horizon.steps_per_epoch),
-                images,
-                train.epochs,
-            ),
             session,
+            observer,
             run,
             stop,
             logs,
@@ -252,9 +260,9 @@ impl<'a> Trainer<'a> {
     /// If the device or a file fails, or a loss is not finite; the last good checkpoint stays.
     pub fn run(&mut self) -> Result<Outcome, TrainError> {
         for warning in self.session.warnings.clone() {
-            self.progress.warn(&warning);
+            self.observer.warn(&warning);
         }
-        let last = last_step(&self.session);
+        let last = self.session.last_step();
         let per_epoch = self.session.horizon.steps_per_epoch;
         while self.step < last {
             let epoch = self.step / per_epoch;
@@ -267,7 +275,7 @@ impl<'a> Trainer<'a> {
             if !self.train_until(end)? {
                 self.check_fault()?;
                 self.save()?;
-                self.progress.finish();
+                self.observer.stopped();
                 return Ok(Outcome::Stopped { step: self.step });
             }
             // Reading waits for the device, so that the time is the computation's.
@@ -310,12 +318,12 @@ impl<'a> Trainer<'a> {
             if every.is_some_and(|every| self.step.is_multiple_of(every)) {
                 self.session.refactorise()?;
             }
-            if self.progress.wants_update() {
+            if self.observer.wants_update() {
                 self.check_fault()?;
                 let metrics = self.session.metrics()?;
                 let networks = metrics.iter().zip(&self.session.replicas);
                 let so_far: Vec<_> = networks.map(|(m, (rank, _))| (*rank, m.loss, m.accuracy)).collect();
-                self.progress.update(u64::from(self.step), &so_far);
+                self.observer.update(u64::from(self.step), &so_far);
             }
             if self.saved.elapsed() > CHECKPOINT_INTERVAL {
                 self.check_fault()?;
@@ -363,7 +371,7 @@ impl<'a> Trainer<'a> {
         let now = self.save()?;
         self.keep_best(&now)?;
         let rate = self.session.step_state(self.step.saturating_sub(1)).replicas[0].rate[0];
-        self.progress.epoch_done(&EpochReport::of(&rows, self.session.config.train.epochs, images_per_second, rate));
+        self.observer.epoch_done(&EpochReport::of(&rows, self.session.config.train.epochs, images_per_second, rate));
         Ok(())
     }
 
@@ -426,7 +434,7 @@ impl<'a> Trainer<'a> {
             match self.drift.iter_mut().find(|(known, _)| *known == name) {
                 Some((_, before)) => {
                     if error > DRIFT * *before && error > rank.sqrt() {
-                        self.progress.warn(&format!(
+                        self.observer.warn(&format!(
                             "P of {name} drifts from orthonormal: |PP^T - I| went from {before:.2} to {error:.2}; lower \
                              feedback_optimizer.lr"
                         ));
@@ -452,8 +460,8 @@ impl<'a> Trainer<'a> {
 
     fn finish(&mut self) -> Result<Outcome, TrainError> {
         let seconds = self.seconds();
-        let Trainer { session, run, rows, step, progress, .. } = self;
-        progress.finish();
+        let Trainer { session, run, rows, step, observer, .. } = self;
+        observer.stopped();
         let plan = session.plan();
         let replicas = summary::replicas(rows);
         let flops = |role: Role| plan.cost(Phase::Train, Some(role)).flops / u64::from(plan.replicas());
@@ -473,7 +481,8 @@ impl<'a> Trainer<'a> {
             replicas,
         };
         summary.write(&run.summary())?;
-        draw_curves(&run.curves(), &session.config.label(), &Curve::from_metrics(&summary.rule, rows))?;
+        let finished = Finished { run, config: &session.config, summary: &summary, rows };
+        observer.finished(&finished).map_err(TrainError::Observer)?;
         Ok(Outcome::Finished(Box::new(summary)))
     }
 }
@@ -542,10 +551,4 @@ pub(super) fn refuse_to_forget(run: &RunDir, config: &Config) -> Result<(), Trai
         ),
         _ => Ok(()),
     }
-}
-
-/// Steps of the whole run.
-fn last_step(session: &Session) -> u32 {
-    let all = session.horizon.steps_per_epoch.saturating_mul(session.horizon.epochs);
-    session.config.train.max_steps.map_or(all, |most| most.min(all))
 }

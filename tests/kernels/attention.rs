@@ -1,7 +1,6 @@
 //! Attention: lengths and widths that miss, meet and exceed every tile, masks, and scores that exponentials cannot hold.
 
 use ldfa_gpu::ops::*;
-use ldfa_gpu::plan::Executor;
 
 use crate::compare::{Report, roundings, sums};
 use crate::scene::{Scene, asymmetric, step};

@@ -35,6 +35,7 @@ use crate::plan::Options;
 use crate::train::TrainError;
 use crate::train::config::{Config, Draft};
 use crate::train::machine::{Kernels, Preparation};
+use crate::train::progress::Progress;
 use crate::train::run_dir::RunDir;
 use crate::train::session::Session;
 use crate::train::trainer::{Outcome, Trainer, recorded_kernels};
@@ -277,11 +278,14 @@ impl Sweep {
             }
             let kernels = Kernels::Chosen(recorded_kernels(&run)?);
             let preparation = Preparation { kernels, ..setup.preparation.clone() };
-            Trainer::resume(session(cell, setup, &preparation)?, run, setup.stop)?.run()?
+            let session = session(cell, setup, &preparation)?;
+            let progress = Box::new(Progress::of(&session));
+            Trainer::resume(session, run, setup.stop, progress)?.run()?
         } else {
             let session = session(cell, setup, &setup.preparation)?;
             let run = RunDir::create(&path).map_err(TrainError::from)?;
-            Trainer::start(session, run, setup.stop)?.run()?
+            let progress = Box::new(Progress::of(&session));
+            Trainer::start(session, run, setup.stop, progress)?.run()?
         };
         Ok(matches!(run, Outcome::Finished(_)))
     }

@@ -199,6 +199,12 @@ impl Session {
         Ok(self.executor.run(Phase::Train, &states)?)
     }
 
+    /// Steps of the whole run.
+    pub fn last_step(&self) -> u32 {
+        let all = self.horizon.steps_per_epoch.saturating_mul(self.horizon.epochs);
+        self.config.train.max_steps.map_or(all, |most| most.min(all))
+    }
+
     /// Training steps worth handing over at once.
     pub fn batch(&self) -> u32 {
         self.executor.batch(Phase::Train) as u32
