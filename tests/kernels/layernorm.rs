@@ -1,8 +1,10 @@
 //! Layer norm.
 
 use ldfa_gpu::ops::*;
+use ldfa_gpu::plan::{Executor, Options, Plan, Profile};
+use ldfa_gpu::reference::Reference;
 
-use crate::compare::{Report, roundings, sums};
+use crate::compare::{Report, relative_error, roundings, sums};
 use crate::scene::{SIZES, Scene, asymmetric, step};
 
 /// Of every row a mean of any sign and a positive factor.
@@ -79,4 +81,44 @@ fn a_constant_row_becomes_the_shift() {
     let mut report = Report::default();
     scene.verify(&mut report, &[step(1, 0, 0, 1)]);
     report.finish("constant rows");
+}
+
+/// A plan cuts many rows into parts, as many for one network as for five, and adds what these have learnt.
+#[test]
+fn many_rows_are_cut_into_parts_that_add_up() {
+    let gpu = Profile { software: false, ..Profile::reference() };
+    let parts_of = |replicas: u32| {
+        let (rows, cols) = (3001, 20);
+        let mut recording = Recording::new(replicas);
+        let mut state = |name, rows, cols| recording.state(name, rows, cols, Dtype::F32);
+        let (x, error, moments) = (state("x", rows, cols), state("error", rows, cols), state("moments", rows, 2));
+        let (grad_gamma, grad_beta) = (state("gamma", 1, cols), state("beta", 1, cols));
+        recording.begin(Phase::Train);
+        recording.push(LayerNormGradients { error, x, moments, grad_gamma, grad_beta }).unwrap();
+        let results = [true, false].map(|fuse| {
+            let plan = Plan::new(recording.clone(), &gpu, Options { fuse, ..Options::default() }).unwrap();
+            let parts = plan.nodes(Phase::Train).iter().find_map(|node| match &node.entry.op {
+                Op::LayerNormGradients(op) => Some(op.parts()),
+                _ => None,
+            });
+            let names: Vec<&str> = plan.nodes(Phase::Train).iter().map(|node| node.entry.op.name()).collect();
+            let expected = ["layer-norm-gradients", "sum-parts", "sum-parts"];
+            assert_eq!(names, if fuse { &expected[..] } else { &expected[..1] });
+            let mut reference = Reference::new(plan);
+            for (at, tensor) in [x, error, moments].into_iter().enumerate() {
+                let value = |i: usize| asymmetric(0.01 * at as f64, at as u32, i as u32 / 7, i as u32);
+                reference.write(tensor, &(0..tensor.shape.elements()).map(value).collect::<Vec<_>>()).unwrap();
+            }
+            reference.run(Phase::Train, &[step(replicas, 0, 0, 1)]).unwrap();
+            (parts, [grad_gamma, grad_beta].map(|tensor| reference.read(tensor).unwrap()))
+        });
+        let [(parts, cut), (_, whole)] = results;
+        for (cut, whole) in cut.iter().zip(&whole) {
+            assert!(relative_error(cut, whole) < 1e-12);
+        }
+        parts
+    };
+    let parts = parts_of(1);
+    assert!(parts > Some(4), "{parts:?}");
+    assert_eq!(parts, parts_of(5));
 }
