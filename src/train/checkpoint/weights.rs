@@ -41,7 +41,7 @@ pub fn read_weights(path: &Path) -> Result<Weights, CheckpointError> {
 /// Writes weights as a plain safetensors file, which `safetensors.torch.load_file` reads. Same content, same bytes.
 ///
 /// # Errors
-/// As [`Checkpoint::save`].
+/// As [`Checkpoint::save`](super::Checkpoint::save).
 pub fn write_weights(path: &Path, weights: &[(String, Vec<usize>, Vec<f32>)]) -> Result<(), CheckpointError> {
     let tensors = weights.iter().map(|(name, shape, values)| {
         let bytes = bytemuck::cast_slice(values);
