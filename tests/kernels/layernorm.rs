@@ -1,7 +1,7 @@
 //! Layer norm.
 
 use ldfa_gpu::ops::*;
-use ldfa_gpu::plan::{Executor, Options, Plan, Profile};
+use ldfa_gpu::plan::{Blocking, Options, Plan, Profile};
 use ldfa_gpu::reference::Reference;
 
 use crate::compare::{Report, relative_error, roundings, sums};
@@ -47,6 +47,10 @@ fn layer_norm_forward_and_backward() {
             // Six roundings a term. Terms of both signs may cancel, and in a single column nothing makes up for that.
             let count = if cols < 4 { 128.0 } else { 16.0 };
             scene.push(op, |_| 2.0 * sums(op.depth()) + roundings(count));
+            let mut held = || scene.updated(1, cols, asymmetric);
+            let (grad_gamma, grad_beta) = (held(), held());
+            let again = LayerNormGradients { grad_gamma, grad_beta, accumulate: true, ..op };
+            scene.push(again, |_| 2.0 * sums(rows) + roundings(count + 1.0));
         }
         scene.verify(&mut report, &[step(replicas, 0, 0, 1)]);
     }
@@ -94,7 +98,7 @@ fn many_rows_are_cut_into_parts_that_add_up() {
         let (x, error, moments) = (state("x", rows, cols), state("error", rows, cols), state("moments", rows, 2));
         let (grad_gamma, grad_beta) = (state("gamma", 1, cols), state("beta", 1, cols));
         recording.begin(Phase::Train);
-        recording.push(LayerNormGradients { error, x, moments, grad_gamma, grad_beta }).unwrap();
+        recording.push(LayerNormGradients { error, x, moments, grad_gamma, grad_beta, accumulate: false }).unwrap();
         let results = [true, false].map(|fuse| {
             let plan = Plan::new(recording.clone(), &gpu, Options { fuse, ..Options::default() }).unwrap();
             let parts = plan.nodes(Phase::Train).iter().find_map(|node| match &node.entry.op {
@@ -104,7 +108,7 @@ fn many_rows_are_cut_into_parts_that_add_up() {
             let names: Vec<&str> = plan.nodes(Phase::Train).iter().map(|node| node.entry.op.name()).collect();
             let expected = ["layer-norm-gradients", "sum-parts", "sum-parts"];
             assert_eq!(names, if fuse { &expected[..] } else { &expected[..1] });
-            let mut reference = Reference::new(plan);
+            let mut reference = Blocking::new(Reference::new(plan));
             for (at, tensor) in [x, error, moments].into_iter().enumerate() {
                 let value = |i: usize| asymmetric(0.01 * at as f64, at as u32, i as u32 / 7, i as u32);
                 reference.write(tensor, &(0..tensor.shape.elements()).map(value).collect::<Vec<_>>()).unwrap();
