@@ -55,6 +55,7 @@ fn is_finite(x: f32) -> bool {
 const NONE = 0u;
 const RELU = 1u;
 const GELU = 2u;
+const TANH = 3u;
 
 // Abramowitz and Stegun 7.1.26, |error| <= 1.5e-7.
 fn erf(x: f32) -> f32 {
@@ -63,16 +64,25 @@ fn erf(x: f32) -> f32 {
     return sign(x) * (1.0 - tail * exp(-x * x));
 }
 
+// Near zero by its series, whose next term is below rounding: the quotient would lose digits there.
+fn hyperbolic_tangent(x: f32) -> f32 {
+    let square = x * x;
+    let series = x * (1.0 - square * (0.33333333 - square * (0.13333333 - square * 0.053968254)));
+    let decay = exp(-2.0 * abs(x));
+    return select(sign(x) * (1.0 - decay) / (1.0 + decay), series, abs(x) < 0.1);
+}
+
 fn activate(kind: u32, x: f32) -> f32 {
     switch kind {
         // Not max, which may turn a NaN into 0 and hide it from the loss.
         case RELU: { return select(x, 0.0, x < 0.0); }
         case GELU: { return 0.5 * x * (1.0 + erf(x * 0.70710678)); }
+        case TANH: { return hyperbolic_tangent(x); }
         default: { return x; }
     }
 }
 
-// f' from what the activation saves: relu its output, gelu its input.
+// f' from what the activation saves: relu and tanh their output, gelu its input.
 fn derivative(kind: u32, saved: f32) -> f32 {
     switch kind {
         case RELU: { return select(0.0, 1.0, saved > 0.0); }
@@ -80,6 +90,7 @@ fn derivative(kind: u32, saved: f32) -> f32 {
             let density = 0.39894228 * exp(-0.5 * saved * saved);
             return 0.5 * (1.0 + erf(saved * 0.70710678)) + saved * density;
         }
+        case TANH: { return 1.0 - saved * saved; }
         default: { return 1.0; }
     }
 }

@@ -80,6 +80,7 @@ fn code(activation: Option<Activation>) -> u32 {
         None => 0,
         Some(Activation::Relu) => 1,
         Some(Activation::Gelu) => 2,
+        Some(Activation::Tanh) => 3,
     }
 }
 

@@ -11,6 +11,8 @@ pub enum Activation {
     Relu,
     /// x Phi(x), the exact form with erf.
     Gelu,
+    /// tanh(x).
+    Tanh,
 }
 
 /// Which tensor an activation's derivative is computed from.
@@ -26,7 +28,7 @@ impl Activation {
     /// Which tensor the backward pass needs.
     pub fn saves(self) -> Saves {
         match self {
-            Activation::Relu => Saves::Output,
+            Activation::Relu | Activation::Tanh => Saves::Output,
             Activation::Gelu => Saves::Input,
         }
     }
@@ -37,6 +39,7 @@ impl fmt::Display for Activation {
         f.write_str(match self {
             Activation::Relu => "relu",
             Activation::Gelu => "gelu",
+            Activation::Tanh => "tanh",
         })
     }
 }

@@ -12,15 +12,17 @@ pub(super) fn activation(f: Activation, x: f64) -> f64 {
         Activation::Relu if x < 0.0 => 0.0,
         Activation::Relu => x,
         Activation::Gelu => x * normal_cdf(x),
+        Activation::Tanh => x.tanh(),
     }
 }
 
-/// f', from what the activation saves: relu its output, gelu its input.
+/// f', from what the activation saves: relu and tanh their output, gelu its input.
 pub(super) fn derivative(f: Activation, saved: f64) -> f64 {
     match f {
         Activation::Relu if saved > 0.0 => 1.0,
         Activation::Relu => 0.0,
         Activation::Gelu => normal_cdf(saved) + saved * normal_density(saved),
+        Activation::Tanh => 1.0 - saved * saved,
     }
 }
 
@@ -113,6 +115,14 @@ mod tests {
         let f = |x| activation(Activation::Gelu, x);
         let slopes: Vec<f64> = x.iter().map(|x| (f(x + h) - f(x - h)) / (2.0 * h)).collect();
         assert_close(&gate(&vec![1.0; x.len()], &x, Activation::Gelu), &slopes, 1e-9);
+    }
+
+    #[test]
+    fn tanh_gate_is_the_derivative_of_tanh() {
+        let (x, h) = (noise(50, 1), 1e-5);
+        let slopes: Vec<f64> = x.iter().map(|x| ((x + h).tanh() - (x - h).tanh()) / (2.0 * h)).collect();
+        let saved = activate(&x, Activation::Tanh);
+        assert_close(&gate(&vec![1.0; x.len()], &saved, Activation::Tanh), &slopes, 1e-9);
     }
 
     #[test]

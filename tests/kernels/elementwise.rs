@@ -6,7 +6,7 @@ use ldfa_gpu::ops::*;
 use crate::compare::{Report, identical, roundings};
 use crate::scene::{SIZES, Scene, asymmetric, step};
 
-const FUNCTIONS: [Activation; 2] = [Activation::Relu, Activation::Gelu];
+const FUNCTIONS: [Activation; 3] = [Activation::Relu, Activation::Gelu, Activation::Tanh];
 
 /// Every extent as rows and as columns, with different partners.
 fn shapes() -> impl Iterator<Item = (u32, u32)> {
@@ -28,7 +28,11 @@ fn activations_and_gates() {
                 scene.push(Activate { x, out, f }, |_| allowed);
                 // Gelu's slope is zero at -0.75, where a single element has no relative error to speak of.
                 let shift = if f == Activation::Relu { -0.2 } else { 0.4 };
-                let saved = scene.filled(rows, cols, |x, r, i, j| asymmetric(x, r, i, j) + shift);
+                // Tanh saves its output, within one.
+                let saved = scene.filled(rows, cols, |x, r, i, j| match f {
+                    Activation::Tanh => 0.8 * asymmetric(x, r, i, j).tanh(),
+                    _ => asymmetric(x, r, i, j) + shift,
+                });
                 let (x, out) = (scene.own(rows, cols), scene.output(rows, cols));
                 scene.push(Gate { x, saved, out, f }, |_| allowed);
             }
@@ -36,6 +40,31 @@ fn activations_and_gates() {
         scene.verify(&mut report, &[step(replicas, 0, 0, 1)]);
     }
     report.finish("activations and gates");
+}
+
+/// One by one, from where the series ends to where nothing is left but one, and as the relative error that small ones keep.
+#[test]
+fn tanh_is_within_a_few_roundings_everywhere() {
+    let mut scene = Scene::new(1);
+    let count = 4001;
+    let x = scene.filled(1, count, |_, _, _, j| ((f64::from(j) - 2000.0) / 440.0).powi(3));
+    let out = scene.output(1, count);
+    scene.push(Activate { x, out, f: Activation::Tanh }, |_| roundings(6.0));
+    let mut gpu = scene.run(None, &[step(1, 0, 0, 1)]);
+    let arguments = gpu.read(x).unwrap();
+    for (x, y) in arguments.into_iter().zip(gpu.read(out).unwrap()) {
+        // A quotient of 1 - e and 1 + e: at 0.1 the numerator has lost two digits of the exponential.
+        let allowed = x.tanh().abs() * roundings(if x.abs() < 0.1 { 4.0 } else { 24.0 });
+        assert!((y - x.tanh()).abs() <= allowed, "tanh({x}) = {y}");
+    }
+    for (x, expected) in [(f64::NAN, None), (1e30, Some(1.0)), (-1e30, Some(-1.0))] {
+        let mut scene = Scene::new(1);
+        let argument = scene.filled(1, 3, |_, _, _, _| x);
+        let out = scene.output(1, 3);
+        scene.push(Activate { x: argument, out, f: Activation::Tanh }, |_| 0.0);
+        let found = scene.run(None, &[step(1, 0, 0, 1)]).read(out).unwrap()[0];
+        assert!(expected.map_or(found.is_nan(), |expected| found == expected), "tanh({x}) = {found}");
+    }
 }
 
 /// The relative norm of a matrix hides what happens to its small elements, so these are looked at one by one.

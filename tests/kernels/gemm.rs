@@ -74,7 +74,7 @@ fn product(scene: &mut Scene, [rows, inner, cols]: [u32; 3], transposes: [bool; 
     let saved = |scene: &mut Scene, f: Activation| match f {
         // Half of what relu saves is zero, where the derivative is defined to be zero too.
         Activation::Relu => scene.filled(rows, cols, |x, r, i, j| (asymmetric(x, r, i, j) - 0.3).max(0.0)),
-        Activation::Gelu => scene.any(rows, cols),
+        Activation::Gelu | Activation::Tanh => scene.any(rows, cols),
     };
     let epilogue = Epilogue {
         addend: parts.addend.then(|| (scene.any(rows, cols), -0.625)),

@@ -52,7 +52,7 @@ fn transport(scene: &mut Scene, [rows, width, rank, inputs]: [u32; 4], clamp: Op
     let gate = gate.map(|f| {
         let saved = scene.filled(rows, inputs, |x, r, i, j| match f {
             Activation::Relu => (asymmetric(x, r, i, j) - 0.3).max(0.0),
-            Activation::Gelu => asymmetric(x, r, i, j),
+            Activation::Gelu | Activation::Tanh => asymmetric(x, r, i, j),
         });
         (f, saved)
     });
