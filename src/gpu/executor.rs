@@ -6,6 +6,7 @@
 //!
 //! Nothing here waits: who polls the futures lets the device go on ([`Executor::driver`]).
 
+use std::ops::Range;
 use std::time::Duration;
 
 use web_time::Instant;
@@ -130,6 +131,22 @@ impl Gpu {
         Ok(())
     }
 
+    /// Hands the operations of one section over.
+    async fn run_operations(
+        &mut self,
+        phase: Phase,
+        operations: Range<usize>,
+        step: &StepState,
+    ) -> Result<(), GpuError> {
+        self.write_steps(std::slice::from_ref(step));
+        let dispatches = &self.phases[phase as usize][operations];
+        let submitted = self.submit_pass(|pass| self.walk(pass, dispatches, 0..1));
+        if let Some(previous) = self.in_flight.replace(submitted) {
+            self.context.finish(previous).await?;
+        }
+        self.context.check()
+    }
+
     /// Runs one operation of a phase so many times, waits, and returns how long that took.
     pub(super) async fn repeat(&mut self, phase: Phase, at: usize, times: usize) -> Result<Duration, GpuError> {
         let began = Instant::now();
@@ -196,6 +213,10 @@ impl Executor for Gpu {
 
     fn run<'a>(&'a mut self, phase: Phase, steps: &'a [StepState]) -> BoxFuture<'a, ()> {
         Box::pin(async move { Ok(self.run_steps(phase, steps).await?) })
+    }
+
+    fn run_section<'a>(&'a mut self, phase: Phase, operations: Range<usize>, step: &'a StepState) -> BoxFuture<'a, ()> {
+        Box::pin(async move { Ok(self.run_operations(phase, operations, step).await?) })
     }
 
     fn profile<'a>(&'a mut self, phase: Phase, step: &'a StepState, rounds: usize) -> BoxFuture<'a, OpTimes> {

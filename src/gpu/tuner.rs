@@ -610,6 +610,15 @@ mod tests {
             fn run<'a>(&'a mut self, phase: Phase, steps: &'a [StepState]) -> BoxFuture<'a, ()> {
                 self.0.run(phase, steps)
             }
+            fn run_section<'a>(
+                &'a mut self,
+                phase: Phase,
+                operations: std::ops::Range<usize>,
+                step: &'a StepState,
+            ) -> BoxFuture<'a, ()> {
+                self.0.run_section(phase, operations, step)
+            }
+
             fn profile<'a>(&'a mut self, phase: Phase, step: &'a StepState, rounds: usize) -> BoxFuture<'a, OpTimes> {
                 self.0.profile(phase, step, rounds)
             }

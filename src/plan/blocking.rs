@@ -1,7 +1,7 @@
 //! Executors for threads that may wait.
 
 use std::future::Future;
-use std::ops::{Deref, DerefMut};
+use std::ops::{Deref, DerefMut, Range};
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 
@@ -57,6 +57,19 @@ impl<E: Executor + ?Sized> Blocking<E> {
     /// If the device fails.
     pub fn run(&mut self, phase: Phase, steps: &[StepState]) -> Result<(), ExecuteError> {
         self.wait(|executor| executor.run(phase, steps))
+    }
+
+    /// [`Executor::run_section`].
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub fn run_section(
+        &mut self,
+        phase: Phase,
+        operations: Range<usize>,
+        step: &StepState,
+    ) -> Result<(), ExecuteError> {
+        self.wait(|executor| executor.run_section(phase, operations, step))
     }
 
     /// [`Executor::profile`].

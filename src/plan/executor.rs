@@ -1,6 +1,7 @@
 //! What runs a plan.
 
 use std::future::Future;
+use std::ops::Range;
 use std::pin::Pin;
 
 use super::OpTimes;
@@ -58,6 +59,13 @@ pub trait Executor {
     /// # Errors
     /// If the device fails.
     fn run<'a>(&'a mut self, phase: Phase, steps: &'a [StepState]) -> BoxFuture<'a, ()>;
+
+    /// Runs some operations of a phase for one state: a section of [`super::Plan::sections`], so that a scheduler can put something
+    /// between two of them.
+    ///
+    /// # Errors
+    /// If the device fails.
+    fn run_section<'a>(&'a mut self, phase: Phase, operations: Range<usize>, step: &'a StepState) -> BoxFuture<'a, ()>;
 
     /// Median seconds of every operation of a phase over `rounds` rounds (at least one). States are afterwards as they
     /// were before; the permutation of the step's epoch must be on the device.

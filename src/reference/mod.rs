@@ -29,6 +29,7 @@ mod transport;
 mod transpose;
 
 use std::future::ready;
+use std::ops::Range;
 use std::sync::Arc;
 
 pub use error::ReferenceError;
@@ -118,6 +119,11 @@ impl Executor for Reference {
         let plan = Arc::clone(&self.plan);
         let mut operations = steps.iter().flat_map(|step| plan.nodes(phase).iter().map(move |node| (node, step)));
         now(operations.try_for_each(|(node, step)| self.execute(&node.entry.op, step)))
+    }
+
+    fn run_section<'a>(&'a mut self, phase: Phase, operations: Range<usize>, step: &'a StepState) -> BoxFuture<'a, ()> {
+        let plan = Arc::clone(&self.plan);
+        now(plan.nodes(phase)[operations].iter().try_for_each(|node| self.execute(&node.entry.op, step)))
     }
 
     fn profile<'a>(&'a mut self, phase: Phase, step: &'a StepState, rounds: usize) -> BoxFuture<'a, OpTimes> {
