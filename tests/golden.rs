@@ -92,6 +92,7 @@ fn load(path: &Path) -> Problem {
     let spec = NetworkSpec {
         classes: *classes,
         layers: case.layers.clone(),
+        freeze: Vec::new(),
         loss: Loss::CrossEntropy,
         label_smoothing: 0.0,
         ranks: vec![case.feedback.rank_list().first().copied()],

@@ -47,6 +47,7 @@ fn layers() -> Vec<LayerSpec> {
 fn network() -> Network {
     Network::new(&NetworkSpec {
         layers: layers(),
+        freeze: Vec::new(),
         loss: Loss::CrossEntropy,
         label_smoothing: 0.0,
         feedback: FeedbackSpec::backprop(),

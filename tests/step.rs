@@ -85,6 +85,7 @@ fn spec(layers: Vec<LayerSpec>, feedback: FeedbackSpec) -> NetworkSpec {
     let image = if matches!(layers[0], LayerSpec::Conv(_)) { [5, 4, 2] } else { [1, 1, FEATURES] };
     NetworkSpec {
         layers,
+        freeze: Vec::new(),
         loss: Loss::CrossEntropy,
         label_smoothing: 0.0,
         feedback,

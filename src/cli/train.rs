@@ -32,7 +32,7 @@ pub(super) struct TrainArgs {
     #[arg(long, value_name = "FOLDER")]
     out: Option<PathBuf>,
     /// Go on with a stopped run; its own configuration applies, but for --max-steps, and its own kernels, but for --no-tune.
-    #[arg(long, value_name = "RUN", conflicts_with_all = ["preset", "out", "init", "rule", "p", "q", "rank", "seeds", "epochs", "accumulate", "set"])]
+    #[arg(long, value_name = "RUN", conflicts_with_all = ["preset", "out", "init", "rule", "p", "q", "rank", "seeds", "epochs", "accumulate", "freeze", "set"])]
     resume: Option<PathBuf>,
     /// Start all replicas from these weights.
     #[arg(long, value_name = "FILE.safetensors")]
@@ -76,6 +76,10 @@ pub(super) struct ConfigArgs {
     /// Compute every batch in so many micro-batches, one after the other: less memory, the same step but for batch norm.
     #[arg(long, value_name = "N")]
     accumulate: Option<u32>,
+    /// Layers that keep their random first values, such as layers.3, or blocks for all residual ones: what the rest learns on top of
+    /// them tells a trained deep network from a good readout.
+    #[arg(long, value_name = "LAYER[,LAYER...]", value_delimiter = ',')]
+    freeze: Vec<String>,
     /// Stop after so many steps.
     #[arg(long, value_name = "N")]
     max_steps: Option<u32>,
@@ -137,7 +141,11 @@ impl ConfigArgs {
             ("--accumulate", "train.accumulate", number(self.accumulate)),
             ("--max-steps", "train.max_steps", number(self.max_steps)),
         ];
-        for (option, key, value) in changes {
+        let frozen = (!self.freeze.is_empty()).then(|| {
+            let list = toml::Value::from(self.freeze.clone());
+            (self.freeze.join(","), list.to_string())
+        });
+        for (option, key, value) in changes.into_iter().chain([("--freeze", "model.freeze", frozen)]) {
             if let Some((typed, value)) = value {
                 draft.by(format!("{option} {typed}"), |draft| draft.set(key, &value))?;
             }

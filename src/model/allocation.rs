@@ -32,7 +32,8 @@ pub(super) fn allocate(spec: &NetworkSpec, graph: &Graph, rec: &mut Recording) -
     let (mut weights, mut feedback) = (GroupBuilder::default(), GroupBuilder::default());
     let mut slots = HashMap::new();
     for (index, (node, specs)) in graph.nodes.iter().zip(&specs).enumerate() {
-        for (which, spec) in specs.iter().enumerate().filter(|(_, spec)| spec.purpose == Purpose::Learned) {
+        let is_learned = |spec: &ParameterSpec| spec.purpose == Purpose::Learned && !node.is_frozen;
+        for (which, spec) in specs.iter().enumerate().filter(|(_, spec)| is_learned(spec)) {
             let slot = weights.add(format!("{}.{}", node.name, spec.name), spec.rows, spec.cols);
             slots.insert((index, which), slot);
         }
@@ -43,6 +44,9 @@ pub(super) fn allocate(spec: &NetworkSpec, graph: &Graph, rec: &mut Recording) -
         .map(|plan| {
             let PlannedPathway::Factored { ranks, .. } = &plan.kind else { return [None; 2] };
             let passage = specs[plan.node][plan.parameter].passage.map_or("feedback", |passage| passage.feedback);
+            if graph.nodes[plan.node].is_frozen {
+                return [None; 2];
+            }
             let (rank, name) = (widest(ranks), format!("{}.{passage}", graph.nodes[plan.node].name));
             let p = (rules.0 != PRule::Fixed).then(|| feedback.add(format!("{name}.p"), plan.shape.0, rank));
             let q = (rules.1 != QRule::Fixed).then(|| feedback.add(format!("{name}.q"), rank, plan.shape.1));
@@ -75,7 +79,9 @@ pub(super) fn allocate(spec: &NetworkSpec, graph: &Graph, rec: &mut Recording) -
             };
             let value = learned.map_or_else(|| state(rec), |learned| learned.value);
             exchange.extend(spec.files.iter().map(|file| in_files(&node.name, spec.purpose, file, value)));
-            let weight = spec.passage.zip(learned).map(|(passage, learned)| {
+            let weight = spec.passage.map(|passage| {
+                // What is frozen has no gradient, and no rule to read it.
+                let learned = learned.unwrap_or(Learned { value, gradient: value });
                 let at = plans.iter().position(|plan| (plan.node, plan.parameter) == (index, which));
                 let feedback = at.map(|at| {
                     let learned = factors[at].map(|slot| slot.and_then(|slot| member(1, slot)));
@@ -92,6 +98,7 @@ pub(super) fn allocate(spec: &NetworkSpec, graph: &Graph, rec: &mut Recording) -
             index,
             inputs: node.inputs.clone(),
             extent: node.extent,
+            is_frozen: node.is_frozen,
             passes_error: node.inputs.iter().any(|&value| learns[value]),
             ignored_shift: graph.ignored_shift(index + 1),
             parameters,

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::layers::{Input, Layer, LayerSpec};
 use super::spec::ModelError;
+use crate::words::suggest;
 
 /// What one sample is between two layers: an image of so many pixels with so many channels each. A row of features is an
 /// image of one pixel.
@@ -53,6 +54,8 @@ pub(super) struct Node {
     pub(super) inputs: Vec<usize>,
     /// What it makes.
     pub(super) extent: Extent,
+    /// Whether it keeps its first values.
+    pub(super) is_frozen: bool,
 }
 
 /// All layers, every one behind those whose values it takes.
@@ -89,16 +92,43 @@ impl Graph {
         value.checked_sub(1).map_or(self.input, |node| self.nodes[node].extent)
     }
 
+    /// Lets layers keep their first values: those of the names, and those within them. [`BLOCKS`] stands for all residual ones.
+    ///
+    /// # Errors
+    /// If there is no layer of a name, or none of them learns.
+    pub(super) fn freeze(&mut self, names: &[String]) -> Result<(), ModelError> {
+        for name in names {
+            let (all, is_meant): (_, Box<dyn Fn(&Node) -> bool>) = if name == BLOCKS {
+                ("residual blocks", Box::new(|node| node.name.matches('.').count() > 1))
+            } else {
+                let within = format!("{name}.");
+                let own = name.clone();
+                ("layers", Box::new(move |node| node.name == own || node.name.starts_with(&within)))
+            };
+            let mut found = false;
+            for node in self.nodes.iter_mut().filter(|node| is_meant(node) && !node.layer.parameters().is_empty()) {
+                (node.is_frozen, found) = (true, true);
+            }
+            if !found {
+                let known: Vec<&str> = self.nodes.iter().map(|node| node.name.as_str()).collect();
+                let hint = suggest(name, &known);
+                let problem = format!("model.freeze: {name} names no {all} with anything to learn{hint}");
+                return Err(ModelError::Network(problem));
+            }
+        }
+        Ok(())
+    }
+
     /// Whether anything learns on the way to each value.
     pub(super) fn learns(&self) -> Vec<bool> {
-        self.reached(|layer| !layer.parameters().is_empty())
+        self.reached(|node| !node.is_frozen && !node.layer.parameters().is_empty())
     }
 
     /// Whether such a layer stands on the way to each value.
-    pub(super) fn reached(&self, is_such: impl Fn(&dyn Layer) -> bool) -> Vec<bool> {
+    pub(super) fn reached(&self, is_such: impl Fn(&Node) -> bool) -> Vec<bool> {
         let mut reached = vec![false];
         for node in &self.nodes {
-            reached.push(is_such(&*node.layer) || node.inputs.iter().any(|&value| reached[value]));
+            reached.push(is_such(node) || node.inputs.iter().any(|&value| reached[value]));
         }
         reached
     }
@@ -126,7 +156,7 @@ impl Graph {
             let extents: Vec<Extent> = inputs.iter().map(|&value| self.extent(value)).collect();
             let placed = layer.describe().place(&extents).and_then(fitting);
             let (layer, extent) = placed.map_err(|problem| ModelError::Layer { layer: key, problem })?;
-            self.nodes.push(Node { name, layer, inputs, extent });
+            self.nodes.push(Node { name, layer, inputs, extent, is_frozen: false });
             value = self.nodes.len();
         }
         Ok(value)
@@ -163,6 +193,9 @@ pub fn activations(layers: &[LayerSpec], image: [u32; 3]) -> Result<Vec<String>,
     let chosen = nodes.filter(|(at, node)| *at == last || node.layer.is_activation());
     Ok(chosen.map(|(_, node)| node.name).collect())
 }
+
+/// In `model.freeze`, all residual blocks.
+const BLOCKS: &str = "blocks";
 
 /// Elements that a sample may have in a layer, so that all index arithmetic fits 32 bits.
 pub(super) const MOST_FEATURES: u64 = 1 << 28;

@@ -22,6 +22,8 @@ use crate::optim::{Group, OptimizerSpec};
 pub struct NetworkSpec {
     /// From input to output.
     pub layers: Vec<LayerSpec>,
+    /// Layers that keep their first values; "blocks" stands for all residual ones.
+    pub freeze: Vec<String>,
     /// What is minimised.
     pub loss: Loss,
     /// Of cross-entropy in training; the loss of the test is not smoothed.
@@ -96,7 +98,8 @@ impl Network {
         for (section, optimizer) in [("optimizer", &spec.optimizer), ("feedback_optimizer", &spec.feedback_optimizer)] {
             optimizer.check().map_err(|source| ModelError::Optimizer { section, source })?;
         }
-        let graph = Graph::new(&spec.layers, spec.feed.image())?;
+        let mut graph = Graph::new(&spec.layers, spec.feed.image())?;
+        graph.freeze(&spec.freeze)?;
         check_counts(spec)?;
         check_output(spec, &graph)?;
         let mut recording = Recording::new(spec.ranks.len() as u32);

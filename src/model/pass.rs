@@ -21,6 +21,8 @@ pub(super) struct Placed {
     pub(super) inputs: Vec<usize>,
     /// What it makes of a sample.
     pub(super) extent: Extent,
+    /// Whether it keeps its first values.
+    pub(super) is_frozen: bool,
     /// Whether anything learns below one of its inputs.
     pub(super) passes_error: bool,
     /// Columns of what it makes to which a constant makes no difference: a bias is not learned there.
@@ -149,6 +151,11 @@ impl<'a> Pass<'a> {
     pub(super) fn error(&mut self, at: &Placed) -> Tensor {
         let input = self.input(at);
         self.rec.scratch("delta", input.rows(), input.cols())
+    }
+
+    /// Whether a layer's gradients are written.
+    pub(super) fn learns(&self, at: &Placed) -> bool {
+        self.learns && !at.is_frozen
     }
 
     /// Whether the layers behave as in training.

@@ -51,7 +51,7 @@ pub(super) fn plan_pathways(spec: &NetworkSpec, graph: &Graph) -> Result<Vec<Pat
             return Err(wrong("exact", no_layer(name, "with a weight", &names)).into());
         }
     }
-    let (learns, has_inputs) = (graph.learns(), graph.reached(|layer| layer.adds_inputs()));
+    let (learns, has_inputs) = (graph.learns(), graph.reached(|node| node.layer.adds_inputs()));
     let mut plans = Vec::new();
     for &(index, parameter, passage) in &passages {
         let node = &graph.nodes[index];

@@ -87,6 +87,7 @@ impl Parts {
     fn new(layers: &[LayerSpec], image: [u32; 3], rows: u32) -> Result<Parts, ModelError> {
         let spec = NetworkSpec {
             layers: layers.to_vec(),
+            freeze: Vec::new(),
             loss: Loss::default(),
             label_smoothing: 0.0,
             feedback: FeedbackSpec::backprop(),

@@ -90,6 +90,9 @@ pub enum LimitOrder {
 pub struct ModelSection {
     /// From input to output.
     pub layers: Vec<LayerSpec>,
+    /// Layers that keep their first values, with all layers within; "blocks" stands for all residual ones.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub freeze: Vec<String>,
     /// What is minimised; cross-entropy if left out.
     #[serde(default)]
     pub loss: Loss,

@@ -205,6 +205,7 @@ fn described(config: &Config, data: &Outline) -> Result<NetworkSpec, TrainError>
     let widest = widest(&config.model.layers, image)?;
     Ok(NetworkSpec {
         layers: config.model.layers.clone(),
+        freeze: config.model.freeze.clone(),
         loss: config.model.loss,
         label_smoothing: config.model.label_smoothing,
         feedback: config.feedback.clone(),

@@ -74,6 +74,7 @@ impl Model {
         };
         NetworkSpec {
             layers: self.layers(),
+            freeze: Vec::new(),
             loss: Loss::CrossEntropy,
             label_smoothing: 0.0,
             feedback,

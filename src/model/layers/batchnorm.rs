@@ -73,10 +73,10 @@ impl Layer for ByBatch {
         let (x, epsilon) = (pass.input(at), EPSILON);
         let of_batch = pass.saved(at).first().copied();
         let moments = of_batch.unwrap_or(at.parameters[2].value);
-        let is_first = !pass.rec.has_written(scale.gradient);
+        let is_first = pass.learns(at) && !pass.rec.has_written(scale.gradient);
         // The derivative needs the sums over this batch alone. Running statistics do not depend on the batch: what is subtracted
         // for it are gradients that stay the zeros that they start as.
-        let (grad_gamma, grad_beta) = if of_batch.is_none() || (pass.learns && is_first) {
+        let (grad_gamma, grad_beta) = if of_batch.is_none() || is_first {
             (scale.gradient, shift.gradient)
         } else {
             (pass.rec.scratch("grad_gamma", 1, self.width), pass.rec.scratch("grad_beta", 1, self.width))
@@ -90,7 +90,7 @@ impl Layer for ByBatch {
             pass.rec.push(NormaliseBackward { error, x, moments, gamma, grad_gamma, grad_beta, out, epsilon })?;
             passed.push(out);
         }
-        if pass.learns && !is_first {
+        if pass.learns(at) && !is_first {
             pass.rec.role(Role::WeightGradient);
             pass.rec.push(Accumulate { x: grad_gamma, out: scale.gradient })?;
             pass.rec.push(Accumulate { x: grad_beta, out: shift.gradient })?;

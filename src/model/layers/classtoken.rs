@@ -48,7 +48,7 @@ impl Layer for Token {
 
     fn backward(&self, pass: &mut Pass<'_>, at: &Placed, error: Tensor) -> Result<Vec<Tensor>, ShapeError> {
         let samples = error.by_rows(self.positions + 1);
-        if pass.learns {
+        if pass.learns(at) {
             pass.rec.role(Role::WeightGradient);
             let own = pass.rec.scratch("token_error", pass.samples, self.width);
             pass.rec.push(PlaceRows { x: samples.rows_from(0, 1), out: own, first: 0, fill: None })?;

@@ -61,7 +61,7 @@ impl Layer for ByPosition {
     fn backward(&self, pass: &mut Pass<'_>, at: &Placed, error: Tensor) -> Result<Vec<Tensor>, ShapeError> {
         let (x, moments) = (pass.input(at), pass.saved(at)[0]);
         let [scale, shift] = [0, 1].map(|which| at.parameters[which].learned());
-        if pass.learns {
+        if pass.learns(at) {
             pass.rec.role(Role::WeightGradient);
             let (grad_gamma, grad_beta) = (scale.gradient, shift.gradient);
             let accumulate = pass.rec.has_written(grad_gamma);

@@ -51,7 +51,7 @@ impl Layer for Linear {
 
     fn backward(&self, pass: &mut Pass<'_>, at: &Placed, error: Tensor) -> Result<Vec<Tensor>, ShapeError> {
         let (weight, bias) = (at.parameters[0].learned(), at.parameters[1].learned());
-        if pass.learns {
+        if pass.learns(at) {
             let (input, half) = (pass.input(at), pass.half_of_errors());
             let rec = &mut *pass.rec;
             rec.role(Role::WeightGradient);

@@ -52,7 +52,7 @@ impl Layer for Learned {
     }
 
     fn backward(&self, pass: &mut Pass<'_>, at: &Placed, error: Tensor) -> Result<Vec<Tensor>, ShapeError> {
-        if pass.learns {
+        if pass.learns(at) {
             pass.rec.role(Role::WeightGradient);
             let out = self.by_sample(at.parameters[0].learned().gradient);
             let accumulate = pass.rec.has_written(out);
