@@ -22,6 +22,7 @@ mod maxpool;
 mod position;
 mod relu;
 mod residual;
+mod tanh;
 mod token;
 
 use std::fmt::Debug;
@@ -167,6 +168,7 @@ layers! {
     firsttoken::FirstToken,
     lasttoken::LastToken,
     attention::Attention,
+    tanh::Tanh,
 }
 
 pub use dense::FirstValues;

@@ -1,0 +1,163 @@
+//! What single layers do in a network that trains: those that are frozen, and those that few other tests use.
+
+use ldfa_gpu::feedback::{FeedbackSpec, PRule, QRule, Rank, Ranks};
+use ldfa_gpu::model::{Feed, FeedSpec, LayerSpec, Loss, Network, NetworkSpec, Precision, initialise, layers};
+use ldfa_gpu::ops::random::{pcg4d, unit};
+use ldfa_gpu::ops::{Phase, ReplicaStep, StepState};
+use ldfa_gpu::optim::OptimizerSpec;
+use ldfa_gpu::plan::{Blocking, Options, Plan, Profile};
+use ldfa_gpu::reference::Reference;
+
+const IMAGE: [u32; 3] = [4, 6, 2];
+const CLASSES: u32 = 3;
+const BATCH: u32 = 7;
+
+fn dense(out: u32) -> LayerSpec {
+    layers::Dense::new(out).into()
+}
+
+fn tanh() -> LayerSpec {
+    layers::Tanh {}.into()
+}
+
+fn spec(layers: Vec<LayerSpec>, feedback: FeedbackSpec, freeze: &[&str]) -> NetworkSpec {
+    let ranks = vec![feedback.rank_list().first().copied()];
+    NetworkSpec {
+        layers,
+        freeze: freeze.iter().map(|name| (*name).to_owned()).collect(),
+        loss: Loss::CrossEntropy,
+        label_smoothing: 0.0,
+        feedback,
+        optimizer: OptimizerSpec::sgd(0.1),
+        feedback_optimizer: OptimizerSpec::sgd(0.05),
+        precision: Precision::F32,
+        batch: BATCH,
+        accumulate: 1,
+        evaluation_batch: BATCH,
+        ranks,
+        feed: FeedSpec::Host { image: IMAGE },
+        classes: CLASSES,
+    }
+}
+
+/// A network in f64 with its first values and a batch.
+fn machine(spec: &NetworkSpec) -> (Network, Blocking<Reference>) {
+    let network = Network::new(spec).unwrap();
+    let plan = Plan::new(network.recording.clone(), &Profile::reference(), Options::default()).unwrap();
+    let mut executor = Blocking::new(Reference::new(plan));
+    for (tensor, values) in initialise(&network, &spec.feedback, &[3]).unwrap() {
+        executor.write(tensor, &values).unwrap();
+    }
+    let Feed::Host { x, labels } = network.feed else { unreachable!("asked for a host feed") };
+    let input = |at: usize| 2.0 * unit(pcg4d([at as u32, 1, 2, 3])[0]) - 1.0;
+    executor.write(x, &(0..x.shape.elements()).map(input).collect::<Vec<_>>()).unwrap();
+    executor.write(labels, &(0..BATCH).map(|sample| f64::from(sample % CLASSES)).collect::<Vec<_>>()).unwrap();
+    (network, executor)
+}
+
+fn step(at: u32) -> StepState {
+    let replica = ReplicaStep { seed: 3, rate: [0.1, 0.05], decay: [0.0; 2] };
+    StepState { step: at, cursor: 0, active_rows: BATCH, groups: Default::default(), replicas: vec![replica] }
+}
+
+fn values(network: &Network, executor: &mut Blocking<Reference>) -> Vec<(String, Vec<f64>)> {
+    network.exchange.iter().map(|e| (e.name.clone(), executor.read(e.tensor).unwrap())).collect()
+}
+
+fn local() -> FeedbackSpec {
+    let rank = Some(Ranks::One(Rank::Of(2)));
+    FeedbackSpec { p: Some(PRule::Oja), q: Some(QRule::Hebbian), rank, ..FeedbackSpec::default() }
+}
+
+fn blocks() -> Vec<LayerSpec> {
+    let conv = layers::Conv {
+        out: 5,
+        kernel: ldfa_gpu::model::Sides::One(2),
+        stride: ldfa_gpu::model::Sides::One(2),
+        padding: ldfa_gpu::model::Sides::default(),
+    };
+    let norm = || LayerSpec::LayerNorm(layers::LayerNorm { eps: 1e-5 });
+    let batch_norm = || LayerSpec::BatchNorm(layers::BatchNorm {});
+    let block = |inner: Vec<LayerSpec>| LayerSpec::from(layers::Residual { layers: inner, shortcut: vec![] });
+    vec![
+        conv.into(),
+        block(vec![norm(), dense(8), tanh(), dense(5)]),
+        block(vec![batch_norm(), dense(5)]),
+        layers::GlobalAvgPool {}.into(),
+        dense(CLASSES),
+    ]
+}
+
+/// Frozen layers keep every value that they start with, P and Q among them, and what stands before and behind them learns.
+#[test]
+fn frozen_layers_keep_their_first_values() {
+    for (freeze, frozen) in [
+        (&["blocks"][..], &["layers.1.", "layers.2."][..]),
+        (&["layers.1"], &["layers.1."]),
+        (&["layers.2.main.1", "layers.4"], &["layers.2.main.1.", "layers.4."]),
+    ] {
+        for feedback in [FeedbackSpec::backprop(), local()] {
+            let spec = spec(blocks(), feedback, freeze);
+            let (network, mut executor) = machine(&spec);
+            let before = values(&network, &mut executor);
+            executor.run(Phase::Train, &[step(0), step(1)]).unwrap();
+            let after = values(&network, &mut executor);
+            for ((name, before), (_, after)) in before.iter().zip(&after) {
+                let is_frozen = frozen.iter().any(|prefix| name.starts_with(prefix));
+                // A running statistic is no value that is learned, and a bias before a batch norm has no gradient.
+                if name.contains(".running_") || name == "layers.1.main.3.bias" {
+                    continue;
+                }
+                let is_feedback_of_first = name.starts_with("layers.0.feedback");
+                assert_eq!(before == after, is_frozen || is_feedback_of_first, "{name} with {freeze:?} frozen");
+            }
+        }
+    }
+}
+
+/// Errors go through what is frozen as they did before: below, the first step is that of the network without freezing.
+#[test]
+fn errors_pass_frozen_layers() {
+    let first_weight = |freeze: &[&str]| {
+        let spec = spec(blocks(), FeedbackSpec::backprop(), freeze);
+        let (network, mut executor) = machine(&spec);
+        executor.run(Phase::Train, &[step(0)]).unwrap();
+        values(&network, &mut executor).into_iter().find(|(name, _)| name == "layers.0.weight").unwrap().1
+    };
+    assert_eq!(first_weight(&[]), first_weight(&["blocks"]));
+}
+
+#[test]
+fn what_cannot_be_frozen_is_named() {
+    let refused =
+        |layers, name| Network::new(&spec(layers, FeedbackSpec::backprop(), &[name])).unwrap_err().to_string();
+    assert!(refused(blocks(), "layers.9").contains("model.freeze: layers.9"));
+    assert!(refused(blocks(), "layers.3").contains("anything to learn"));
+    assert!(refused(vec![dense(4), tanh(), dense(CLASSES)], "blocks").contains("residual blocks"));
+}
+
+/// The gradient that backpropagation through tanh writes, against central differences of the loss.
+#[test]
+fn the_derivative_of_tanh_is_exact() {
+    let layers = vec![dense(6), tanh(), dense(5), tanh(), dense(CLASSES)];
+    let spec = spec(layers, FeedbackSpec::backprop(), &[]);
+    let (network, mut executor) = machine(&spec);
+    let loss = |name: &str, at: usize, by: f64| {
+        let (network, mut executor) = machine(&spec);
+        let tensor = network.recording.find(name).unwrap();
+        let mut values = executor.read(tensor).unwrap();
+        values[at] += by;
+        executor.write(tensor, &values).unwrap();
+        executor.run(Phase::Train, &[step(0)]).unwrap();
+        executor.read(network.train_metrics).unwrap()[0] / f64::from(BATCH)
+    };
+    executor.run(Phase::Train, &[step(0)]).unwrap();
+    for name in ["layers.0.weight", "layers.2.weight", "layers.2.bias"] {
+        let gradient = executor.read(network.recording.find(&format!("{name}.gradient")).unwrap()).unwrap();
+        for at in (0..gradient.len()).step_by(7) {
+            let h = 1e-5;
+            let slope = (loss(name, at, h) - loss(name, at, -h)) / (2.0 * h);
+            assert!((slope - gradient[at]).abs() < 1e-8, "{name}[{at}]: {} against {slope}", gradient[at]);
+        }
+    }
+}
