@@ -16,7 +16,7 @@ mod folder;
 mod idx;
 mod source;
 mod split;
-#[cfg(test)]
+#[cfg(all(test, feature = "cli"))]
 mod tests;
 
 use std::fmt;
