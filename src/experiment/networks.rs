@@ -8,7 +8,7 @@ use super::{ExperimentError, setting};
 use crate::data::Dataset;
 use crate::feedback::Rank;
 use crate::gpu::{Cache, DeviceChoice};
-use crate::model::Probe;
+use crate::model::{Probe, Purpose};
 use crate::ops::{Phase, ReplicaStep, StepState};
 use crate::plan::{Blocking, Options};
 use crate::train::TrainError;
@@ -212,7 +212,11 @@ fn member(
     inputs: Standardisation,
 ) -> Result<Member, TrainError> {
     let mut weights = session.weights(replica)?;
-    weights.retain(|tensor| !tensor.name.contains(".feedback."));
+    let is_feedback = |name: &str| {
+        let of_name = session.network.exchange.iter().find(|exchange| exchange.name == name);
+        of_name.is_some_and(|exchange| exchange.purpose == Purpose::Feedback)
+    };
+    weights.retain(|tensor| !is_feedback(&tensor.name));
     Ok(Member { seed, test_accuracy, weights, inputs })
 }
 

@@ -89,8 +89,8 @@ impl Feed {
     pub(super) fn allocate(recording: &mut Recording, spec: &FeedSpec, rows: u32, input: Extent) -> Feed {
         match spec {
             FeedSpec::Host { .. } => Feed::Host {
-                x: recording.state("x", rows * input.pixels(), input.channels, Dtype::F32),
-                labels: recording.state("labels", rows, 1, Dtype::U32),
+                x: recording.workspace("x", rows * input.pixels(), input.channels, Dtype::F32),
+                labels: recording.workspace("labels", rows, 1, Dtype::U32),
             },
             FeedSpec::Data(data) => Feed::Data {
                 train: split(recording, "train", data, data.train, true),
@@ -156,7 +156,7 @@ fn split(recording: &mut Recording, name: &str, data: &DataFeed, images: u32, sh
         .collect();
     let permutation = format!("data.{name}.permutation");
     let permutation = if shuffled {
-        recording.state(permutation, 1, images, Dtype::U32)
+        recording.workspace(permutation, 1, images, Dtype::U32)
     } else {
         recording.shared(permutation, 1, images, Dtype::U32)
     };

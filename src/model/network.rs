@@ -105,10 +105,14 @@ impl Network {
         let mut recording = Recording::new(spec.ranks.len() as u32);
         let feed = Feed::allocate(&mut recording, &spec.feed, spec.batch, graph.input);
         let Allocation { layers, groups, exchange } = allocate(spec, &graph, &mut recording)?;
-        let mut state = |name: &str, cols, dtype| recording.state(name, 1, cols, dtype);
-        let train =
-            Meters { metrics: state("train.metrics", 3, Dtype::F32), fault: state("train.fault", 1, Dtype::U32) };
-        let test = Meters { metrics: state("test.metrics", 3, Dtype::F32), fault: state("test.fault", 1, Dtype::U32) };
+        let train = Meters {
+            metrics: recording.state("train.metrics", 1, 3, Dtype::F32),
+            fault: recording.state("train.fault", 1, 1, Dtype::U32),
+        };
+        let test = Meters {
+            metrics: recording.workspace("test.metrics", 1, 3, Dtype::F32),
+            fault: recording.workspace("test.fault", 1, 1, Dtype::U32),
+        };
         let recorder = Recorder { spec, feed: &feed, input: graph.input, layers: &layers, groups: &groups };
         recorder.record_training(&mut recording, train)?;
         let outputs = recorder.record_evaluation(&mut recording, test)?;

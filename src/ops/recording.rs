@@ -187,9 +187,15 @@ impl Recording {
         self.add(name.into(), shape, dtype, Kind::State)
     }
 
-    /// A tensor that all replicas share and that lives as long as the program.
+    /// A tensor of every replica that lives as long as the program and is no part of what a run has come to.
+    pub fn workspace(&mut self, name: impl Into<String>, rows: u32, cols: u32, dtype: Dtype) -> Tensor {
+        let shape = Shape::matrix(self.replicas, rows, cols);
+        self.add(name.into(), shape, dtype, Kind::Workspace)
+    }
+
+    /// A workspace that all replicas share.
     pub fn shared(&mut self, name: impl Into<String>, rows: u32, cols: u32, dtype: Dtype) -> Tensor {
-        self.add(name.into(), Shape::matrix(1, rows, cols), dtype, Kind::State)
+        self.add(name.into(), Shape::matrix(1, rows, cols), dtype, Kind::Workspace)
     }
 
     /// Gives a part of a state a name of its own, such as a member of a parameter group.
@@ -310,7 +316,7 @@ impl Recording {
 
     /// The state, or part of one, of that name.
     pub fn find(&self, name: &str) -> Option<Tensor> {
-        let states = self.tensors.iter().filter(|t| t.kind == Kind::State).map(|t| (&t.name, t.tensor));
+        let states = self.tensors.iter().filter(|t| t.kind != Kind::Scratch).map(|t| (&t.name, t.tensor));
         let parts = self.named.iter().map(|(name, view)| (name, *view));
         states.chain(parts).find(|(known, _)| *known == name).map(|(_, view)| view)
     }

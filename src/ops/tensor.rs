@@ -218,8 +218,11 @@ impl Tensor {
 /// How long a tensor lives and where its memory comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// Lives as long as the program; starts as zeros; the host may read and write it between steps.
+    /// Lives as long as the program; starts as zeros; the host may read and write it between steps. A run that stops is its
+    /// states: parameters, moments, running statistics, fixed feedback, sums of metrics.
     State,
+    /// Lives as long, but is made anew by what goes on: data sets, gradients, sums of a test. No checkpoint holds it.
+    Workspace,
     /// Written once in a phase and dead after its last reader; memory is shared with others.
     Scratch,
 }

@@ -37,7 +37,7 @@ pub(super) fn place(
 ) -> Result<(Vec<Option<Placement>>, Vec<u64>), PlanError> {
     let mut placements = vec![None; recording.tensors().len()];
     let mut buffers = Vec::new();
-    for info in recording.tensors().iter().filter(|t| t.kind == Kind::State) {
+    for info in recording.tensors().iter().filter(|t| t.kind != Kind::Scratch) {
         check_size(info, profile)?;
         placements[info.tensor.index()] = Some(whole(info.tensor, buffers.len(), recording));
         buffers.push(info.tensor.bytes());

@@ -1,6 +1,6 @@
 //! Parameters between an executor and the names and layouts that files use.
 
-use crate::model::Exchange;
+use crate::model::{Exchange, Purpose};
 use crate::ops::Tensor;
 use crate::plan::{Blocking, ExecuteError};
 
@@ -95,18 +95,18 @@ pub fn read(exchange: &[Exchange], executor: &mut Blocking, replica: usize) -> R
 ///
 /// # Errors
 /// If a name is missing or unknown, a shape differs or a value is not finite; nothing is written then.
-pub fn write(exchange: &[Exchange], executor: &mut Blocking, tensors: &[NamedTensor]) -> Result<(), WeightsError> {
-    let known = || exchange.iter().map(|e| e.name.clone()).collect::<Vec<_>>();
-    if let Some(unknown) = tensors.iter().find(|t| !exchange.iter().any(|e| e.name == t.name)) {
+pub fn write(exchanges: &[Exchange], executor: &mut Blocking, tensors: &[NamedTensor]) -> Result<(), WeightsError> {
+    let known = || exchanges.iter().map(|e| e.name.clone()).collect::<Vec<_>>();
+    if let Some(unknown) = tensors.iter().find(|t| !exchanges.iter().any(|e| e.name == t.name)) {
         return Err(WeightsError::Unknown { name: unknown.name.clone(), known: known() });
     }
     let mut updates: Vec<(Tensor, Vec<f64>)> = Vec::new();
-    for exchange in exchange {
+    for exchange in exchanges {
         let Some(given) = tensors.iter().find(|t| t.name == exchange.name) else {
-            if exchange.name.contains(".feedback.") {
+            if exchange.purpose == Purpose::Feedback {
                 continue;
             }
-            let needed = known().into_iter().filter(|n| !n.contains(".feedback.")).collect();
+            let needed = exchanges.iter().filter(|e| e.purpose != Purpose::Feedback).map(|e| e.name.clone()).collect();
             return Err(WeightsError::Missing { name: exchange.name.clone(), needed });
         };
         if !given.values.iter().all(|v| v.is_finite()) {

@@ -4,20 +4,17 @@ use std::path::Path;
 
 use super::Session;
 use crate::feedback::{Init, Pathway};
-use crate::model::{factorise, pad_columns};
+use crate::model::{Purpose, factorise, pad_columns};
 use crate::ops::{Dtype, Kind, Tensor};
 use crate::train::TrainError;
 use crate::train::checkpoint::{Checkpoint, CheckpointError, Values, read_weights};
 use crate::train::weights::{self, NamedTensor};
 
 impl Session {
-    /// Tensors that a checkpoint holds: all states but the data and gradients, which every step writes anew.
+    /// Tensors that a checkpoint holds.
     fn persistent(&self) -> Vec<(String, Tensor)> {
-        let tensors = self.plan.tensors().iter().filter(|t| t.kind == Kind::State);
-        tensors
-            .filter(|t| !t.name.starts_with("data.") && !t.name.starts_with("test.") && !t.name.ends_with(".gradients"))
-            .map(|t| (t.name.clone(), t.tensor))
-            .collect()
+        let states = self.plan.tensors().iter().filter(|t| t.kind == Kind::State);
+        states.map(|t| (t.name.clone(), t.tensor)).collect()
     }
 
     /// Everything that resuming needs but for the meta data.
@@ -88,7 +85,8 @@ impl Session {
             .map_err(|source| TrainError::Weights { path: path.to_owned(), source })?;
         self.has_given_weights = true;
         // Factors of the weights that were replaced would be a start that nobody asked for.
-        let has_feedback = tensors.iter().any(|t| t.name.contains(".feedback."));
+        let mut feedback = self.network.exchange.iter().filter(|e| e.purpose == Purpose::Feedback);
+        let has_feedback = feedback.any(|e| tensors.iter().any(|t| t.name == e.name));
         if !has_feedback && self.config.feedback.initialisation() == Init::Svd {
             self.refactorise()?;
         }
