@@ -98,6 +98,39 @@ fn sum{{ quads }}(
     }
 }
 
+// A part's workgroups follow each other.
+@compute @workgroup_size({{ across }}, {{ down }})
+fn scale_gradient{{ quads }}(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_id) lane: vec3<u32>,
+) {
+    let pitch = params.cols / {{ each }}u;
+    let blocks = (pitch + {{ across - 1 }}u) / {{ across }}u;
+    let index = linear_group(group, groups);
+    let part = index / blocks;
+    let col = index % blocks * {{ across }}u + lane.x;
+    let first = part * params.depth;
+    let inside = col < pitch && first < params.rows;
+    var local = Pair{{ quads }}();
+    if inside {
+        let base = group.z * params.stride_x / {{ each }}u + col;
+        let base_error = group.z * params.stride_error / {{ each }}u + col;
+        for (var row = first + lane.y; row < min(first + params.depth, params.rows); row += {{ down }}u) {
+            local.one += error{{ quads }}[base_error + row * pitch] * x{{ quads }}[base + row * pitch];
+        }
+    }
+    let total = sum_column{{ quads }}(lane, local);
+    if lane.y == 0u && inside {
+        let at = group.z * params.stride_out / {{ each }}u + part * pitch + col;
+        if accumulate {
+            out{{ quads }}[at] += total.one;
+        } else {
+            out{{ quads }}[at] = total.one;
+        }
+    }
+}
+
 @compute @workgroup_size({{ across }}, {{ down }})
 fn mean_variance{{ quads }}(
     @builtin(workgroup_id) group: vec3<u32>,

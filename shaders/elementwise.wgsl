@@ -5,6 +5,8 @@ struct Params {
     count: u32,
     cols: u32,
     stream: u32,
+    // elements that share a draw
+    together: u32,
     drop: f32,
     keep_scale: f32,
     threshold: f32,
@@ -30,6 +32,8 @@ struct Params {
 @group(1) @binding(6) var<storage, read> b_quads: array<vec4<f32>>;
 
 override f: u32 = 0u;
+// Whether several elements share a draw; a division that most masks do without.
+override shares_draws: bool = false;
 
 @compute @workgroup_size(256)
 fn activation(
@@ -64,7 +68,11 @@ fn dropout(
 ) {
     let i = linear_group(group, groups) * 256u + lane;
     if i < params.count {
-        let draw = unit(pcg4d(vec4<u32>(i, params.stream, now.step, now.replicas[group.z].seed)).x);
+        var element = i;
+        if shares_draws {
+            element /= params.together;
+        }
+        let draw = unit(pcg4d(vec4<u32>(element, params.stream, now.step, now.replicas[group.z].seed)).x);
         let kept = select(0.0, params.keep_scale, draw >= params.drop);
         out[group.z * params.stride_out + i] = kept * x[group.z * params.stride_x + i];
     }

@@ -33,8 +33,9 @@ struct Params {
 override has_fill: bool = false;
 
 //% for quads, each, real in [("", 1, "f32"), ("_quads", 4, "vec4<f32>")]
+//% for entry, sign in [("add_row", "+"), ("scale_columns", "*")]
 @compute @workgroup_size(256)
-fn add_row{{ quads }}(
+fn {{ entry }}{{ quads }}(
     @builtin(workgroup_id) group: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,
@@ -43,9 +44,11 @@ fn add_row{{ quads }}(
     if i < params.count / {{ each }}u {
         out{{ quads }}[(group.z * params.stride_out + params.at_out) / {{ each }}u + i] =
             x{{ quads }}[(group.z * params.stride_x + params.at_x) / {{ each }}u + i]
-            + row{{ quads }}[group.z * params.stride_row / {{ each }}u + i % (params.cols / {{ each }}u)];
+            {{ sign }} row{{ quads }}[group.z * params.stride_row / {{ each }}u + i % (params.cols / {{ each }}u)];
     }
 }
+
+//% endfor
 
 @compute @workgroup_size(256)
 fn place_rows{{ quads }}(

@@ -78,7 +78,8 @@ fn blocks() -> Vec<LayerSpec> {
     };
     let norm = || LayerSpec::LayerNorm(layers::LayerNorm { eps: 1e-5 });
     let batch_norm = || LayerSpec::BatchNorm(layers::BatchNorm {});
-    let block = |inner: Vec<LayerSpec>| LayerSpec::from(layers::Residual { layers: inner, shortcut: vec![] });
+    let block =
+        |inner: Vec<LayerSpec>| LayerSpec::from(layers::Residual { layers: inner, ..layers::Residual::default() });
     vec![
         conv.into(),
         block(vec![norm(), dense(8), tanh(), dense(5)]),

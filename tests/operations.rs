@@ -101,11 +101,15 @@ fn elementwise_operations_need_one_shape() {
     refuses(Gate { x, saved: turned, out, f }, "gate", "x, saved and out must have one shape");
     accepts(Add { a: x, b: x, out });
     refuses(Add { a: x, b: turned, out }, "add", "a, b and out must have one shape");
-    let dropout = Dropout { x, out, drop: 0.5, stream: 0 };
+    let dropout = Dropout { x, out, drop: 0.5, stream: 0, together: 1 };
     accepts(dropout);
     refuses(Dropout { out: turned, ..dropout }, "dropout", "x and out must have one shape");
     for drop in [1.0, -0.1, f64::NAN] {
         refuses(Dropout { drop, ..dropout }, "dropout", "must lie in [0, 1)");
+    }
+    accepts(Dropout { together: 3, ..dropout });
+    for together in [0, 4] {
+        refuses(Dropout { together, ..dropout }, "dropout", "must be whole groups of one or more");
     }
 }
 
@@ -115,8 +119,38 @@ fn reductions_need_a_row_for_each_statistic() {
     let (x, one, two) = (t.floats(5, 3), t.floats(1, 3), t.floats(2, 3));
     accepts(ColumnSum { x, out: one, accumulate: false });
     refuses(ColumnSum { x, out: two, accumulate: false }, "column-sum", "out must be one row of x's columns");
+    let gradient = ScaleGradient { error: x, x, out: one, accumulate: true };
+    accepts(gradient);
+    accepts(ScaleGradient { out: two, accumulate: false, ..gradient });
+    refuses(ScaleGradient { error: two, ..gradient }, "scale-gradient", "error and x must have one shape");
+    refuses(ScaleGradient { out: t.floats(1, 5), ..gradient }, "scale-gradient", "out must be rows of x's columns");
+    refuses(ScaleGradient { out: two, ..gradient }, "scale-gradient", "the sum of the parts is added to");
+    let four = ScaleGradient { out: t.floats(4, 3), accumulate: false, ..gradient };
+    refuses(four, "scale-gradient", "a part would be empty");
     accepts(Moments { x, out: two });
     refuses(Moments { x, out: one }, "moments", "out must be two rows of x's columns");
+}
+
+#[test]
+fn rows_meet_rows_of_their_columns() {
+    let mut t = Table::new();
+    let (x, out, turned) = (t.floats(6, 3), t.floats(6, 3), t.floats(3, 6));
+    let (row, two) = (t.floats(1, 3), t.floats(2, 3));
+    let add = AddRow { x, row, out };
+    accepts(add);
+    refuses(AddRow { out: turned, ..add }, "add-row", "x and out must have one shape");
+    refuses(AddRow { row: two, ..add }, "add-row", "row must be one row of x's columns");
+    let scale = ScaleColumns { x, row, out };
+    accepts(scale);
+    refuses(ScaleColumns { out: turned, ..scale }, "scale-columns", "x and out must have one shape");
+    refuses(ScaleColumns { row: two, ..scale }, "scale-columns", "row must be one row of x's columns");
+    // Two rows of each of three samples, among three.
+    let place = PlaceRows { x: x.by_rows(2), out: t.floats(9, 3), first: 1, fill: Some(row) };
+    accepts(place);
+    refuses(PlaceRows { out: turned, ..place }, "place-rows", "x must be a matrix a sample, of out's columns");
+    refuses(PlaceRows { out: t.floats(10, 3), ..place }, "place-rows", "out must have as many samples as x");
+    refuses(PlaceRows { first: 2, ..place }, "place-rows", "the rows of x must fit a sample of out");
+    refuses(PlaceRows { fill: Some(two), ..place }, "place-rows", "fill must be one row of out's columns");
 }
 
 #[test]

@@ -28,7 +28,7 @@ fn layers() -> Vec<LayerSpec> {
         LayerSpec::Dropout(layers::Dropout { p: 0.4 }),
         LayerSpec::Residual(layers::Residual {
             layers: vec![conv(4), LayerSpec::BatchNorm(layers::BatchNorm {})],
-            shortcut: vec![],
+            ..layers::Residual::default()
         }),
         LayerSpec::Gelu(layers::Gelu {}),
         LayerSpec::MaxPool(layers::MaxPool { size: Sides::One(2), stride: None, padding: Sides::One(0) }),

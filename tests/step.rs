@@ -61,13 +61,14 @@ fn convolved() -> Vec<LayerSpec> {
         LayerSpec::Gelu(layers::Gelu {}),
         LayerSpec::Residual(layers::Residual {
             layers: vec![three(4), LayerSpec::BatchNorm(layers::BatchNorm {})],
-            shortcut: vec![],
+            ..layers::Residual::default()
         }),
         LayerSpec::Relu(layers::Relu {}),
         LayerSpec::MaxPool(layers::MaxPool { size: Sides::One(2), stride: None, padding: Sides::One(0) }),
         LayerSpec::Residual(layers::Residual {
             layers: vec![three(6), LayerSpec::Relu(layers::Relu {})],
             shortcut: vec![conv(6, Sides::One(1), Sides::One(0))],
+            ..layers::Residual::default()
         }),
         LayerSpec::Relu(layers::Relu {}),
         LayerSpec::AvgPool(layers::AvgPool {

@@ -5,9 +5,8 @@ use std::f64::consts::LOG2_E;
 
 use super::shaders::PipelineKey;
 use crate::ops::{
-    Activation, Augment, AutoAugment, Chain, Convolution, Correlate, Epilogue, Fit, Gather, Gemm, Heads,
-    LayerNormGradients, Op, Optimize, Pass, PlaceRows, Significant, SumParts, Tensor, Transport, TransposeBlocks,
-    Update, Window,
+    Activation, Augment, AutoAugment, Chain, Convolution, Correlate, Epilogue, Fit, Gather, Gemm, Heads, Op, Optimize,
+    Pass, PlaceRows, Significant, SumParts, Tensor, Transport, TransposeBlocks, Update, Window,
 };
 use crate::plan::{BROADCAST_MAX_RANK, Profile, Variant};
 
@@ -95,7 +94,9 @@ pub(super) fn lower(op: &Op, variant: Variant, profile: &Profile) -> Kernel {
             elementwise("activation", op.out.shape.per_replica(), 0, 0.0).constant("f", code(Some(op.f)))
         }
         Op::Gate(op) => elementwise("gate", op.out.shape.per_replica(), 0, 0.0).constant("f", code(Some(op.f))),
-        Op::Dropout(op) => elementwise("dropout", op.out.shape.per_replica(), op.stream, op.drop),
+        Op::Dropout(op) => elementwise("dropout", op.out.shape.per_replica(), op.stream, op.drop)
+            .flag("shares_draws", op.together > 1)
+            .u("together", op.together),
         Op::Add(op) => sum("add", op.out),
         Op::Accumulate(op) => sum("accumulate", op.out),
         Op::Significant(op) => Kernel::new("elementwise", "significant", 1)
@@ -104,6 +105,7 @@ pub(super) fn lower(op: &Op, variant: Variant, profile: &Profile) -> Kernel {
             .f("threshold", Significant::THRESHOLD),
         Op::Fit(op) => fit(op),
         Op::ColumnSum(op) => columns("sum", op.x.rows(), op.x.cols(), 0.0).flag("accumulate", op.accumulate),
+        Op::ScaleGradient(op) => in_parts("scale_gradient", op.x, [op.parts(), op.depth()], op.accumulate),
         Op::Moments(op) => columns("mean_variance", op.x.rows(), op.x.cols(), 0.0),
         Op::NormaliseGradients(op) => columns("normalise_gradients", op.x.rows(), op.x.cols(), op.epsilon),
         Op::Normalise(op) => {
@@ -116,7 +118,7 @@ pub(super) fn lower(op: &Op, variant: Variant, profile: &Profile) -> Kernel {
             normalise(entry, elements, op.x.rows(), op.x.cols(), op.epsilon, 0.0)
         }
         Op::LayerNorm(op) => layer_norm("forward", op.x, op.epsilon),
-        Op::LayerNormGradients(op) => layer_norm_gradients(op),
+        Op::LayerNormGradients(op) => in_parts("layer_norm_gradients", op.x, [op.parts(), op.depth()], op.accumulate),
         Op::LayerNormBackward(op) => layer_norm("backward", op.x, 0.0),
         Op::Attention(op) => attention("forward", op.out, &op.heads, variant),
         Op::AttentionQueries(op) => attention("queries", op.error, &op.heads, variant),
@@ -142,12 +144,8 @@ pub(super) fn lower(op: &Op, variant: Variant, profile: &Profile) -> Kernel {
             pool("average_backward", op.out, &op.window).constant("gate", code(op.gate.map(|(f, _)| f)))
         }
         Op::TransposeBlocks(op) => transpose(op),
-        Op::AddRow(op) => {
-            let whole = [op.x.cols(), op.x.offset(), op.out.offset()].iter().all(|n| n.is_multiple_of(4));
-            let (entry, each) = if whole { ("add_row_quads", 4) } else { ("add_row", 1) };
-            let count = op.out.shape.per_replica();
-            Kernel::elementwise("rows", entry, count / each).u("count", count as u32).u("cols", op.x.cols())
-        }
+        Op::AddRow(op) => with_row("add_row", op.x, op.out),
+        Op::ScaleColumns(op) => with_row("scale_columns", op.x, op.out),
         Op::PlaceRows(op) => place_rows(op),
         Op::Clear(op) => {
             let count = op.out.shape.per_replica();
@@ -241,6 +239,14 @@ fn fit(op: &Fit) -> Kernel {
         .f("threshold", Significant::THRESHOLD)
 }
 
+/// A row that meets every row of x.
+fn with_row(entry: &str, x: Tensor, out: Tensor) -> Kernel {
+    let whole = [x.cols(), x.offset(), out.offset()].iter().all(|n| n.is_multiple_of(4));
+    let (quads, each) = if whole { ("_quads", 4) } else { ("", 1) };
+    let count = out.shape.per_replica();
+    Kernel::elementwise("rows", format!("{entry}{quads}"), count / each).u("count", count as u32).u("cols", x.cols())
+}
+
 /// Of all elements, by quads where they are whole.
 fn sum(entry: &str, out: Tensor) -> Kernel {
     let count = out.shape.per_replica();
@@ -293,10 +299,11 @@ fn layer_norm(entry: &str, x: Tensor, epsilon: f64) -> Kernel {
         .f("epsilon", epsilon)
 }
 
-fn layer_norm_gradients(op: &LayerNormGradients) -> Kernel {
-    let mut kernel = columns("layer_norm_gradients", op.x.rows(), op.x.cols(), 0.0).u("depth", op.depth());
-    kernel.groups *= op.parts();
-    kernel.flag("accumulate", op.accumulate)
+/// Sums of columns over parts of the rows, each `depth` long.
+fn in_parts(entry: &'static str, x: Tensor, [parts, depth]: [u32; 2], accumulate: bool) -> Kernel {
+    let mut kernel = columns(entry, x.rows(), x.cols(), 0.0).u("depth", depth);
+    kernel.groups *= parts;
+    kernel.flag("accumulate", accumulate)
 }
 
 /// Of a result, or an error, with all heads side by side.

@@ -229,6 +229,7 @@ mod tests {
             LayerSpec::Residual(Residual {
                 layers: vec![conv(5, 1)],
                 shortcut: vec![conv(5, 1), LayerSpec::Relu(Relu {})],
+                ..Residual::default()
             }),
             LayerSpec::GlobalAvgPool(GlobalAvgPool {}),
         ];
@@ -258,7 +259,7 @@ mod tests {
         fails(&[conv(0, 1)], ["model.layers[0]", "at least 1"]);
         let wide = LayerSpec::AvgPool(AvgPool { size: Sides::Two([5, 5]), stride: None, padding: Sides::One(0) });
         fails(&[wide], ["model.layers[0]", "5 x 5 is larger"]);
-        let halves = LayerSpec::Residual(Residual { layers: vec![conv(3, 2)], shortcut: vec![] });
+        let halves = LayerSpec::Residual(Residual { layers: vec![conv(3, 2)], ..Residual::default() });
         fails(&[halves], ["model.layers[0]: layers make 2 x 2 x 3", "4 x 4 x 2"]);
         let huge = LayerSpec::Conv(Conv {
             out: 1,
@@ -268,9 +269,18 @@ mod tests {
         });
         fails(&[huge], ["model.layers[0]", "weights an output"]);
         let nested = LayerSpec::Residual(Residual {
-            layers: vec![],
             shortcut: vec![LayerSpec::Dropout(Dropout { p: 2.0 }), conv(2, 1)],
+            ..Residual::default()
         });
         fails(&[conv(2, 1), nested], ["model.layers[1].shortcut[0]", "[0, 1)"]);
+        for drop_path in [1.0, -0.1, f64::NAN] {
+            let dropped = LayerSpec::Residual(Residual { layers: vec![conv(2, 1)], drop_path, ..Residual::default() });
+            fails(&[dropped], ["model.layers[0]: residual with drop_path = ", "it must"]);
+        }
+        for scale in [0.0, -1e-4, f64::INFINITY, 1e-60] {
+            let layer_scale = Some(scale);
+            let scaled = LayerSpec::Residual(Residual { layers: vec![conv(2, 1)], layer_scale, ..Residual::default() });
+            fails(&[scaled], ["model.layers[0]: residual with layer_scale = ", ": it "]);
+        }
     }
 }

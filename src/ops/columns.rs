@@ -31,6 +31,62 @@ impl Operation for ColumnSum {
     }
 }
 
+/// `out = sum over the rows of error . x`, element by element: the gradient of what [`super::ScaleColumns`] multiplies by.
+///
+/// With several rows of sums the rows of x are cut into as many parts of [`ScaleGradient::depth`] (the last may be shorter), each
+/// with sums of its own, which a [`super::SumParts`] adds in their order.
+#[derive(Clone, Copy, Debug)]
+pub struct ScaleGradient {
+    /// dL/dout, rows x cols.
+    pub error: Tensor,
+    /// What was scaled, rows x cols.
+    pub x: Tensor,
+    /// Parts x cols.
+    pub out: Tensor,
+    /// Whether the sums are added to what out holds, of one part.
+    pub accumulate: bool,
+}
+
+impl ScaleGradient {
+    /// Pieces of the rows.
+    pub fn parts(&self) -> u32 {
+        self.out.rows()
+    }
+
+    /// Rows of a part.
+    pub fn depth(&self) -> u32 {
+        self.x.rows().div_ceil(self.parts().max(1))
+    }
+}
+
+impl Operation for ScaleGradient {
+    fn name(&self) -> &'static str {
+        "scale-gradient"
+    }
+
+    fn operands(&self) -> Vec<Operand> {
+        vec![read("error", self.error), read("x", self.x), sum("out", self.out, self.accumulate)]
+    }
+
+    fn check(&self) -> Result<(), String> {
+        require(self.x.shape == self.error.shape, "error and x must have one shape")?;
+        require(self.out.cols() == self.x.cols(), "out must be rows of x's columns")?;
+        require(
+            self.parts() >= 1 && self.depth() * (self.parts() - 1) < self.x.rows().max(1),
+            "a part would be empty",
+        )?;
+        require(self.parts() == 1 || !self.accumulate, "the sum of the parts is added to, not each of them")
+    }
+
+    fn flops(&self) -> u64 {
+        2 * self.x.shape.per_replica() as u64
+    }
+
+    fn details(&self) -> String {
+        if self.parts() == 1 { String::new() } else { format!("{} parts", self.parts()) }
+    }
+}
+
 /// Mean and biased variance of every column: x is rows x cols, out 2 x cols (row 0 the mean, row 1 the variance).
 ///
 /// Two passes, the second over the centred values, so that a large mean costs no digits.

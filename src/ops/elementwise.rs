@@ -116,6 +116,8 @@ impl Operation for Gate {
 }
 
 /// `out = x . mask / (1 - drop)`, the mask drawn from (seed, step, element, stream); the same mask forward and back.
+///
+/// Elements that lie side by side may be kept or dropped together: group g of them takes the draw of element g.
 #[derive(Clone, Copy, Debug)]
 pub struct Dropout {
     /// Activations, or the error on its way back.
@@ -126,6 +128,8 @@ pub struct Dropout {
     pub drop: f64,
     /// Tells the dropout layers of one network apart.
     pub stream: u32,
+    /// Elements that share a draw: 1, or all of a sample.
+    pub together: u32,
 }
 
 impl Operation for Dropout {
@@ -139,7 +143,9 @@ impl Operation for Dropout {
 
     fn check(&self) -> Result<(), String> {
         require(self.x.shape == self.out.shape, "x and out must have one shape")?;
-        require((0.0..1.0).contains(&self.drop), "the probability of dropping must lie in [0, 1)")
+        require((0.0..1.0).contains(&self.drop), "the probability of dropping must lie in [0, 1)")?;
+        let is_whole = self.together > 0 && self.out.shape.per_replica().is_multiple_of(self.together as usize);
+        require(is_whole, "elements that share a draw must be whole groups of one or more")
     }
 
     fn flops(&self) -> u64 {
@@ -147,7 +153,8 @@ impl Operation for Dropout {
     }
 
     fn details(&self) -> String {
-        format!("p={}", self.drop)
+        let together = if self.together == 1 { String::new() } else { format!(", {} together", self.together) };
+        format!("p={}{together}", self.drop)
     }
 }
 

@@ -31,7 +31,7 @@ mod window;
 pub use attention::{Attention, AttentionKeys, AttentionQueries, Heads};
 pub use autoaugment::AutoAugment;
 pub use ceiling::{Chain, Duplicate};
-pub use columns::{ColumnSum, Moments};
+pub use columns::{ColumnSum, Moments, ScaleGradient};
 pub use convolution::{Convolution, Pass};
 pub use correlate::{Correlate, Hebbian, Oja};
 pub use elementwise::{Accumulate, Activate, Activation, Add, Dropout, Gate, Saves, Significant};
@@ -44,7 +44,7 @@ pub use normalise::{Normalise, NormaliseBackward, NormaliseGradients, TrackMomen
 pub use optimize::{Optimize, Update};
 pub use pool::{AveragePool, AveragePoolBackward, MaxPool, MaxPoolBackward};
 pub use recording::{Entry, Phase, Recording, Role, Section};
-pub use rows::{AddRow, Clear, PlaceRows};
+pub use rows::{AddRow, Clear, PlaceRows, ScaleColumns};
 pub use step::{GroupStep, MAX_REPLICAS, ReplicaStep, StepState};
 pub use tensor::{Dtype, Kind, Shape, Strides, Tensor, TensorInfo};
 pub use transport::Transport;
@@ -175,6 +175,7 @@ operations!(
     Significant,
     Fit,
     ColumnSum,
+    ScaleGradient,
     Moments,
     Normalise,
     NormaliseGradients,
@@ -194,6 +195,7 @@ operations!(
     AveragePoolBackward,
     TransposeBlocks,
     AddRow,
+    ScaleColumns,
     PlaceRows,
     Clear,
     SoftmaxCrossEntropy,

@@ -32,6 +32,36 @@ impl Operation for AddRow {
     }
 }
 
+/// `out = x . row` in every row: a factor for each column, forward as for the error on its way back.
+#[derive(Clone, Copy, Debug)]
+pub struct ScaleColumns {
+    /// Rows x cols.
+    pub x: Tensor,
+    /// 1 x cols.
+    pub row: Tensor,
+    /// Rows x cols.
+    pub out: Tensor,
+}
+
+impl Operation for ScaleColumns {
+    fn name(&self) -> &'static str {
+        "scale-columns"
+    }
+
+    fn operands(&self) -> Vec<Operand> {
+        vec![read("x", self.x), read("row", self.row), write("out", self.out)]
+    }
+
+    fn check(&self) -> Result<(), String> {
+        require(self.x.shape == self.out.shape, "x and out must have one shape")?;
+        require(self.row.rows() == 1 && self.row.cols() == self.x.cols(), "row must be one row of x's columns")
+    }
+
+    fn flops(&self) -> u64 {
+        self.out.shape.per_replica() as u64
+    }
+}
+
 /// Puts a few rows of every sample among those of a longer sequence, or alone into a shorter one: row `first + i` of a sample of out
 /// is row i of the sample of x; all others are `fill`, or zeros.
 ///

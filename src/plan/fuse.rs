@@ -2,10 +2,10 @@
 
 use super::Profile;
 use super::select::{fits_together, fuses, fuses_hebbian};
-use super::splits::{correlation_splits, layer_norm_splits, splits};
+use super::splits::{column_splits, correlation_splits, splits};
 use crate::ops::{
     Activate, AveragePoolBackward, Correlate, Entry, Epilogue, Fit, Gate, Gemm, Hebbian, LayerNormGradients,
-    MaxPoolBackward, Normalise, Op, Phase, Recording, Role, SumParts, Tensor, Transport,
+    MaxPoolBackward, Normalise, Op, Phase, Recording, Role, ScaleGradient, SumParts, Tensor, Transport,
 };
 
 /// Rewrites a phase.
@@ -132,8 +132,12 @@ fn split_sums(recording: &mut Recording, phase: Phase, profile: &Profile) {
                 let ops = split_correlation(recording, op, correlation_splits(op, profile));
                 entries.extend(ops.into_iter().map(|op| Entry { op, ..entry.clone() }));
             }
-            Op::LayerNormGradients(op) if layer_norm_splits(op, profile) > 1 => {
-                let ops = split_layer_norm(recording, op, layer_norm_splits(op, profile));
+            Op::LayerNormGradients(op) if column_splits(op.x, op.parts(), profile) > 1 => {
+                let ops = split_layer_norm(recording, op, column_splits(op.x, op.parts(), profile));
+                entries.extend(ops.into_iter().map(|op| Entry { op, ..entry.clone() }));
+            }
+            Op::ScaleGradient(op) if column_splits(op.x, op.parts(), profile) > 1 => {
+                let ops = split_scale_gradient(recording, op, column_splits(op.x, op.parts(), profile));
                 entries.extend(ops.into_iter().map(|op| Entry { op, ..entry.clone() }));
             }
             _ => entries.push(entry),
@@ -177,13 +181,20 @@ fn split_correlation(recording: &mut Recording, op: &Correlate, most: u32) -> Ve
     ops
 }
 
+/// Room for at most so many rows of sums over the rows of x, of which none is empty.
+fn column_parts(recording: &mut Recording, x: Tensor, out: Tensor, most: u32) -> Tensor {
+    let parts = x.rows().div_ceil(x.rows().div_ceil(most));
+    let name = format!("{}.parts", recording.info(out).name);
+    recording.scratch(name, parts, out.cols())
+}
+
+fn split_scale_gradient(recording: &mut Recording, op: &ScaleGradient, most: u32) -> Vec<Op> {
+    let out = column_parts(recording, op.x, op.out, most);
+    vec![ScaleGradient { out, accumulate: false, ..*op }.into(), added_up(out, op.out, op.accumulate)]
+}
+
 fn split_layer_norm(recording: &mut Recording, op: &LayerNormGradients, most: u32) -> Vec<Op> {
-    let parts = op.x.rows().div_ceil(op.x.rows().div_ceil(most));
-    let mut pieces = |of: Tensor| {
-        let name = format!("{}.parts", recording.info(of).name);
-        recording.scratch(name, parts, of.cols())
-    };
-    let (grad_gamma, grad_beta) = (pieces(op.grad_gamma), pieces(op.grad_beta));
+    let [grad_gamma, grad_beta] = [op.grad_gamma, op.grad_beta].map(|out| column_parts(recording, op.x, out, most));
     let first = LayerNormGradients { grad_gamma, grad_beta, accumulate: false, ..*op };
     let added = |parts, whole| added_up(parts, whole, op.accumulate);
     vec![first.into(), added(grad_gamma, op.grad_gamma), added(grad_beta, op.grad_beta)]

@@ -19,6 +19,7 @@ pub fn allowance(op: &Op) -> f64 {
         Op::Correlate(correlate) => correlate.x.rows(),
         Op::Oja(oja) => oja.p.cols(),
         Op::ColumnSum(sum) => sum.x.rows(),
+        Op::ScaleGradient(gradient) => gradient.depth(),
         Op::Moments(moments) => moments.x.rows(),
         Op::NormaliseGradients(gradients) => gradients.x.rows(),
         Op::LayerNorm(norm) => norm.x.cols(),

@@ -3,7 +3,7 @@
 use super::profile::Profile;
 use super::select::{BUSY_CPU, BUSY_GPU, broadcast, goes_by_tap, tile};
 use super::variant::Outputs;
-use crate::ops::{Correlate, Gemm, LayerNormGradients};
+use crate::ops::{Correlate, Gemm, Tensor};
 
 /// Longest sum that one invocation adds up on a CPU. Mesa's software driver ends all loops of an invocation after 65535
 /// rounds altogether, without a word (seen with 22.3); and in single precision so many terms lose digits.
@@ -13,15 +13,15 @@ const LONGEST_SUM: u32 = 1 << 14;
 /// at it would round a network otherwise than the same network alone.
 const ASSUMED_RANK: u32 = 16;
 
-/// Into how many splits the sums over the rows of a layer norm are cut, so that they keep the adapter busy.
-pub(super) fn layer_norm_splits(op: &LayerNormGradients, profile: &Profile) -> u32 {
+/// Into how many splits the sums over the rows of x are cut, so that they keep the adapter busy; one if they are `parts` already.
+pub(super) fn column_splits(x: Tensor, parts: u32, profile: &Profile) -> u32 {
     /// Below this a split costs more to add than it saves.
     const SHORTEST: u32 = 256;
-    if op.parts() > 1 {
+    if parts > 1 {
         return 1;
     }
     let busy = if profile.software { BUSY_CPU } else { BUSY_GPU };
-    (busy / op.x.cols().div_ceil(16)).min(op.x.rows() / SHORTEST).max(1)
+    (busy / x.cols().div_ceil(16)).min(x.rows() / SHORTEST).max(1)
 }
 
 /// Into how many splits the rows of a correlation are cut. As with [`splits`], neither replicas nor ranks play a part in it.

@@ -13,6 +13,17 @@ pub(super) fn column_sum(x: Matrix<'_>) -> Vec<f64> {
     sums
 }
 
+/// Sums over the rows of `error . x`, each over `depth` rows after the other.
+pub(super) fn scale_gradient(error: Matrix<'_>, x: Matrix<'_>, depth: usize) -> Vec<f64> {
+    let mut sums = vec![0.0; x.rows.div_ceil(depth.max(1)) * x.cols];
+    for row in 0..x.rows {
+        for col in 0..x.cols {
+            sums[row / depth * x.cols + col] += error.at(row, col) * x.at(row, col);
+        }
+    }
+    sums
+}
+
 /// Means, then biased variances, of the columns.
 pub(super) fn moments(x: Matrix<'_>) -> Vec<f64> {
     let mean = |sum: f64| sum / x.rows as f64;
@@ -30,6 +41,14 @@ mod tests {
     #[test]
     fn sums_run_down_the_columns() {
         assert_eq!(column_sum(Matrix::new(2, 3, &[1.0, 2.0, 3.0, 10.0, 20.0, 30.0])), [11.0, 22.0, 33.0]);
+    }
+
+    #[test]
+    fn gradients_of_factors_by_hand() {
+        let (error, x) = ([1.0, 2.0, 3.0, 4.0, 5.0, 6.0], [1.0, -1.0, 10.0, 0.5, 2.0, 0.0]);
+        let (error, x) = (Matrix::new(3, 2, &error), Matrix::new(3, 2, &x));
+        assert_eq!(scale_gradient(error, x, 3), [41.0, 0.0]);
+        assert_eq!(scale_gradient(error, x, 2), [31.0, 0.0, 10.0, 0.0]);
     }
 
     #[test]

@@ -76,13 +76,17 @@ impl<'a> Replica<'a> {
             Op::Gate(op) => one(op.out, elementwise::gate(self.floats(op.x)?, self.floats(op.saved)?, op.f)),
             Op::Dropout(op) => {
                 let key = [op.stream, self.step.step, self.settings()?.seed];
-                one(op.out, elementwise::dropout(self.floats(op.x)?, op.drop, key))
+                one(op.out, elementwise::dropout(self.floats(op.x)?, op.drop, op.together, key))
             }
             Op::Add(op) => one(op.out, elementwise::add(self.floats(op.a)?, self.floats(op.b)?)),
             Op::Accumulate(op) => one(op.out, elementwise::add(self.floats(op.out)?, self.floats(op.x)?)),
             Op::Significant(op) => one(op.out, elementwise::significant(self.floats(op.x)?, self.floats(op.scale)?)),
             Op::Fit(op) => self.fit(op)?,
             Op::ColumnSum(op) => self.sum(op.out, columns::column_sum(self.matrix(op.x)?), op.accumulate)?,
+            Op::ScaleGradient(op) => {
+                let (error, x) = (self.matrix(op.error)?, self.matrix(op.x)?);
+                self.sum(op.out, columns::scale_gradient(error, x, op.depth() as usize), op.accumulate)?
+            }
             Op::Moments(op) => one(op.out, columns::moments(self.matrix(op.x)?)),
             Op::Normalise(op) => {
                 let (gamma, beta) = (self.floats(op.gamma)?, self.floats(op.beta)?);
@@ -165,6 +169,7 @@ impl<'a> Replica<'a> {
                 one(op.out, transpose::transpose_blocks(self.floats(op.x)?, op.rows as usize, op.cols as usize))
             }
             Op::AddRow(op) => one(op.out, rows::add_row(self.matrix(op.x)?, self.floats(op.row)?)),
+            Op::ScaleColumns(op) => one(op.out, rows::scale_columns(self.matrix(op.x)?, self.floats(op.row)?)),
             Op::PlaceRows(op) => self.place_rows(op)?,
             Op::Clear(op) => one(op.out, vec![0.0; op.out.shape.per_replica()]),
             Op::SoftmaxCrossEntropy(op) => {

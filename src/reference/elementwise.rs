@@ -55,11 +55,11 @@ pub(super) fn gate(x: &[f64], saved: &[f64], f: Activation) -> Vec<f64> {
     x.iter().zip(saved).map(|(x, &saved)| x * derivative(f, saved)).collect()
 }
 
-/// `x . mask / (1 - drop)`; the key is (stream, step, seed).
-pub(super) fn dropout(x: &[f64], drop: f64, [stream, step, seed]: [u32; 3]) -> Vec<f64> {
+/// `x . mask / (1 - drop)`, a draw for so many elements `together`; the key is (stream, step, seed).
+pub(super) fn dropout(x: &[f64], drop: f64, together: u32, [stream, step, seed]: [u32; 3]) -> Vec<f64> {
     // The shader compares in f32; with the same rounded bound both draw the same mask.
     let bound = f64::from(drop as f32);
-    let kept = |element: u32| unit(pcg4d([element, stream, step, seed])[0]) >= bound;
+    let kept = |element: u32| unit(pcg4d([element / together, stream, step, seed])[0]) >= bound;
     x.iter().zip(0..).map(|(x, element)| if kept(element) { x / (1.0 - drop) } else { 0.0 }).collect()
 }
 
@@ -142,7 +142,7 @@ mod tests {
     #[test]
     fn dropout_drops_about_that_share_and_scales_the_rest() {
         let x = vec![1.0; 20_000];
-        let out = dropout(&x, 0.4, [3, 7, 11]);
+        let out = dropout(&x, 0.4, 1, [3, 7, 11]);
         assert!(out.iter().all(|&v| v == 0.0 || v == 1.0 / 0.6));
         let dropped = out.iter().filter(|&&v| v == 0.0).count() as f64 / 20_000.0;
         // Five standard deviations of a share of 20000 draws.
@@ -151,7 +151,7 @@ mod tests {
 
     #[test]
     fn dropout_masks_depend_on_every_word_of_the_key_and_on_nothing_else() {
-        let mask = |x: f64, key| dropout(&[x; 64], 0.5, key).iter().map(|&v| v != 0.0).collect::<Vec<_>>();
+        let mask = |x: f64, key| dropout(&[x; 64], 0.5, 1, key).iter().map(|&v| v != 0.0).collect::<Vec<_>>();
         let first = mask(1.0, [1, 2, 3]);
         assert_eq!(first, mask(-7.0, [1, 2, 3]));
         for other in [[0, 2, 3], [1, 0, 3], [1, 2, 0]] {
@@ -159,10 +159,18 @@ mod tests {
         }
     }
 
+    /// A group takes the draw that its number has where every element has one.
+    #[test]
+    fn elements_are_dropped_together() {
+        let alone = dropout(&[1.0; 20], 0.5, 1, [1, 2, 3]);
+        let expected: Vec<f64> = alone.iter().flat_map(|&kept| [kept; 7]).collect();
+        assert_eq!(dropout(&[1.0; 140], 0.5, 7, [1, 2, 3]), expected);
+    }
+
     #[test]
     fn dropout_of_nothing_changes_nothing() {
         let x = noise(100, 2);
-        assert_eq!(dropout(&x, 0.0, [1, 2, 3]), x);
+        assert_eq!(dropout(&x, 0.0, 1, [1, 2, 3]), x);
     }
 
     /// In f32 the bound is the very number drawn, so the element stays; in f64 it would lie above.
@@ -172,6 +180,6 @@ mod tests {
         let (stream, drawn) = drawn.take(100).find(|&(_, drawn)| drawn > 0.5).expect("a draw in the upper half");
         let drop = drawn + 1e-9;
         assert_eq!(f64::from(drop as f32), drawn);
-        assert_eq!(dropout(&[1.0], drop, [stream, 6, 7]), [1.0 / (1.0 - drop)]);
+        assert_eq!(dropout(&[1.0], drop, 1, [stream, 6, 7]), [1.0 / (1.0 - drop)]);
     }
 }

@@ -160,9 +160,9 @@ fn replicas_draw_masks_of_their_own_seed() {
     let (x, out) = (r.state("x", 8, 16, Dtype::F32), r.scratch("out", 8, 16));
     let mut reference = reference(r);
     reference.set(x, &[1.0; 256]).unwrap();
-    let op = Dropout { x, out, drop: 0.5, stream: 3 }.into();
+    let op = Dropout { x, out, drop: 0.5, stream: 3, together: 1 }.into();
     reference.execute(&op, &step(2, 8)).unwrap();
-    let (out, alone) = (reference.get(out).unwrap(), |seed| elementwise::dropout(&[1.0; 128], 0.5, [3, 4, seed]));
+    let (out, alone) = (reference.get(out).unwrap(), |seed| elementwise::dropout(&[1.0; 128], 0.5, 1, [3, 4, seed]));
     assert_eq!(out, [alone(0), alone(1)].concat());
     assert_ne!(out[..128], out[128..]);
 
@@ -288,14 +288,14 @@ fn network(replicas: u32, update: Update) -> Network {
         Moments { x: a1, out: moments }.into(),
         Normalise { x: a1, moments, gamma, beta, out: normed, epsilon, activation: None }.into(),
         Activate { x: normed, out: active, f }.into(),
-        Dropout { x: active, out: h, drop, stream: 1 }.into(),
+        Dropout { x: active, out: h, drop, stream: 1, together: 1 }.into(),
         Gemm { epilogue: bias, ..Gemm::nt(h, w2, logits) }.into(),
         SoftmaxCrossEntropy { logits, labels, smoothing: 0.0, delta, losses, correct }.into(),
         Tally { losses, correct, metrics, fault }.into(),
         Gemm::tn(delta, h, dw2).into(),
         ColumnSum { x: delta, out: db2, accumulate: false }.into(),
         Gemm::nn(delta, w2, dh).into(),
-        Dropout { x: dh, out: dactive, drop, stream: 1 }.into(),
+        Dropout { x: dh, out: dactive, drop, stream: 1, together: 1 }.into(),
         Gate { x: dactive, saved: normed, out: dnormed, f }.into(),
         NormaliseGradients { error: dnormed, x: a1, moments, grad_gamma: dgamma, grad_beta: dbeta, epsilon }.into(),
         NormaliseBackward {

@@ -27,6 +27,29 @@ fn column_sums_and_moments() {
     report.finish("columns");
 }
 
+#[test]
+fn gradients_of_factors() {
+    let mut report = Report::default();
+    for replicas in [1, 3] {
+        let mut scene = Scene::new(replicas);
+        for (at, rows) in SIZES.into_iter().enumerate() {
+            for cols in [SIZES[(3 * at + 2) % 11], SIZES[(7 * at + 5) % 11], 1, 16, 68] {
+                let (error, x) = (scene.own(rows, cols), scene.own(rows, cols));
+                // A rounding more a term, and terms of both signs, which nothing makes up for in a single column.
+                let allowed = |depth| 2.0 * sums(depth) + roundings(if cols < 4 { 32.0 } else { 4.0 });
+                let parts = [1, 2, 3, 7][scene.draw(4) as usize].min(rows);
+                let out = scene.output(rows.div_ceil(rows.div_ceil(parts)), cols);
+                let op = ScaleGradient { error, x, out, accumulate: false };
+                scene.push(op, |_| allowed(op.depth()));
+                let out = scene.updated(1, cols, |x, _, _, j| x + f64::from(j));
+                scene.push(ScaleGradient { error, x, out, accumulate: true }, |_| allowed(rows));
+            }
+        }
+        scene.verify(&mut report, &[step(replicas, 0, 0, 1)]);
+    }
+    report.finish("gradients of factors");
+}
+
 /// E[x^2] - E[x]^2 would lose every digit.
 #[test]
 fn a_large_mean_costs_no_digits_of_the_variance() {

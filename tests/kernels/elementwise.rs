@@ -109,26 +109,30 @@ fn dropout_draws_the_mask_of_the_counter_based_generator() {
     for replicas in [1, 3] {
         let (mut scene, mut masks) = (Scene::new(replicas), Vec::new());
         for (rows, cols) in shapes() {
-            for drop in [0.0, 0.1, 0.5, 0.9] {
+            for (drop, together) in [(0.0, 1), (0.1, cols), (0.5, 1), (0.5, rows * cols), (0.9, 1)] {
                 let stream = scene.draw(40);
                 let (x, out) = (scene.own(rows, cols), scene.output(rows, cols));
-                scene.push(Dropout { x, out, drop, stream }, |_| roundings(2.0));
+                scene.push(Dropout { x, out, drop, stream, together }, |_| roundings(2.0));
                 let ones = scene.filled(rows, cols, |_, _, _, _| 1.0);
                 let mask = scene.output(rows, cols);
-                scene.push(Dropout { x: ones, out: mask, drop, stream }, |_| roundings(1.0));
-                masks.push((mask, drop, stream));
+                scene.push(Dropout { x: ones, out: mask, drop, stream, together }, |_| roundings(1.0));
+                masks.push((mask, drop, stream, together));
             }
         }
         let now = step(replicas, 41, 0, 1);
         scene.verify(&mut report, std::slice::from_ref(&now));
         let mut gpu = scene.run(None, std::slice::from_ref(&now));
-        for (mask, drop, stream) in masks {
+        for (mask, drop, stream, together) in masks {
             let found = gpu.read(mask).unwrap();
             for (replica, found) in found.chunks(mask.shape.per_replica()).enumerate() {
                 for (element, found) in found.iter().enumerate() {
-                    let bits = pcg4d([element as u32, stream, 41, now.replicas[replica].seed])[0];
+                    let bits = pcg4d([element as u32 / together, stream, 41, now.replicas[replica].seed])[0];
                     let kept = unit(bits) >= f64::from(drop as f32);
-                    assert_eq!(*found != 0.0, kept, "element {element} of replica {replica}, p = {drop}");
+                    assert_eq!(
+                        *found != 0.0,
+                        kept,
+                        "element {element} of replica {replica}, p = {drop}, {together} together"
+                    );
                 }
             }
         }
@@ -147,7 +151,7 @@ fn dropout_compares_all_bits_of_a_draw() {
         for (drop, kept) in [(draw, 1.0), (draw + 1.0 / f64::from(1 << 24), 0.0)] {
             let x = scene.filled(1, 64, |_, _, _, _| 1.0);
             let out = scene.output(1, 64);
-            scene.push(Dropout { x, out, drop, stream: 9 }, |_| 0.0);
+            scene.push(Dropout { x, out, drop, stream: 9, together: 1 }, |_| 0.0);
             expected.push((out, element as usize, kept));
         }
     }
@@ -216,7 +220,7 @@ fn grids_larger_than_one_dimension() {
     assert!(rows * cols > 65_535 * 256);
     let x = scene.filled(rows, cols, asymmetric);
     let (out, again) = (scene.output(rows, cols), scene.output(rows, cols));
-    scene.push(Dropout { x, out, drop: 0.25, stream: 2 }, |_| roundings(2.0));
+    scene.push(Dropout { x, out, drop: 0.25, stream: 2, together: 1 }, |_| roundings(2.0));
     scene.push(Activate { x, out: again, f: Activation::Relu }, |_| 0.0);
     let now = step(1, 7, 0, 1);
     let mut gpu = scene.run(None, std::slice::from_ref(&now));

@@ -32,7 +32,13 @@ fn scene(first: u32, count: u32) -> Scene {
         scene.push(ColumnSum { x, out: sum, accumulate: false }, |_| 0.0);
         scene.push(Moments { x, out: moments }, |_| 0.0);
         let out = scene.output(rows, cols);
-        scene.push(Dropout { x, out, drop: 0.4, stream: 3 }, |_| 0.0);
+        scene.push(Dropout { x, out, drop: 0.4, stream: 3, together: 1 }, |_| 0.0);
+        // A few groups: enough for the masks of replicas to differ in one of them.
+        let out = scene.output(rows, cols);
+        scene.push(Dropout { x, out, drop: 0.5, stream: 4, together: cols }, |_| 0.0);
+        let (row, out, gradient) = (scene.any(1, cols), scene.output(rows, cols), scene.output(2, cols));
+        scene.push(ScaleColumns { x, row, out }, |_| 0.0);
+        scene.push(ScaleGradient { error: out, x, out: gradient, accumulate: false }, |_| 0.0);
         let (y, p, input) = (scene.own(rows, 5), scene.own(cols, 5), scene.own(rows, 9));
         let hebbian = Some(Hebbian { input, gradient: scene.output(5, 9), accumulate: false });
         let statistics = scene.output(8, cols + 5);
@@ -168,7 +174,7 @@ fn the_last_of_64_replicas_reads_its_own_part_of_the_step() {
         }
     }
     let (x, out) = (scene.own(3, 50), scene.output(3, 50));
-    scene.push(Dropout { x, out, drop: 0.5, stream: 1 }, |_| 0.0);
+    scene.push(Dropout { x, out, drop: 0.5, stream: 1, together: 1 }, |_| 0.0);
     scene.verify(&mut report, &[step_from(0, count, 2, 0, 1)]);
     report.finish("64 replicas");
 }

@@ -9,14 +9,16 @@ use crate::scene::{Scene, step};
 const SHAPES: [[u32; 3]; 6] = [[1, 1, 1], [3, 2, 5], [2, 5, 12], [4, 65, 7], [5, 16, 64], [70, 9, 36]];
 
 #[test]
-fn a_row_is_added_to_every_row() {
+fn a_row_is_added_to_every_row_and_scales_it() {
     let mut report = Report::default();
     for replicas in [1, 3] {
         let mut scene = Scene::new(replicas);
         for [samples, rows, cols] in SHAPES {
             let (x, row, out) =
-                (scene.any(samples * rows, cols), scene.any(1, cols), scene.output(samples * rows, cols));
+                (scene.own(samples * rows, cols), scene.any(1, cols), scene.output(samples * rows, cols));
             scene.push(AddRow { x, row, out }, |_| roundings(1.0));
+            let out = scene.output(samples * rows, cols);
+            scene.push(ScaleColumns { x, row, out }, |_| roundings(1.0));
             // Whole samples, as positions are added.
             let (x, row) = (scene.own(samples, rows * cols), scene.own(1, rows * cols));
             let out = scene.output(samples, rows * cols);
@@ -24,7 +26,7 @@ fn a_row_is_added_to_every_row() {
         }
         scene.verify(&mut report, &[step(replicas, 0, 0, 1)]);
     }
-    report.finish("added rows");
+    report.finish("added rows and scaled columns");
 }
 
 #[test]

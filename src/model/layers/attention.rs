@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::dropout::probability;
+use super::dropout::{is_zero, probability};
 use super::{Describe, Input, Layer};
 use crate::model::graph::Extent;
 use crate::model::pass::{Pass, Placed};
@@ -24,10 +24,6 @@ pub struct Attention {
     /// Whether a position attends to itself and earlier ones only.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub causal: bool,
-}
-
-fn is_zero(value: &f64) -> bool {
-    *value == 0.0
 }
 
 impl Describe for Attention {

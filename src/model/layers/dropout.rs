@@ -18,6 +18,11 @@ pub struct Dropout {
     pub p: f64,
 }
 
+/// Whether nothing is dropped, which files do not say.
+pub(super) fn is_zero(p: &f64) -> bool {
+    *p == 0.0
+}
+
 /// A probability of dropping, called `name` in messages, that leaves something.
 pub(super) fn probability(name: &str, p: f64) -> Result<f64, String> {
     match single(p).map(|seen| (0.0..1.0).contains(&seen)) {
@@ -49,7 +54,7 @@ impl Layer for Drop {
             return Ok(x);
         }
         let (out, stream) = (pass.make(at, "kept"), pass.stream(at));
-        pass.rec.push(ops::Dropout { x, out, drop: self.0, stream })?;
+        pass.rec.push(ops::Dropout { x, out, drop: self.0, stream, together: 1 })?;
         Ok(out)
     }
 
@@ -58,7 +63,7 @@ impl Layer for Drop {
             return Ok(vec![error]);
         }
         let (out, stream) = (pass.error(at), pass.stream(at));
-        pass.rec.push(ops::Dropout { x: error, out, drop: self.0, stream })?;
+        pass.rec.push(ops::Dropout { x: error, out, drop: self.0, stream, together: 1 })?;
         Ok(vec![out])
     }
 }

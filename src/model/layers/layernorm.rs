@@ -28,12 +28,17 @@ fn is_usual(eps: &f64) -> bool {
     *eps == usual_epsilon()
 }
 
+/// A number above zero, called `name` in messages, that single precision holds.
+pub(super) fn positive(name: &str, value: f64) -> Result<f64, String> {
+    let judged =
+        single(value).and_then(|seen| if seen > 0.0 { Ok(()) } else { Err("must be a positive number".into()) });
+    judged.map(|()| value).map_err(|problem| format!("{name} = {value:e}: it {problem}"))
+}
+
 impl Describe for LayerNorm {
     fn place(&self, inputs: &[Extent]) -> Result<(Arc<dyn Layer>, Extent), String> {
-        let positive = |seen| if seen > 0.0 { Ok(()) } else { Err("must be a positive number".to_owned()) };
-        let judged = single(self.eps).and_then(positive);
-        judged.map_err(|problem| format!("layernorm with eps = {:e}: it {problem}", self.eps))?;
-        Ok((Arc::new(ByPosition { width: inputs[0].channels, epsilon: self.eps }), inputs[0]))
+        let epsilon = positive("layernorm with eps", self.eps)?;
+        Ok((Arc::new(ByPosition { width: inputs[0].channels, epsilon }), inputs[0]))
     }
 }
 
