@@ -148,6 +148,72 @@ fn stopped_within_an_epoch_and_resumed_is_bitwise_uninterrupted() {
     assert_eq!(losses(&whole), losses(&parts), "the metrics of the last epoch count the steps before the stop too");
 }
 
+/// Rows of depth.csv: of a network without residual blocks those of its weights; of frozen layers that no error reaches none.
+#[test]
+fn depth_is_logged_of_blocks_and_weights_the_same_after_a_stop() {
+    let folder = TempDir::new().unwrap();
+    let plain =
+        "model.layers=[{type='dense',out=12},{type='relu'},{type='dense',out=12},{type='relu'},{type='dense',out=10}]";
+    let residual = "model.layers=[{type='dense',out=12},{type='residual',layers=[{type='residual',layers=[]},\
+                    {type='dense',out=12},{type='tanh'}]},{type='residual',layers=[{type='dense',out=9}],\
+                    shortcut=[{type='dense',out=9}]},{type='dense',out=10}]";
+    let (weight, block) = ([false, true], [true, false]);
+    let plain_rows = [("layers.0", weight), ("layers.2", weight), ("layers.4", weight)];
+    let residual_rows = [
+        ("layers.0", weight),
+        ("layers.1.main.0", block),
+        ("layers.1.main.1", weight),
+        ("layers.1", block),
+        ("layers.2.main.0", weight),
+        ("layers.2.shortcut.0", weight),
+        ("layers.2", block),
+        ("layers.3", weight),
+    ];
+    let cases: [(&str, &str, &[&str], &[(&str, [bool; 2])]); 3] = [
+        ("plain", plain, &[], &plain_rows),
+        ("frozen", plain, &["--freeze", "layers.0"], &plain_rows[1..]),
+        ("residual", residual, &[], &residual_rows),
+    ];
+    for (name, layers, more, expected) in cases {
+        let same = ["--seeds", "2", "--epochs", "2", "--device", "reference", "--rank", "8", "--set", layers];
+        let arguments = [&same[..], more].concat();
+        let whole = train(&folder.path().join(name), &arguments);
+        let log = |run: &Path| std::fs::read_to_string(run.join("depth.csv")).unwrap();
+        let parts =
+            train(&folder.path().join(format!("{name}-parts")), &[&arguments, &["--max-steps", "30"][..]].concat());
+        assert_eq!(log(&parts).lines().count(), 1 + 2 * expected.len(), "{name}: the epoch that was cut has its rows");
+        // Cut in the first epoch, then in the second.
+        for steps in ["60", "88"] {
+            resume(&parts, &["--device", "reference", "--max-steps", steps]);
+        }
+        assert_eq!(log(&parts), log(&whole), "{name}");
+
+        let mut subjects = Vec::new();
+        for line in log(&whole).lines().skip(1) {
+            let cells: Vec<&str> = line.split(',').collect();
+            let number = |column: usize| cells[column].parse::<f64>().ok();
+            let [growth, share, error, cosine] = [6, 7, 8, 9].map(number);
+            subjects.push((cells[0].to_owned(), cells[2].to_owned(), cells[5].to_owned()));
+            let (_, measured) = expected.iter().find(|(layer, _)| *layer == cells[5]).unwrap();
+            assert_eq!([growth.is_some(), share.is_some()], [measured[0]; 2], "{line}");
+            assert_eq!([error.is_some(), cosine.is_some()], [measured[1]; 2], "{line}");
+            assert!(growth.is_none_or(|growth| growth > 0.0) && error.is_none_or(|error| error > 0.0), "{line}");
+            assert!(cosine.is_none_or(|cosine| (-1.0..=1.0).contains(&cosine)), "{line}");
+            if cells[5] == "layers.1.main.0" {
+                // It adds its input to itself.
+                assert_eq!((growth, share), (Some(2.0), Some(0.5)), "{line}");
+            }
+        }
+        let mut all = Vec::new();
+        for epoch in ["1", "2"] {
+            for (layer, _) in expected {
+                all.extend(["0", "1"].map(|replica| (epoch.to_owned(), replica.to_owned(), (*layer).to_owned())));
+            }
+        }
+        assert_eq!(subjects, all, "{name}");
+    }
+}
+
 /// The optimizer goes on with the moments that it had: what P and Q jump by is no gradient.
 #[test]
 fn refactorising_changes_p_and_q_and_nothing_else() {

@@ -1,8 +1,9 @@
-//! What a trained network shows: how well feedback stands in for the weights, how many dimensions errors have, what a receptive field
-//! prefers, how alike two networks represent the same inputs; and what a few networks allow to say.
+//! What a trained network shows: how well feedback stands in for the weights, how many dimensions errors have, whether depth is
+//! used, what a receptive field prefers, how alike two networks represent the same inputs; and what a few networks allow to say.
 
 mod alignment;
 mod center_surround;
+mod depth;
 mod inference;
 mod orientedness;
 mod similarity;
@@ -10,6 +11,7 @@ mod spectrum;
 
 pub use alignment::{Alignment, Matrices, alignment};
 pub use center_surround::{Shape, shape};
+pub use depth::Depth;
 pub use inference::{Trend, corrected, trend, upper_bound};
 pub use orientedness::orientedness;
 pub use similarity::Representation;

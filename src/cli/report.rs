@@ -65,8 +65,9 @@ impl ReportArgs {
         }
         say(format!("data: {}", data_of(runs)))?;
         say(table(&runs.iter().map(|run| (run.label.as_str(), &run.summary)).collect::<Vec<_>>()))?;
+        // Not shown here, but missed by whoever wants to see them.
+        runs.iter().filter_map(|run| run.depths().err()).for_each(warn);
         if self.spectra.is_none() {
-            // Not shown here, but missed by whoever wants to see them.
             runs.iter().filter_map(|run| run.alignments().map(drop).and(run.spectra().map(drop)).err()).for_each(warn);
         }
         if let Some(output) = &self.output {

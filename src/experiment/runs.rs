@@ -6,7 +6,7 @@ use super::{ExperimentError, setting};
 use crate::train::TrainError;
 use crate::train::config::Config;
 use crate::train::labels::labels;
-use crate::train::metrics::{AlignmentRow, Log, MetricsRow, SpectrumRow};
+use crate::train::metrics::{AlignmentRow, DepthRow, Log, MetricsRow, SpectrumRow};
 use crate::train::run_dir::RunDir;
 use crate::train::summary::Summary;
 
@@ -94,7 +94,15 @@ impl FinishedRun {
         Ok(Log::read(&self.files.spectrum(), &self.config)?)
     }
 
-    /// Whether it was measured: runs from before it was are without.
+    /// What residual blocks add and how well errors agree, by epoch.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    pub fn depths(&self) -> Result<Vec<DepthRow>, TrainError> {
+        Ok(Log::read(&self.files.depth(), &self.config)?)
+    }
+
+    /// Whether the dimension of errors was measured: runs from before it was are without.
     pub fn has_spectra(&self) -> bool {
         self.files.spectrum().is_file()
     }

@@ -1,46 +1,142 @@
 //! What the host looks at beside a training: a phase of its own that changes nothing.
 
-use crate::ops::{ColumnSum, Gemm, Recording, Role, ShapeError, Tensor};
+use super::pass::{Pass, Placed};
+use crate::ops::{ColumnSum, Gemm, Role, ShapeError, Tensor, Window};
 
 /// Tensors that are readable after [`crate::ops::Phase::Diagnose`].
 #[derive(Clone, Debug)]
 pub struct Diagnosis {
-    /// Error at the output of each layer with a weight; same order as [`super::Network::weights`].
+    /// Error at the output of each layer with a weight, from input to output. A layer that no error reaches, because all up to
+    /// it is frozen, has none.
     pub errors: Vec<LayerError>,
+    /// Residual blocks, from input to output; one within another comes first.
+    pub blocks: Vec<Block>,
     /// Every layer's output with its name.
     pub activations: Vec<(String, Tensor)>,
 }
 
+impl Diagnosis {
+    /// The error at the output of the layer at a position, if one reaches it.
+    pub fn error_of(&self, layer: usize) -> Option<&LayerError> {
+        self.errors.iter().find(|error| error.layer == layer)
+    }
+
+    /// All tensors.
+    pub(super) fn tensors(&self) -> impl Iterator<Item = Tensor> {
+        let errors = self.errors.iter().flat_map(LayerError::tensors);
+        let blocks = self.blocks.iter().flat_map(|block| [block.input, block.long, block.output]);
+        errors.chain(blocks).chain(self.activations.iter().map(|(_, tensor)| *tensor))
+    }
+}
+
 /// The error at a layer's output over a batch.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct LayerError {
-    /// Samples (times positions) x width.
+    /// Name of the layer.
+    pub name: String,
+    /// Its position among all layers.
+    pub layer: usize,
+    /// Samples (times positions) x width: derivative of the batch's mean loss, or what the rule sends in its place.
     pub delta: Tensor,
     /// The smaller of `delta^T delta` and `delta delta^T`: they have the same eigenvalues but for zeros.
     pub products: Tensor,
     /// Sums of the columns, 1 x width, where the products are those of columns.
     pub sums: Option<Tensor>,
+    /// The weight's gradient from the first half of the samples and from the rest, shaped like the weight; none of a single
+    /// sample. They are formed on the device, where they cost what a step's own gradient does.
+    pub halves: Option<[Tensor; 2]>,
 }
 
 impl LayerError {
-    /// Records the products.
-    pub(super) fn record(rec: &mut Recording, layer: &str, delta: Tensor) -> Result<LayerError, ShapeError> {
-        rec.layer(layer);
+    /// Records what is made of the error at the output of a layer.
+    pub(super) fn record(pass: &mut Pass<'_>, at: &Placed, delta: Tensor) -> Result<LayerError, ShapeError> {
+        let (input, samples) = (pass.input(at), pass.samples);
+        let rec = &mut *pass.rec;
+        rec.layer(&at.name);
         rec.role(Role::Diagnosis);
         let (rows, width) = (delta.rows(), delta.cols());
-        if rows < width {
+        let (products, sums) = if rows < width {
             let products = rec.scratch("products", rows, rows);
             rec.push(Gemm::nt(delta, delta, products))?;
-            return Ok(LayerError { delta, products, sums: None });
-        }
-        let (products, sums) = (rec.scratch("products", width, width), rec.scratch("sums", 1, width));
-        rec.push(Gemm::tn(delta, delta, products))?;
-        rec.push(ColumnSum { x: delta, out: sums, accumulate: false })?;
-        Ok(LayerError { delta, products, sums: Some(sums) })
+            (products, None)
+        } else {
+            let (products, sums) = (rec.scratch("products", width, width), rec.scratch("sums", 1, width));
+            rec.push(Gemm::tn(delta, delta, products))?;
+            rec.push(ColumnSum { x: delta, out: sums, accumulate: false })?;
+            (products, Some(sums))
+        };
+        let halves = match at.weights().next() {
+            Some(weight) if samples > 1 => {
+                let shape = weight.learned.value;
+                let mut half = |name: &str, first: u32, count: u32| {
+                    let gradient = rec.scratch(name, shape.rows(), shape.cols());
+                    let part =
+                        |all: Tensor| all.rows_from(first * (all.rows() / samples), count * (all.rows() / samples));
+                    rec.push(gradient_of(part(delta), part(input), gradient, weight.window))?;
+                    Ok(gradient)
+                };
+                let middle = samples / 2;
+                Some([half("first_half", 0, middle)?, half("second_half", middle, samples - middle)?])
+            }
+            _ => None,
+        };
+        Ok(LayerError { name: at.name.clone(), layer: at.index, delta, products, sums, halves })
     }
 
     /// All tensors.
-    pub(super) fn tensors(&self) -> impl Iterator<Item = Tensor> {
-        [self.delta, self.products].into_iter().chain(self.sums)
+    fn tensors(&self) -> impl Iterator<Item = Tensor> {
+        [self.delta, self.products].into_iter().chain(self.sums).chain(self.halves.into_iter().flatten())
+    }
+}
+
+/// error^T input, of a convolution with what its window sees.
+fn gradient_of(error: Tensor, input: Tensor, out: Tensor, window: Option<Window>) -> Gemm {
+    match window {
+        Some(window) => Gemm::correlate(error, input, out, window),
+        None => Gemm::tn(error, input, out),
+    }
+}
+
+/// A residual block over a batch; every tensor is samples (times positions) x channels.
+#[derive(Clone, Debug)]
+pub struct Block {
+    /// Name of the layer.
+    pub name: String,
+    /// Its position among all layers.
+    pub layer: usize,
+    /// What it takes.
+    pub input: Tensor,
+    /// What its long way makes.
+    pub long: Tensor,
+    /// The sum of both ways.
+    pub output: Tensor,
+}
+
+impl Block {
+    /// All of a network; `values` are its input, then what every layer has made.
+    pub(super) fn all(layers: &[Placed], values: &[Tensor]) -> Vec<Block> {
+        let block = |at: &Placed| Block {
+            name: at.name.clone(),
+            layer: at.index,
+            input: values[source(layers, at)],
+            long: values[at.inputs[0]],
+            output: values[at.index + 1],
+        };
+        layers.iter().filter(|at| is_block(at)).map(block).collect()
+    }
+}
+
+/// Only blocks have two chains of layers.
+fn is_block(at: &Placed) -> bool {
+    at.inputs.len() == 2
+}
+
+/// The value that a layer takes; that of a block is what the first layer of its long way takes, or what it adds where the long way
+/// is empty.
+fn source(layers: &[Placed], at: &Placed) -> usize {
+    let first = format!("{}.main.0", at.name);
+    match layers.iter().find(|layer| is_block(at) && layer.name == first) {
+        Some(layer) => source(layers, layer),
+        None => at.inputs[0],
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::allocation::{Allocation, allocate};
-use super::diagnosis::{Diagnosis, LayerError};
+use super::diagnosis::{Block, Diagnosis, LayerError};
 use super::feed::{Feed, FeedSpec};
 use super::graph::{Extent, Graph};
 use super::layers::LayerSpec;
@@ -265,23 +265,19 @@ impl Recorder<'_> {
         Ok(outputs)
     }
 
-    /// Returns the errors of the layers with weights, with their products, and the outputs of all layers, which stay readable.
+    /// Returns the errors of the layers with weights, with what is made of them, and the outputs of all layers, which stay readable.
     fn record_diagnosis(&self, rec: &mut Recording) -> Result<Diagnosis, ShapeError> {
         rec.begin(Phase::Diagnose);
         let (mut pass, Judged { delta, .. }) = self.record_forward(rec, Phase::Diagnose, 0)?;
         pass.backward(delta)?;
-        let deltas: Vec<Tensor> = pass.deltas().collect();
         let names = self.layers.iter().map(|layer| layer.name.clone());
-        let activations: Vec<_> = names.zip(pass.values()[1..].iter().copied()).collect();
-        let weighted = self.layers.iter().filter(|layer| layer.weights().next().is_some());
-        let errors: Vec<LayerError> = weighted
-            .zip(deltas)
-            .map(|(layer, delta)| LayerError::record(rec, &layer.name, delta))
-            .collect::<Result<_, _>>()?;
-        for tensor in errors.iter().flat_map(LayerError::tensors).chain(activations.iter().map(|(_, tensor)| *tensor)) {
-            rec.keep(tensor);
-        }
-        Ok(Diagnosis { errors, activations })
+        let activations = names.zip(pass.values()[1..].iter().copied()).collect();
+        let blocks = Block::all(self.layers, pass.values());
+        let deltas: Vec<(usize, Tensor)> = pass.deltas().collect();
+        let errors = deltas.into_iter().map(|(layer, delta)| LayerError::record(&mut pass, &self.layers[layer], delta));
+        let diagnosis = Diagnosis { errors: errors.collect::<Result<_, _>>()?, blocks, activations };
+        diagnosis.tensors().for_each(|tensor| rec.keep(tensor));
+        Ok(diagnosis)
     }
 }
 

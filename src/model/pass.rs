@@ -236,9 +236,9 @@ impl<'a> Pass<'a> {
         Ok(Some(sent))
     }
 
-    /// Errors at the outputs of the layers with weights, from input to output.
-    pub(super) fn deltas(&self) -> impl Iterator<Item = Tensor> {
-        self.deltas.values().copied()
+    /// Errors at the outputs of the layers with weights that one reaches, with the layer's position, from input to output.
+    pub(super) fn deltas(&self) -> impl Iterator<Item = (usize, Tensor)> {
+        self.deltas.iter().map(|(&layer, &delta)| (layer, delta))
     }
 
     /// Shows the rules of P and Q what the backward pass has sent. It stands behind the last error: a transport and the gate that

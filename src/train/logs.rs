@@ -2,7 +2,7 @@
 
 use super::TrainError;
 use super::config::Config;
-use super::metrics::{AlignmentRow, Log, LogError, MetricsRow, Row, SpectrumRow, Subject};
+use super::metrics::{AlignmentRow, DepthRow, Log, LogError, MetricsRow, Row, SpectrumRow, Subject};
 use super::run_dir::RunDir;
 
 use std::path::Path;
@@ -12,6 +12,7 @@ pub(super) struct Logs {
     pub(super) metrics: Log<MetricsRow>,
     pub(super) alignments: Log<AlignmentRow>,
     pub(super) spectra: Log<SpectrumRow>,
+    pub(super) depths: Log<DepthRow>,
 }
 
 /// How far a run has come.
@@ -32,6 +33,7 @@ impl Logs {
             metrics: Log::create(&run.metrics(), &[])?,
             alignments: Log::create(&run.alignment(), &[])?,
             spectra: Log::create(&run.spectrum(), &[])?,
+            depths: Log::create(&run.depth(), &[])?,
         })
     }
 
@@ -40,10 +42,12 @@ impl Logs {
         let metrics = so_far::<MetricsRow>(&run.metrics(), config, course)?;
         let alignments = so_far::<AlignmentRow>(&run.alignment(), config, course)?;
         let spectra = so_far::<SpectrumRow>(&run.spectrum(), config, course)?;
+        let depths = so_far::<DepthRow>(&run.depth(), config, course)?;
         let logs = Logs {
             metrics: Log::create(&run.metrics(), &metrics)?,
             alignments: Log::create(&run.alignment(), &alignments)?,
             spectra: Log::create(&run.spectrum(), &spectra)?,
+            depths: Log::create(&run.depth(), &depths)?,
         };
         Ok((logs, metrics))
     }
@@ -155,19 +159,20 @@ mod tests {
         assert!(error.contains("ends with epoch 2, and the checkpoint was saved after step 31"), "{error}");
         let error = Logs::resume(&run, &config(), Course { per_epoch: 7, ..course(20, 28) }).err().unwrap().to_string();
         assert!(error.contains("it has step 10 in epoch 1, and an epoch has 7 steps"), "{error}");
-        fs::remove_file(run.spectrum()).unwrap();
-        let error = Logs::resume(&run, &config(), course(15, 40)).err().unwrap().to_string();
-        assert!(error.contains("spectrum.csv is missing"), "{error}");
+        for (path, name) in [(run.depth(), "depth.csv"), (run.spectrum(), "spectrum.csv")] {
+            fs::remove_file(path).unwrap();
+            let error = Logs::resume(&run, &config(), course(15, 40)).err().unwrap().to_string();
+            assert!(error.contains(&format!("{name} is missing")), "{error}");
+        }
         assert_eq!(fs::read(run.metrics()).unwrap(), before);
     }
 
     #[test]
     fn before_the_first_step_there_need_be_none() {
         let (_folder, run) = run(&[]);
-        for path in [run.metrics(), run.alignment(), run.spectrum()] {
-            fs::remove_file(path).unwrap();
-        }
+        let all = [run.metrics(), run.alignment(), run.spectrum(), run.depth()];
+        all.iter().for_each(|path| fs::remove_file(path).unwrap());
         Logs::resume(&run, &config(), course(0, 40)).unwrap();
-        assert!(run.metrics().is_file() && run.alignment().is_file() && run.spectrum().is_file());
+        assert!(all.iter().all(|path| path.is_file()));
     }
 }

@@ -1,4 +1,5 @@
-//! What a training measures: rows of `metrics.csv`, `alignment.csv` and `spectrum.csv`, and the log that they are appended to.
+//! What a training measures: rows of `metrics.csv`, `alignment.csv`, `spectrum.csv` and `depth.csv`, and the log that they are
+//! appended to.
 
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
@@ -86,6 +87,32 @@ pub struct SpectrumRow {
     pub shares: String,
 }
 
+/// A residual block or a layer with a weight of one replica at the end of one epoch; a line of `depth.csv`. A measure that such a
+/// layer has not is empty.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DepthRow {
+    /// Epochs completed.
+    pub epoch: u32,
+    /// Training steps completed.
+    pub step: u32,
+    /// Index of the network among those trained side by side.
+    pub replica: u32,
+    /// Its seed.
+    pub seed: u32,
+    /// Rank of its feedback; none for rules without one.
+    pub rank: Option<Rank>,
+    /// Name of the layer.
+    pub layer: String,
+    /// Of a block: root mean square of its output over that of its input.
+    pub growth: Option<f64>,
+    /// Of a block: root mean square of what its long way makes over that of its output.
+    pub long_share: Option<f64>,
+    /// Of a layer with a weight: root mean square of the error at its output.
+    pub error_rms: Option<f64>,
+    /// Of a layer with a weight: cosine between the weight's gradients from both halves of a batch.
+    pub gradient_cosine: Option<f64>,
+}
+
 /// What a row is of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Subject<'a> {
@@ -152,6 +179,16 @@ impl Row for SpectrumRow {
 
     fn subject(&self) -> Subject<'_> {
         let &SpectrumRow { epoch, step, replica, seed, rank, ref layer, .. } = self;
+        Subject { epoch, step, replica, network: (rank, seed), layer: Some(layer) }
+    }
+}
+
+impl Row for DepthRow {
+    const HEADER: &'static str = "epoch,step,replica,seed,rank,layer,growth,long_share,error_rms,gradient_cosine";
+    const IS_COMPLETE: bool = false;
+
+    fn subject(&self) -> Subject<'_> {
+        let &DepthRow { epoch, step, replica, seed, rank, ref layer, .. } = self;
         Subject { epoch, step, replica, network: (rank, seed), layer: Some(layer) }
     }
 }
@@ -476,6 +513,19 @@ mod tests {
         }
         assert_eq!(header_of(&row(1, 0)), MetricsRow::HEADER);
         assert_eq!(header_of(&alignment(1)), AlignmentRow::HEADER);
+        let depth = DepthRow {
+            epoch: 1,
+            step: 10,
+            replica: 0,
+            seed: 1,
+            rank: None,
+            layer: "layers.2".to_owned(),
+            growth: None,
+            long_share: None,
+            error_rms: Some(0.5),
+            gradient_cosine: None,
+        };
+        assert_eq!(header_of(&depth), DepthRow::HEADER);
     }
 
     #[test]

@@ -152,6 +152,11 @@ impl RunDir {
         self.path.join("spectrum.csv")
     }
 
+    /// What residual blocks add and how well errors agree, by epoch, replica and layer.
+    pub fn depth(&self) -> PathBuf {
+        self.path.join("depth.csv")
+    }
+
     /// The run in one file.
     pub fn summary(&self) -> PathBuf {
         self.path.join("summary.json")

@@ -10,7 +10,7 @@ use super::checkpoint::{Checkpoint, CheckpointError, CheckpointMeta};
 use super::config::Config;
 use super::files::{self, write_atomically};
 use super::logs::{Course, Logs};
-use super::metrics::{AlignmentRow, Log, LogError, MetricsRow, SpectrumRow};
+use super::metrics::{AlignmentRow, DepthRow, Log, LogError, MetricsRow, SpectrumRow};
 use super::observer::{EpochReport, Finished, Observer};
 use super::run_dir::RunDir;
 use super::session::Session;
@@ -417,6 +417,26 @@ impl<'a> Trainer<'a> {
             })
             .collect();
         self.logs.spectra.append(&spectra)?;
+        let depths: Vec<DepthRow> = found
+            .depths
+            .into_iter()
+            .map(|(replica, layer, depth)| {
+                let (rank, seed) = self.session.replicas[replica];
+                DepthRow {
+                    epoch,
+                    step: self.step,
+                    replica: replica as u32,
+                    seed,
+                    rank,
+                    layer,
+                    growth: depth.growth,
+                    long_share: depth.long_share,
+                    error_rms: depth.error_rms,
+                    gradient_cosine: depth.gradient_cosine,
+                }
+            })
+            .collect();
+        self.logs.depths.append(&depths)?;
         self.warn_of_drift(&rows);
         Ok(())
     }

@@ -1,7 +1,7 @@
-//! Looking at a batch: feedback against weights, the dimension of errors, and where values ceased to be finite.
+//! Looking at a batch: feedback against weights, the dimension of errors, whether depth is used, and where values ceased to be finite.
 
 use super::Session;
-use crate::analysis::{Alignment, Matrices, Products, Spectrum, alignment, spectrum};
+use crate::analysis::{Alignment, Depth, Matrices, Products, Spectrum, alignment, spectrum};
 use crate::feedback::Pathway;
 use crate::model::Weight;
 use crate::ops::{Phase, StepState, Tensor};
@@ -14,6 +14,8 @@ pub struct Diagnosis {
     pub alignments: Vec<(usize, String, Alignment)>,
     /// Errors at the layers' outputs; none where there is no error.
     pub spectra: Vec<(usize, String, Spectrum)>,
+    /// Residual blocks and layers with a weight, from input to output.
+    pub depths: Vec<(usize, String, Depth)>,
 }
 
 impl Session {
@@ -23,14 +25,14 @@ impl Session {
     /// If the device fails.
     pub fn diagnosis(&mut self, step: u32) -> Result<Diagnosis, TrainError> {
         self.executor.run(Phase::Diagnose, &[self.step_state(step)])?;
-        Ok(Diagnosis { alignments: self.alignments()?, spectra: self.spectra()? })
+        Ok(Diagnosis { alignments: self.alignments()?, spectra: self.spectra()?, depths: self.depths()? })
     }
 
     /// The errors at the layers' outputs.
     fn spectra(&mut self) -> Result<Vec<(usize, String, Spectrum)>, TrainError> {
         let mut found = Vec::new();
         let replicas = self.seeds.len();
-        for (weight, error) in self.network.weights.iter().zip(&self.network.diagnosis.errors) {
+        for error in &self.network.diagnosis.errors {
             let products = self.executor.read(error.products)?;
             let sums = error.sums.map(|sums| self.executor.read(sums)).transpose()?;
             for replica in 0..replicas {
@@ -39,10 +41,38 @@ impl Session {
                     sums: sums.as_ref().map(|sums| own(sums, replica, replicas)),
                     samples: error.delta.rows() as usize,
                 });
-                found.extend(measured.map(|spectrum| (replica, weight.name.clone(), spectrum)));
+                found.extend(measured.map(|spectrum| (replica, error.name.clone(), spectrum)));
             }
         }
         Ok(found)
+    }
+
+    /// The stream through residual blocks, and the errors and gradients of layers with weights.
+    fn depths(&mut self) -> Result<Vec<(usize, String, Depth)>, TrainError> {
+        let replicas = self.seeds.len();
+        let mut found = Vec::new();
+        for block in &self.network.diagnosis.blocks {
+            let mut read = |tensor| self.executor.read(tensor);
+            let (input, long, output) = (read(block.input)?, read(block.long)?, read(block.output)?);
+            for replica in 0..replicas {
+                let [input, long, output] = [&input, &long, &output].map(|values| own(values, replica, replicas));
+                found.push((block.layer, replica, block.name.clone(), Depth::of_block(input, long, output)));
+            }
+        }
+        for error in &self.network.diagnosis.errors {
+            let delta = self.executor.read(error.delta)?;
+            let halves = match error.halves {
+                Some([first, second]) => Some([self.executor.read(first)?, self.executor.read(second)?]),
+                None => None,
+            };
+            for replica in 0..replicas {
+                let halves = halves.as_ref().map(|halves| halves.each_ref().map(|half| own(half, replica, replicas)));
+                let depth = Depth::of_weight(own(&delta, replica, replicas), halves);
+                found.push((error.layer, replica, error.name.clone(), depth));
+            }
+        }
+        found.sort_by_key(|&(layer, replica, ..)| (layer, replica));
+        Ok(found.into_iter().map(|(_, replica, name, depth)| (replica, name, depth)).collect())
     }
 
     /// Every feedback pathway against its weight.
@@ -59,8 +89,9 @@ impl Session {
             if weight.source() != weight.layer && p.or(random).is_some_and(|t| t.rows() != value.rows()) {
                 continue;
             }
-            let at = self.network.weights.iter().position(|w| w.layer == weight.source()).unwrap_or(0);
-            let delta = self.network.diagnosis.errors[at].delta;
+            let Some(delta) = self.network.diagnosis.error_of(weight.source()).map(|error| error.delta) else {
+                continue;
+            };
             let weights = self.executor.read(value)?;
             let errors = self.executor.read(delta)?;
             let mut read = |tensor: Option<Tensor>| tensor.map(|t| self.executor.read(t)).transpose();
