@@ -681,8 +681,15 @@ fn flops_are_counted_by_layer() {
     let row = printed.lines().find(|line| line.contains("layers.2")).unwrap();
     let cells: Vec<&str> = row.split('┆').map(|cell| cell.trim_matches([' ', '│'])).collect();
     assert_eq!(&cells[1..8], ["128 x 128", "10", "1.05", "1.05", "0.16", "1.05", "0.00"], "{row}");
-    assert_eq!(cells[9], "63", "at 64 both cost the same: {row}");
+    assert_eq!(cells[10], "63", "at 64 both cost the same: {row}");
     assert!(succeeds(&["flops", "vgg-cifar10"]).contains("512 x 4608"));
+    let transformer = succeeds(&["flops", "vit-cifar10"]);
+    for line in ["attention", "norms", "activations", "pools, tokens, sums", "loss", "updates", "all"] {
+        assert!(
+            transformer.lines().any(|found| found.trim_start_matches([' ', '│']).starts_with(line)),
+            "no {line} in {transformer}"
+        );
+    }
     assert!(succeeds(&["flops", "resnet20-cifar10", "--rule", "backprop"]).contains("layers.9.shortcut.0"));
     let refused = run(&["flops", "digits", "--rank", "n/x"]);
     assert_eq!(refused.status.code(), Some(2));
@@ -889,8 +896,12 @@ fn the_headline_is_one_object_with_every_number() {
             ratios.extend(["local", "normative"].map(|rule| format!("{prefix}{part}_{rule}_over_backprop")));
         }
     }
-    ratios.extend(["step", "step_flops"].map(|part| format!("vgg_{part}_local_over_backprop")));
-    ratios.extend(["vgg_step_normative_over_backprop", "convolution_rate_over_product"].map(str::to_owned));
+    for prefix in ["vgg_", "vit_"] {
+        for part in ["step", "step_flops"] {
+            ratios.extend(["local", "normative"].map(|rule| format!("{prefix}{part}_{rule}_over_backprop")));
+        }
+    }
+    ratios.push("convolution_rate_over_product".to_owned());
     ratios.extend(["record_us_per_op", "first_step_seconds", "fma_gflops", "copy_gbs"].map(str::to_owned));
     for name in ratios {
         let value = found[&name].as_f64().unwrap_or_else(|| panic!("{name} is not a number in {text}"));

@@ -14,7 +14,7 @@ mod pathways;
 mod probe;
 mod spec;
 
-pub use cost::{LayerCost, break_even, layer_costs};
+pub use cost::{LayerCost, OtherCost, OtherKind, StepCost, break_even, layer_costs, step_cost};
 pub use diagnosis::{Diagnosis, LayerError};
 pub use feed::{DataFeed, Feed, FeedSpec};
 pub use graph::{Extent, activations, widest};
