@@ -18,6 +18,8 @@ struct Params {
     stride_out: u32,
     stride_grad_gamma: u32,
     stride_grad_beta: u32,
+    stride_total_gamma: u32,
+    stride_total_beta: u32,
 }
 
 @group(1) @binding(0) var<uniform> params: Params;
@@ -28,6 +30,8 @@ struct Params {
 @group(1) @binding(5) var<storage, read_write> grad_gamma: array<f32>;
 @group(1) @binding(6) var<storage, read_write> grad_beta: array<f32>;
 @group(1) @binding(7) var<storage, read> row_moments: array<f32>;
+@group(1) @binding(8) var<storage, read_write> total_gamma: array<f32>;
+@group(1) @binding(9) var<storage, read_write> total_beta: array<f32>;
 
 // The same where rows are whole quads.
 @group(1) @binding(1) var<storage, read> x_quads: array<vec4<f32>>;
@@ -36,9 +40,13 @@ struct Params {
 @group(1) @binding(4) var<storage, read_write> out_quads: array<vec4<f32>>;
 @group(1) @binding(5) var<storage, read_write> grad_gamma_quads: array<vec4<f32>>;
 @group(1) @binding(6) var<storage, read_write> grad_beta_quads: array<vec4<f32>>;
+@group(1) @binding(8) var<storage, read_write> total_gamma_quads: array<vec4<f32>>;
+@group(1) @binding(9) var<storage, read_write> total_beta_quads: array<vec4<f32>>;
 
 // Whether sums are added to what is there.
 override accumulate: bool = false;
+// Whether gradients are added to others besides.
+override has_totals: bool = false;
 
 // Sums come in pairs.
 struct Pair {
@@ -190,6 +198,10 @@ fn normalise_gradients{{ quads }}(
     if lane.y == 0u && col < pitch {
         grad_gamma{{ quads }}[group.z * params.stride_grad_gamma / {{ each }}u + col] = total.one;
         grad_beta{{ quads }}[group.z * params.stride_grad_beta / {{ each }}u + col] = total.two;
+        if has_totals {
+            total_gamma{{ quads }}[group.z * params.stride_total_gamma / {{ each }}u + col] += total.one;
+            total_beta{{ quads }}[group.z * params.stride_total_beta / {{ each }}u + col] += total.two;
+        }
     }
 }
 

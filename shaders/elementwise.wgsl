@@ -93,19 +93,6 @@ fn add{{ quads }}(
     }
 }
 
-@compute @workgroup_size(256)
-fn accumulate{{ quads }}(
-    @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) lane: u32,
-) {
-    let i = linear_group(group, groups) * 256u + lane;
-    if i < params.count / {{ each }}u {
-        out{{ quads }}[group.z * params.stride_out / {{ each }}u + i] +=
-            a{{ quads }}[group.z * params.stride_a / {{ each }}u + i];
-    }
-}
-
 //% endfor
 var<workgroup> squares: array<vec2<f32>, 256>;
 

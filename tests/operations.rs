@@ -165,7 +165,14 @@ fn normalisation_needs_moments_and_rows_of_the_columns() {
     refuses(Normalise { moments: row, ..forward }, "normalise", "moments must be two rows");
     refuses(Normalise { beta: moments, ..forward }, "normalise", "gamma and beta must be rows");
 
-    let gradients = NormaliseGradients { error: out, x, moments, grad_gamma: row, grad_beta: row, epsilon };
+    let gradients =
+        NormaliseGradients { error: out, x, moments, grad_gamma: row, grad_beta: row, totals: None, epsilon };
+    accepts(NormaliseGradients { totals: Some([row, row]), ..gradients });
+    refuses(
+        NormaliseGradients { totals: Some([row, moments]), ..gradients },
+        "normalise-gradients",
+        "the totals must be",
+    );
     accepts(gradients);
     refuses(NormaliseGradients { error: turned, ..gradients }, "normalise-gradients", "must have one shape");
     refuses(NormaliseGradients { moments: x, ..gradients }, "normalise-gradients", "moments must be two rows");

@@ -44,9 +44,36 @@ fn layers() -> Vec<LayerSpec> {
     ]
 }
 
-fn network() -> Network {
+/// Tokens of a row of pixels each, which attend to those before them; what is dropped in training is not dropped here.
+fn transformer() -> Vec<LayerSpec> {
+    let norm = LayerSpec::LayerNorm(layers::LayerNorm { eps: 1e-5 });
+    let dense = |out| LayerSpec::Dense(layers::Dense::new(out));
+    let row = Sides::Two([1, 5]);
+    let attention = LayerSpec::Attention(layers::Attention { heads: 2, dropout: 0.3, causal: true });
+    vec![
+        LayerSpec::Conv(layers::Conv { out: 6, kernel: row, stride: row, padding: Sides::One(0) }),
+        LayerSpec::ClassToken(layers::ClassToken {}),
+        LayerSpec::Position(layers::Position {}),
+        LayerSpec::Residual(layers::Residual {
+            layers: vec![norm.clone(), dense(18), attention, dense(6)],
+            drop_path: 0.5,
+            layer_scale: Some(0.8),
+            ..layers::Residual::default()
+        }),
+        LayerSpec::Residual(layers::Residual {
+            layers: vec![norm.clone(), dense(7), LayerSpec::Gelu(layers::Gelu {}), dense(6)],
+            drop_path: 0.5,
+            ..layers::Residual::default()
+        }),
+        norm,
+        LayerSpec::LastToken(layers::LastToken {}),
+        dense(4),
+    ]
+}
+
+fn network(layers: Vec<LayerSpec>) -> Network {
     Network::new(&NetworkSpec {
-        layers: layers(),
+        layers,
         freeze: Vec::new(),
         loss: Loss::CrossEntropy,
         label_smoothing: 0.0,
@@ -103,35 +130,41 @@ fn evaluate(executor: &mut Blocking, x: Tensor, input: &[f64]) {
 
 #[test]
 fn values_are_those_of_the_network() {
-    let network = network();
-    let start = trained(&network);
-    let names = activations(&layers(), IMAGE).unwrap();
-    assert_eq!(names, ["layers.2", "layers.5", "layers.10", "layers.11"]);
-    let probe = Probe::of_values(&layers(), IMAGE, ROWS, &names).unwrap();
-    let Feed::Host { x, .. } = network.feed else { panic!("the host feeds it") };
-    let input = values(x.shape.elements(), 11);
-    let mut whole = reference(&network.recording);
-    weights::write(&network.exchange, whole.as_mut(), &start).unwrap();
-    evaluate(whole.as_mut(), x, &input);
-    let expected = whole.read(network.outputs).unwrap();
-    for (mut executor, tolerance) in [(reference(&probe.recording), 1e-12), (gpu(&probe.recording), 1e-5)] {
-        weights::write(&probe.exchange, executor.as_mut(), &start).unwrap();
-        evaluate(executor.as_mut(), probe.x, &input);
-        let found = executor.read(probe.values[3].tensor).unwrap();
-        assert_eq!(found.len(), expected.len());
-        let off = found.iter().zip(&expected).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
-        assert!(off < tolerance, "{}: {off}", executor.device());
-        // The rectified layer below feeds them: it is there, and it is rectified.
-        let rectified = executor.read(probe.values[2].tensor).unwrap();
-        assert!(rectified.iter().all(|v| *v >= 0.0) && rectified.iter().any(|v| *v > 0.0));
+    let of_images = ["layers.2", "layers.5", "layers.10", "layers.11"];
+    let of_tokens = ["layers.4.main.2", "layers.7"];
+    for (layers, expected_names) in [(layers(), &of_images[..]), (transformer(), &of_tokens)] {
+        let network = network(layers.clone());
+        let start = trained(&network);
+        let names = activations(&layers, IMAGE).unwrap();
+        assert_eq!(names, expected_names);
+        let probe = Probe::of_values(&layers, IMAGE, ROWS, &names).unwrap();
+        let Feed::Host { x, .. } = network.feed else { panic!("the host feeds it") };
+        let input = values(x.shape.elements(), 11);
+        let mut whole = reference(&network.recording);
+        weights::write(&network.exchange, whole.as_mut(), &start).unwrap();
+        evaluate(whole.as_mut(), x, &input);
+        let expected = whole.read(network.outputs).unwrap();
+        for (mut executor, tolerance) in [(reference(&probe.recording), 1e-12), (gpu(&probe.recording), 1e-5)] {
+            weights::write(&probe.exchange, executor.as_mut(), &start).unwrap();
+            evaluate(executor.as_mut(), probe.x, &input);
+            let found = executor.read(probe.values[names.len() - 1].tensor).unwrap();
+            assert_eq!(found.len(), expected.len());
+            let off = found.iter().zip(&expected).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
+            assert!(off < tolerance, "{}: {off}", executor.device());
+            // The activation below feeds them: it is there, and it is one; no gelu is below -0.17.
+            let activated = executor.read(probe.values[names.len() - 2].tensor).unwrap();
+            assert!(activated.iter().all(|v| *v >= -0.17) && activated.iter().any(|v| *v > 0.0));
+        }
     }
 }
 
 #[test]
 fn derivatives_are_those_of_finite_differences() {
-    let start = trained(&network());
-    for name in ["layers.0", "layers.4.main.0", "layers.8", "layers.11"] {
-        let probe = Probe::of_gradient(&layers(), IMAGE, ROWS, name).unwrap();
+    let of_images = ["layers.0", "layers.4.main.0", "layers.8", "layers.11"].map(|name| (layers(), name));
+    let of_tokens = ["layers.3.main.0", "layers.3.main.2", "layers.3", "layers.7"].map(|name| (transformer(), name));
+    for (layers, name) in of_images.into_iter().chain(of_tokens) {
+        let start = trained(&network(layers.clone()));
+        let probe = Probe::of_gradient(&layers, IMAGE, ROWS, name).unwrap();
         let gradient = probe.gradient.unwrap();
         let (input, of) = (values(probe.x.shape.elements(), 11), values(gradient.of.shape.elements(), 12));
         let mut oracle = reference(&probe.recording);
@@ -167,7 +200,7 @@ fn derivatives_are_those_of_finite_differences() {
 /// The field of a first layer's unit is its kernel, where it looks.
 #[test]
 fn of_the_first_layer_it_is_the_weight() {
-    let start = trained(&network());
+    let start = trained(&network(layers()));
     let probe = Probe::of_gradient(&layers(), IMAGE, ROWS, "layers.0").unwrap();
     let gradient = probe.gradient.unwrap();
     let mut executor = gpu(&probe.recording);

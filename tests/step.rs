@@ -81,9 +81,80 @@ fn convolved() -> Vec<LayerSpec> {
     ]
 }
 
+/// Ten patches of an image.
+fn patches(out: u32) -> LayerSpec {
+    let side = Sides::Two([1, 2]);
+    LayerSpec::Conv(layers::Conv { out, kernel: side, stride: side, padding: Sides::One(0) })
+}
+
+fn layer_norm(eps: f64) -> LayerSpec {
+    LayerSpec::LayerNorm(layers::LayerNorm { eps })
+}
+
+/// Queries, keys and values, what two heads make of them, and a layer that mixes those.
+fn attending(width: u32, dropout: f64, causal: bool) -> Vec<LayerSpec> {
+    let attention = LayerSpec::Attention(layers::Attention { heads: 2, dropout, causal });
+    vec![layer_norm(1e-5), dense(3 * width), attention, dense(width)]
+}
+
+/// A class token that attends to patches, with both ways scaled, and dropped for some samples.
+fn transformer() -> Vec<LayerSpec> {
+    vec![
+        patches(8),
+        LayerSpec::ClassToken(layers::ClassToken {}),
+        LayerSpec::Position(layers::Position {}),
+        LayerSpec::Residual(layers::Residual {
+            layers: attending(8, 0.2, false),
+            drop_path: 0.3,
+            layer_scale: Some(0.5),
+            ..layers::Residual::default()
+        }),
+        LayerSpec::Residual(layers::Residual {
+            layers: vec![layer_norm(1e-6), dense(10), LayerSpec::Gelu(layers::Gelu {}), dense(8)],
+            layer_scale: Some(1.5),
+            ..layers::Residual::default()
+        }),
+        layer_norm(1e-6),
+        LayerSpec::FirstToken(layers::FirstToken {}),
+        dense(CLASSES),
+    ]
+}
+
+/// Positions that see those before them; the last one sees all. Heads whose rows are no whole quads.
+fn causal() -> Vec<LayerSpec> {
+    vec![
+        patches(6),
+        LayerSpec::Position(layers::Position {}),
+        LayerSpec::Residual(layers::Residual {
+            layers: attending(6, 0.0, true),
+            drop_path: 0.4,
+            ..layers::Residual::default()
+        }),
+        LayerSpec::LastToken(layers::LastToken {}),
+        dense(CLASSES),
+    ]
+}
+
+/// Without a convolution: a dense layer takes every pixel by itself, and the mean over the positions is judged.
+fn pooled() -> Vec<LayerSpec> {
+    vec![
+        LayerSpec::Position(layers::Position {}),
+        dense(6),
+        LayerSpec::Residual(layers::Residual {
+            layers: attending(6, 0.0, false),
+            shortcut: vec![dense(6)],
+            drop_path: 0.0,
+            layer_scale: Some(0.7),
+        }),
+        LayerSpec::GlobalAvgPool(layers::GlobalAvgPool {}),
+        dense(CLASSES),
+    ]
+}
+
 fn spec(layers: Vec<LayerSpec>, feedback: FeedbackSpec) -> NetworkSpec {
     let rank = feedback.rank_list().first().copied();
-    let image = if matches!(layers[0], LayerSpec::Conv(_)) { [5, 4, 2] } else { [1, 1, FEATURES] };
+    let takes_images = matches!(layers[0], LayerSpec::Conv(_) | LayerSpec::Position(_));
+    let image = if takes_images { [5, 4, 2] } else { [1, 1, FEATURES] };
     NetworkSpec {
         layers,
         freeze: Vec::new(),
@@ -205,7 +276,7 @@ fn backpropagated_gradients_match_central_differences() {
     // So short that none of the maxima and relus changes sides.
     let step = 1e-6;
     let mut worst: f64 = 0.0;
-    for layers in [normalised(), dropped(), convolved()] {
+    for layers in [normalised(), dropped(), convolved(), transformer(), causal(), pooled()] {
         for (of, smoothing) in [(Loss::CrossEntropy, 0.0), (Loss::CrossEntropy, 0.2), (Loss::MeanSquaredError, 0.0)] {
             let mut spec = spec(layers.clone(), FeedbackSpec::backprop());
             // A step of length zero leaves the parameters where they are.
@@ -236,6 +307,7 @@ fn backpropagated_gradients_match_central_differences() {
                 // A shift that the next batch norm takes away again has no gradient but rounding.
                 let size = expected.iter().chain(&found).fold(0.0f64, |size, v| size.max(v.abs()));
                 if size < 1e-9 {
+                    assert!(name.ends_with(".bias"), "{name} has no gradient");
                     continue;
                 }
                 let error = relative_error(&found, &expected);
@@ -246,6 +318,60 @@ fn backpropagated_gradients_match_central_differences() {
     }
     println!("gradients: off by {worst:.1e} at most, 1e-7 allowed");
     assert!(worst > 0.0, "central differences are never exact");
+}
+
+/// What differs in nothing but a constant of all keys has the same attention: that part of the bias is not learned.
+#[test]
+fn the_keys_part_of_a_bias_before_attention_has_a_gradient_of_zero() {
+    for (layers, name, width) in [
+        (transformer(), "layers.3.main.1.bias", 8),
+        (causal(), "layers.2.main.1.bias", 6),
+        (pooled(), "layers.2.main.1.bias", 6),
+    ] {
+        let spec = spec(layers, FeedbackSpec::backprop());
+        let network = Network::new(&spec).unwrap();
+        for executor in [&mut reference(&network, UNFUSED) as &mut Blocking, &mut gpu(&network, FUSED)] {
+            start(&spec, &network, executor, &[3], 0);
+            train(&spec, executor, &[3], 1);
+            let (_, _, gradient) = learned(&network).into_iter().find(|(learned, ..)| learned == name).unwrap();
+            let found = executor.read(gradient).unwrap();
+            assert_eq!(found.len(), 3 * width);
+            for (at, value) in found.iter().enumerate() {
+                assert_eq!(*value == 0.0, (width..2 * width).contains(&at), "{name}: {value} at {at}");
+            }
+        }
+    }
+}
+
+/// A path is dropped forward as back, for whole samples, and only in training; factors are there in every phase.
+#[test]
+fn residual_ways_are_scaled_and_dropped() {
+    let recorded = |layers: Vec<LayerSpec>, phase: Phase| {
+        let recording = Network::new(&spec(layers, FeedbackSpec::backprop())).unwrap().recording;
+        let entries = recording.entries(phase).iter().filter(|entry| entry.layer == "layers.3");
+        let (mut drops, mut names) = (Vec::new(), Vec::new());
+        for entry in entries {
+            names.push(entry.op.name());
+            if let Op::Dropout(op) = entry.op {
+                drops.push((op.drop, op.stream, op.together));
+            }
+        }
+        (drops, names)
+    };
+    let (drops, names) = recorded(transformer(), Phase::Train);
+    assert_eq!(names, ["scale-columns", "dropout", "add", "dropout", "scale-gradient", "scale-columns"]);
+    // Eleven positions of eight channels.
+    assert!(drops[0] == drops[1] && (drops[0].0, drops[0].2) == (0.3, 88), "{drops:?}");
+    assert_eq!(recorded(transformer(), Phase::Evaluate).1, ["scale-columns", "add"]);
+    assert_eq!(recorded(transformer(), Phase::Diagnose).0, drops);
+    let plain = |layer: LayerSpec| match layer {
+        LayerSpec::Residual(residual) => {
+            LayerSpec::Residual(layers::Residual { drop_path: 0.0, layer_scale: None, ..residual })
+        }
+        other => other,
+    };
+    let without: Vec<LayerSpec> = transformer().into_iter().map(plain).collect();
+    assert_eq!(recorded(without, Phase::Train).1, ["add"], "nothing that was not asked for");
 }
 
 // ---- rules ----
@@ -315,6 +441,16 @@ fn cases() -> Vec<NetworkSpec> {
         other(Rule::Backprop),
     ];
     cases.extend(of_images.map(|rule| spec(convolved(), rule)));
+    let of_tokens = [
+        (transformer(), ldfa(PRule::Oja, QRule::Hebbian)),
+        (transformer(), ldfa(PRule::Normative, QRule::Normative)),
+        (transformer(), other(Rule::Backprop)),
+        (causal(), ldfa(PRule::Oja, QRule::Hebbian)),
+        (causal(), other(Rule::FeedbackAlignment)),
+        (pooled(), ldfa(PRule::KolenPollack, QRule::Hebbian)),
+        (pooled(), FeedbackSpec { exact: vec!["layers.2.main.1".into()], ..ldfa(PRule::Fixed, QRule::Hebbian) }),
+    ];
+    cases.extend(of_tokens.map(|(layers, rule)| spec(layers, rule)));
     cases
 }
 
@@ -352,6 +488,15 @@ fn after_one_step(spec: &NetworkSpec, network: &Network, executor: &mut Blocking
 /// A dozen sums of ten terms one after the other, each off by two or three roundings of 6e-8.
 const ONE_STEP: f64 = 2e-6;
 
+/// What rounding may do to a step: attention and norms make of a block a chain three times as long.
+fn allowed(spec: &NetworkSpec) -> f64 {
+    let has_block = |layer: &LayerSpec| match layer {
+        LayerSpec::Residual(block) => block.layers.iter().any(|layer| matches!(layer, LayerSpec::Attention(_))),
+        _ => false,
+    };
+    if spec.layers.iter().any(has_block) { 3.0 * ONE_STEP } else { ONE_STEP }
+}
+
 #[test]
 fn every_rule_steps_alike_on_the_gpu_and_in_the_reference() {
     let mut worst: f64 = 0.0;
@@ -360,12 +505,12 @@ fn every_rule_steps_alike_on_the_gpu_and_in_the_reference() {
         let expected = after_one_step(&spec, &network, &mut reference(&network, UNFUSED));
         let found = after_one_step(&spec, &network, &mut gpu(&network, FUSED));
         let title = format!("{:?}", spec.feedback);
-        worst = worst.max(compare(&title, &found, &expected, ONE_STEP));
+        worst = worst.max(compare(&title, &found, &expected, allowed(&spec)) / allowed(&spec));
         // What was compared did change.
         let (_, gradient) = expected.iter().find(|(name, _)| name.ends_with("weight.gradient")).unwrap();
         assert!(gradient.iter().any(|&g| g.abs() > 1e-4), "{title}: no gradient");
     }
-    println!("rules: {:.0} % of the allowance", worst / ONE_STEP * 100.0);
+    println!("rules: {:.0} % of the allowance", worst * 100.0);
 }
 
 #[test]
@@ -604,7 +749,7 @@ fn fused_and_unfused_plans_agree_on_the_gpu() {
         let network = Network::new(&spec).unwrap();
         let expected = after_one_step(&spec, &network, &mut gpu(&network, UNFUSED));
         let found = after_one_step(&spec, &network, &mut gpu(&network, FUSED));
-        compare(&format!("{:?}", spec.feedback), &found, &expected, ONE_STEP);
+        compare(&format!("{:?}", spec.feedback), &found, &expected, allowed(&spec));
     }
 }
 
@@ -622,13 +767,24 @@ fn overlap(a: &(usize, Range<u64>), b: &(usize, Range<u64>)) -> bool {
     a.0 == b.0 && a.1.start < b.1.end && b.1.start < a.1.end
 }
 
+/// The reference's, a GPU's and that of a software adapter with subgroups of eight lanes.
+fn profiles() -> [Profile; 3] {
+    let plain = Profile::reference();
+    [
+        plain,
+        Profile { software: false, subgroup_lanes: Some(32), ..plain },
+        Profile { subgroup_lanes: Some(8), ..plain },
+    ]
+}
+
 #[test]
 fn no_operation_finds_its_operands_in_one_place() {
     for mut spec in cases() {
         spec.ranks = vec![spec.ranks[0]; 2];
         let network = Network::new(&spec).unwrap();
-        for options in [FUSED, Options { fuse: false, ..FUSED }, UNFUSED] {
-            let plan = Plan::new(network.recording.clone(), &Profile::reference(), options).unwrap();
+        let options = [FUSED, Options { fuse: false, ..FUSED }, UNFUSED];
+        for (options, profile) in options.into_iter().flat_map(|o| profiles().map(|p| (o, p))) {
+            let plan = Plan::new(network.recording.clone(), &profile, options).unwrap();
             for node in Phase::ALL.iter().flat_map(|&phase| plan.nodes(phase)) {
                 let operands = node.entry.op.operands();
                 for (at, one) in operands.iter().enumerate() {
@@ -656,25 +812,26 @@ fn no_operation_finds_its_operands_in_one_place() {
 fn shared_memory_holds_a_value_until_its_last_reader() {
     for spec in cases() {
         let network = Network::new(&spec).unwrap();
-        for options in [FUSED, Options { fuse: false, ..FUSED }] {
-            let plan = Plan::new(network.recording.clone(), &Profile::reference(), options).unwrap();
+        let options = [FUSED, Options { fuse: false, ..FUSED }];
+        for (options, profile) in options.into_iter().flat_map(|o| profiles().map(|p| (o, p))) {
+            let plan = Plan::new(network.recording.clone(), &profile, options).unwrap();
             for phase in Phase::ALL {
-                let mut holds: HashMap<usize, Tensor> = HashMap::new();
+                let mut holds: HashMap<usize, usize> = HashMap::new();
                 let scratch = |t: Tensor| plan.info(t).kind == Kind::Scratch;
                 let buffer = |t: Tensor| plan.placement(t).unwrap().buffer;
                 for node in plan.nodes(phase) {
                     let op = &node.entry.op;
                     for tensor in op.inputs().filter(|&t| scratch(t)) {
                         let name = &plan.info(tensor).name;
-                        assert_eq!(holds.get(&buffer(tensor)), Some(&tensor), "{} reads {name}", op.name());
+                        assert_eq!(holds.get(&buffer(tensor)), Some(&tensor.index()), "{} reads {name}", op.name());
                     }
                     for tensor in op.outputs().filter(|&t| scratch(t)) {
                         assert!(plan.buffers()[buffer(tensor)] >= tensor.bytes());
-                        holds.insert(buffer(tensor), tensor);
+                        holds.insert(buffer(tensor), tensor.index());
                     }
                 }
                 for kept in network.recording.kept(phase) {
-                    assert_eq!(holds.get(&buffer(*kept)), Some(kept), "{} is kept", plan.info(*kept).name);
+                    assert_eq!(holds.get(&buffer(*kept)), Some(&kept.index()), "{} is kept", plan.info(*kept).name);
                 }
             }
         }
@@ -788,6 +945,8 @@ fn ranks_and_seeds_trained_together_equal_each_alone_bitwise() {
         (labels, &dropped),
         (ldfa(PRule::Oja, QRule::Hebbian), &convolved()),
         (ldfa(PRule::Normative, QRule::Normative), &convolved()),
+        (ldfa(PRule::Oja, QRule::Hebbian), &transformer()),
+        (ldfa(PRule::Normative, QRule::Normative), &transformer()),
     ] {
         let run = |ranks: &[u32], seeds: &[u32], first: usize| {
             let mut spec = spec(layers.to_vec(), rule.clone());

@@ -364,6 +364,11 @@ fn weights_leave_and_come_back() {
     assert_eq!(exported, weights(&second, 0), "a step of length zero changes nothing");
 }
 
+/// A transformer of one block, of which nothing is dropped.
+const TRANSFORMER: &str = "model.layers=[{type='conv',out=12,kernel=2,stride=2},{type='class-token'},{type='position'},\
+    {type='residual',layer_scale=0.5,layers=[{type='layernorm'},{type='dense',out=36},{type='attention',heads=2},\
+    {type='dense',out=12}]},{type='layernorm'},{type='first-token'},{type='dense',out=10}]";
+
 /// Every rule takes the same step however the batch is cut, down to single samples; the reference
 /// leaves nothing to rounding but the file's single precision.
 #[test]
@@ -378,12 +383,13 @@ fn a_batch_in_parts_is_the_same_step() {
         ("hebbian", &["--p", "fixed", "--q", "hebbian"]),
         ("kolen-pollack", &["--p", "kolen-pollack", "--q", "hebbian"]),
     ];
-    for (rule, arguments) in rules {
+    let networks: [(&str, &[&str]); 2] = [("preset", &[]), ("transformer", &["--set", TRANSFORMER])];
+    for ((network, layers), (rule, arguments)) in networks.iter().flat_map(|n| rules.iter().map(move |r| (n, r))) {
         let run = |parts: &str| {
             let same = ["--device", "reference", "--seeds", "1", "--max-steps", "3", "--accumulate", parts];
             let plain = ["--set", "optimizer={ type = \"sgd\", lr = 0.05 }"];
-            let out = folder.path().join(format!("{rule}-{parts}"));
-            weights(&train(&out, &[&same[..], &plain, arguments].concat()), 0)
+            let out = folder.path().join(format!("{network}-{rule}-{parts}"));
+            weights(&train(&out, &[&same[..], &plain, layers, arguments].concat()), 0)
         };
         let (whole, single) = (run("1"), run("32"));
         for ((name, _, whole), (_, _, parts)) in [run("4"), single].iter().flat_map(|parts| whole.iter().zip(parts)) {
@@ -393,7 +399,7 @@ fn a_batch_in_parts_is_the_same_step() {
             let (whole, parts) = (numbers(whole), numbers(parts));
             let norm = |values: &[f64]| values.iter().map(|v| v * v).sum::<f64>().sqrt();
             let difference: Vec<f64> = whole.iter().zip(&parts).map(|(a, b)| a - b).collect();
-            assert!(norm(&difference) <= 1e-6 * norm(&whole), "{rule}: {name} differs");
+            assert!(norm(&difference) <= 1e-6 * norm(&whole), "{network}, {rule}: {name} differs");
         }
     }
 }

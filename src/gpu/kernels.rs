@@ -98,7 +98,6 @@ pub(super) fn lower(op: &Op, variant: Variant, profile: &Profile) -> Kernel {
             .flag("shares_draws", op.together > 1)
             .u("together", op.together),
         Op::Add(op) => sum("add", op.out),
-        Op::Accumulate(op) => sum("accumulate", op.out),
         Op::Significant(op) => Kernel::new("elementwise", "significant", 1)
             .u("count", op.out.shape.per_replica() as u32)
             .u("cols", op.out.cols())
@@ -107,7 +106,9 @@ pub(super) fn lower(op: &Op, variant: Variant, profile: &Profile) -> Kernel {
         Op::ColumnSum(op) => columns("sum", op.x.rows(), op.x.cols(), 0.0).flag("accumulate", op.accumulate),
         Op::ScaleGradient(op) => in_parts("scale_gradient", op.x, [op.parts(), op.depth()], op.accumulate),
         Op::Moments(op) => columns("mean_variance", op.x.rows(), op.x.cols(), 0.0),
-        Op::NormaliseGradients(op) => columns("normalise_gradients", op.x.rows(), op.x.cols(), op.epsilon),
+        Op::NormaliseGradients(op) => {
+            columns("normalise_gradients", op.x.rows(), op.x.cols(), op.epsilon).flag("has_totals", op.totals.is_some())
+        }
         Op::Normalise(op) => {
             let (entry, elements) = by_rows("forward", op.x);
             normalise(entry, elements, op.x.rows(), op.x.cols(), op.epsilon, 0.0)

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{Operand, Operation, Tensor, read, require, update, write};
+use super::{Operand, Operation, Tensor, read, require, write};
 
 /// A nonlinearity f.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -180,33 +180,6 @@ impl Operation for Add {
 
     fn check(&self) -> Result<(), String> {
         require(self.a.shape == self.out.shape && self.b.shape == self.out.shape, "a, b and out must have one shape")
-    }
-
-    fn flops(&self) -> u64 {
-        self.out.shape.per_replica() as u64
-    }
-}
-
-/// `out += x`.
-#[derive(Clone, Copy, Debug)]
-pub struct Accumulate {
-    /// Input.
-    pub x: Tensor,
-    /// The sum so far, of x's shape.
-    pub out: Tensor,
-}
-
-impl Operation for Accumulate {
-    fn name(&self) -> &'static str {
-        "accumulate"
-    }
-
-    fn operands(&self) -> Vec<Operand> {
-        vec![read("a", self.x), update("out", self.out)]
-    }
-
-    fn check(&self) -> Result<(), String> {
-        require(self.x.shape == self.out.shape, "x and out must have one shape")
     }
 
     fn flops(&self) -> u64 {

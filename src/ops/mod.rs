@@ -34,7 +34,7 @@ pub use ceiling::{Chain, Duplicate};
 pub use columns::{ColumnSum, Moments, ScaleGradient};
 pub use convolution::{Convolution, Pass};
 pub use correlate::{Correlate, Hebbian, Oja};
-pub use elementwise::{Accumulate, Activate, Activation, Add, Dropout, Gate, Saves, Significant};
+pub use elementwise::{Activate, Activation, Add, Dropout, Gate, Saves, Significant};
 pub use fit::Fit;
 pub use gather::{Augment, Gather};
 pub use gemm::{Epilogue, Gemm, Half, SumParts};
@@ -171,7 +171,6 @@ operations!(
     Gate,
     Dropout,
     Add,
-    Accumulate,
     Significant,
     Fit,
     ColumnSum,

@@ -74,6 +74,8 @@ pub struct NormaliseGradients {
     pub grad_gamma: Tensor,
     /// 1 x cols.
     pub grad_beta: Tensor,
+    /// Gradients of gamma and beta that both are added to as well: those of a batch whose micro-batches so far they are of.
+    pub totals: Option<[Tensor; 2]>,
     /// Added to the variance.
     pub epsilon: f64,
 }
@@ -84,14 +86,18 @@ impl Operation for NormaliseGradients {
     }
 
     fn operands(&self) -> Vec<Operand> {
-        vec![
+        let mut operands = vec![
             read("error", self.error),
             read("x", self.x),
             read("moments", self.moments),
             // One output of two rows would do, but gamma and beta are parameters of their own.
             write("grad_gamma", self.grad_gamma),
             write("grad_beta", self.grad_beta),
-        ]
+        ];
+        if let Some([gamma, beta]) = self.totals {
+            operands.extend([update("total_gamma", gamma), update("total_beta", beta)]);
+        }
+        operands
     }
 
     fn check(&self) -> Result<(), String> {
@@ -100,11 +106,16 @@ impl Operation for NormaliseGradients {
         require(
             row_of(self.grad_gamma, self.x) && row_of(self.grad_beta, self.x),
             "the gradients must be rows of x's columns",
-        )
+        )?;
+        require(self.totals.iter().flatten().all(|&t| row_of(t, self.x)), "the totals must be rows of x's columns")
     }
 
     fn flops(&self) -> u64 {
         5 * self.x.shape.per_replica() as u64
+    }
+
+    fn details(&self) -> String {
+        if self.totals.is_some() { "+totals".to_owned() } else { String::new() }
     }
 }
 

@@ -79,7 +79,6 @@ impl<'a> Replica<'a> {
                 one(op.out, elementwise::dropout(self.floats(op.x)?, op.drop, op.together, key))
             }
             Op::Add(op) => one(op.out, elementwise::add(self.floats(op.a)?, self.floats(op.b)?)),
-            Op::Accumulate(op) => one(op.out, elementwise::add(self.floats(op.out)?, self.floats(op.x)?)),
             Op::Significant(op) => one(op.out, elementwise::significant(self.floats(op.x)?, self.floats(op.scale)?)),
             Op::Fit(op) => self.fit(op)?,
             Op::ColumnSum(op) => self.sum(op.out, columns::column_sum(self.matrix(op.x)?), op.accumulate)?,
@@ -103,7 +102,13 @@ impl<'a> Replica<'a> {
             Op::NormaliseGradients(op) => {
                 let (error, x) = (self.matrix(op.error)?, self.matrix(op.x)?);
                 let gradients = normalise::normalise_gradients(error, x, self.moments(op.moments)?, op.epsilon);
-                two(op.grad_gamma, op.grad_beta, gradients)
+                let mut outputs = Vec::new();
+                if let Some([gamma, beta]) = op.totals {
+                    outputs.extend(self.sum(gamma, gradients.0.clone(), true)?);
+                    outputs.extend(self.sum(beta, gradients.1.clone(), true)?);
+                }
+                outputs.extend(two(op.grad_gamma, op.grad_beta, gradients));
+                outputs
             }
             Op::NormaliseBackward(op) => {
                 let (error, x, moments) = (self.matrix(op.error)?, self.matrix(op.x)?, self.moments(op.moments)?);

@@ -297,7 +297,16 @@ fn network(replicas: u32, update: Update) -> Network {
         Gemm::nn(delta, w2, dh).into(),
         Dropout { x: dh, out: dactive, drop, stream: 1, together: 1 }.into(),
         Gate { x: dactive, saved: normed, out: dnormed, f }.into(),
-        NormaliseGradients { error: dnormed, x: a1, moments, grad_gamma: dgamma, grad_beta: dbeta, epsilon }.into(),
+        NormaliseGradients {
+            error: dnormed,
+            x: a1,
+            moments,
+            grad_gamma: dgamma,
+            grad_beta: dbeta,
+            totals: None,
+            epsilon,
+        }
+        .into(),
         NormaliseBackward {
             error: dnormed,
             x: a1,

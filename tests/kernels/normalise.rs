@@ -36,9 +36,14 @@ fn batch_norm_forward_and_backward() {
 
             let error = scene.own(rows, cols);
             let (grad_gamma, grad_beta) = (scene.output(1, cols), scene.output(1, cols));
-            let op = NormaliseGradients { error, x, moments: of_x, grad_gamma, grad_beta, epsilon };
+            let op = NormaliseGradients { error, x, moments: of_x, grad_gamma, grad_beta, totals: None, epsilon };
             // Six roundings a term, counted twice and more because terms of both signs cancel where there are few.
             scene.push(op, |_| 2.0 * sums(rows) + roundings(16.0));
+            let [grad_gamma, grad_beta] = [0, 1].map(|_| scene.output(1, cols));
+            let totals = Some([0, 1].map(|_| scene.updated(1, cols, |x, _, _, j| x + f64::from(j))));
+            scene.push(NormaliseGradients { grad_gamma, grad_beta, totals, ..op }, |_| {
+                2.0 * sums(rows) + roundings(16.0)
+            });
 
             let (grad_gamma, grad_beta) = (scene.any(1, cols), scene.any(1, cols));
             let out = scene.output(rows, cols);

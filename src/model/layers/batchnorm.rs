@@ -9,7 +9,7 @@ use super::{Describe, Layer};
 use crate::model::graph::Extent;
 use crate::model::parameter::{FileSpec, ParameterSpec, Purpose, Start};
 use crate::model::pass::{Pass, Placed};
-use crate::ops::{Accumulate, Moments, Normalise, NormaliseBackward, NormaliseGradients, Role, ShapeError, Tensor};
+use crate::ops::{Moments, Normalise, NormaliseBackward, NormaliseGradients, ShapeError, Tensor};
 
 /// Added to variances.
 const EPSILON: f64 = 1e-5;
@@ -82,18 +82,15 @@ impl Layer for ByBatch {
             (pass.rec.scratch("grad_gamma", 1, self.width), pass.rec.scratch("grad_beta", 1, self.width))
         };
         if of_batch.is_some() {
-            pass.rec.push(NormaliseGradients { error, x, moments, grad_gamma, grad_beta, epsilon })?;
+            let is_later = pass.learns(at) && !is_first;
+            let totals = is_later.then_some([scale.gradient, shift.gradient]);
+            pass.rec.push(NormaliseGradients { error, x, moments, grad_gamma, grad_beta, totals, epsilon })?;
         }
         let mut passed = Vec::new();
         if at.passes_error {
             let (out, gamma) = (pass.error(at), scale.value);
             pass.rec.push(NormaliseBackward { error, x, moments, gamma, grad_gamma, grad_beta, out, epsilon })?;
             passed.push(out);
-        }
-        if pass.learns(at) && !is_first {
-            pass.rec.role(Role::WeightGradient);
-            pass.rec.push(Accumulate { x: grad_gamma, out: scale.gradient })?;
-            pass.rec.push(Accumulate { x: grad_beta, out: shift.gradient })?;
         }
         Ok(passed)
     }
