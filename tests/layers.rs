@@ -89,7 +89,8 @@ fn blocks() -> Vec<LayerSpec> {
     ]
 }
 
-/// Frozen layers keep every value that they start with, P and Q among them, and what stands before and behind them learns.
+/// Frozen layers keep every value that they start with, P and Q among them, and what stands before and behind them
+/// learns.
 #[test]
 fn frozen_layers_keep_their_first_values() {
     for (freeze, frozen) in [
@@ -126,6 +127,50 @@ fn errors_pass_frozen_layers() {
         values(&network, &mut executor).into_iter().find(|(name, _)| name == "layers.0.weight").unwrap().1
     };
     assert_eq!(first_weight(&[]), first_weight(&["blocks"]));
+}
+
+/// Of seven samples, at positions and not: the gradients that a diagnosis forms are the step's, and that of the first
+/// three by itself; a block's tensors are those of the layers around it.
+#[test]
+fn a_diagnosis_has_gradients_of_the_batch_and_its_half_and_follows_the_stream() {
+    for feedback in [FeedbackSpec::backprop(), local()] {
+        let (network, mut executor) = machine(&spec(blocks(), feedback, &[]));
+        executor.run(Phase::Diagnose, &[step(0)]).unwrap();
+        let diagnosis = &network.diagnosis;
+        let gradients: Vec<[Vec<f64>; 2]> = diagnosis
+            .errors
+            .iter()
+            .map(|error| error.gradients.unwrap().map(|of| executor.read(of).unwrap()))
+            .collect();
+        let of = |name: &str| diagnosis.activations.iter().find(|(own, _)| own == name).unwrap().1;
+        let found: Vec<_> = diagnosis.blocks.iter().map(|block| (block.input, block.long, block.output)).collect();
+        let around = |before: &str, last: &str, block: &str| (of(before), of(last), of(block));
+        assert_eq!(
+            found,
+            [around("layers.0", "layers.1.main.3", "layers.1"), around("layers.1", "layers.2.main.1", "layers.2")]
+        );
+        executor.run(Phase::Train, &[step(0)]).unwrap();
+        assert_eq!(gradients.len(), network.weights.len());
+        let output = diagnosis.error_of(network.weights.last().unwrap().layer).unwrap().delta;
+        for (weight, [whole, first]) in network.weights.iter().zip(&gradients) {
+            let gradient = executor.read(weight.learned.gradient).unwrap();
+            let largest = gradient.iter().fold(0.0, |most: f64, g| most.max(g.abs()));
+            assert!(largest > 0.0 && first != whole, "{}", weight.name);
+            let is_close = whole.iter().zip(&gradient).all(|(a, b)| (a - b).abs() <= 1e-12 * largest);
+            assert!(is_close, "{}", weight.name);
+        }
+        // The last layer, by hand.
+        executor.run(Phase::Diagnose, &[step(1)]).unwrap();
+        let [_, first] = diagnosis.errors.last().unwrap().gradients.unwrap();
+        let (first, errors) = (executor.read(first).unwrap(), executor.read(output).unwrap());
+        let (inputs, classes) = (executor.read(of("layers.3")).unwrap(), CLASSES as usize);
+        let width = inputs.len() / BATCH as usize;
+        for (at, found) in first.iter().enumerate() {
+            let (i, j) = (at / width, at % width);
+            let expected: f64 = (0..3).map(|n| errors[n * classes + i] * inputs[n * width + j]).sum();
+            assert!((found - expected).abs() <= 1e-12, "{found} and {expected}");
+        }
+    }
 }
 
 #[test]

@@ -882,12 +882,14 @@ fn a_diagnosis_has_the_spectrum_of_the_errors_that_it_holds() {
         let network = Network::new(&spec).unwrap();
         let mut executors: [Box<Blocking>; 2] =
             [Box::new(reference(&network, UNFUSED)), Box::new(gpu(&network, FUSED))];
+        let mut gradients = Vec::new();
         for executor in &mut executors {
             start(&spec, &network, executor.as_mut(), &[3, 4], 0);
             executor.run(Phase::Diagnose, &[state(&spec, &[3, 4], 0)]).unwrap();
             assert_eq!(network.diagnosis.errors.len(), network.weights.len());
             for error in &network.diagnosis.errors {
                 shapes.insert(error.sums.is_some());
+                gradients.push(error.gradients.unwrap().map(|of| executor.read(of).unwrap()));
                 let (width, samples) = (error.delta.cols() as usize, error.delta.rows() as usize);
                 let halves =
                     |values: Vec<f64>| values.chunks(values.len() / 2).map(<[f64]>::to_vec).collect::<Vec<_>>();
@@ -909,6 +911,13 @@ fn a_diagnosis_has_the_spectrum_of_the_errors_that_it_holds() {
                     );
                 }
             }
+        }
+        let (exact, found) = gradients.split_at(network.weights.len());
+        for (exact, found) in exact.iter().flatten().zip(found.iter().flatten()) {
+            let largest = exact.iter().fold(0.0, |most: f64, g| most.max(g.abs()));
+            assert!(largest > 0.0);
+            // As above, after errors that were rounded on their way through few layers.
+            assert!(exact.iter().zip(found).all(|(a, b)| (a - b).abs() < 1e-5 * largest));
         }
     }
     assert_eq!(shapes.len(), 2, "both products were looked at");

@@ -6,8 +6,8 @@ use crate::ops::{ColumnSum, Gemm, Role, ShapeError, Tensor, Window};
 /// Tensors that are readable after [`crate::ops::Phase::Diagnose`].
 #[derive(Clone, Debug)]
 pub struct Diagnosis {
-    /// Error at the output of each layer with a weight, from input to output. A layer that no error reaches, because all up to
-    /// it is frozen, has none.
+    /// Error at the output of each layer with a weight, from input to output. A layer that no error reaches, because
+    /// all up to it is frozen, has none.
     pub errors: Vec<LayerError>,
     /// Residual blocks, from input to output; one within another comes first.
     pub blocks: Vec<Block>,
@@ -42,9 +42,10 @@ pub struct LayerError {
     pub products: Tensor,
     /// Sums of the columns, 1 x width, where the products are those of columns.
     pub sums: Option<Tensor>,
-    /// The weight's gradient from the first half of the samples and from the rest, shaped like the weight; none of a single
-    /// sample. They are formed on the device, where they cost what a step's own gradient does.
-    pub halves: Option<[Tensor; 2]>,
+    /// The weight's gradient from all samples and from the first half of them alone, shaped like the weight; none of a
+    /// single sample. They are formed on the device, where they cost what a step's own gradient does. The other half's
+    /// is their difference: the device would not read a second half where it begins.
+    pub gradients: Option<[Tensor; 2]>,
 }
 
 impl LayerError {
@@ -65,27 +66,25 @@ impl LayerError {
             rec.push(ColumnSum { x: delta, out: sums, accumulate: false })?;
             (products, Some(sums))
         };
-        let halves = match at.weights().next() {
+        let gradients = match at.weights().next() {
             Some(weight) if samples > 1 => {
                 let shape = weight.learned.value;
-                let mut half = |name: &str, first: u32, count: u32| {
+                let mut of = |name: &str, count: u32| {
                     let gradient = rec.scratch(name, shape.rows(), shape.cols());
-                    let part =
-                        |all: Tensor| all.rows_from(first * (all.rows() / samples), count * (all.rows() / samples));
-                    rec.push(gradient_of(part(delta), part(input), gradient, weight.window))?;
+                    let first = |all: Tensor| all.rows_from(0, count * (all.rows() / samples));
+                    rec.push(gradient_of(first(delta), first(input), gradient, weight.window))?;
                     Ok(gradient)
                 };
-                let middle = samples / 2;
-                Some([half("first_half", 0, middle)?, half("second_half", middle, samples - middle)?])
+                Some([of("gradient", samples)?, of("first_half", samples / 2)?])
             }
             _ => None,
         };
-        Ok(LayerError { name: at.name.clone(), layer: at.index, delta, products, sums, halves })
+        Ok(LayerError { name: at.name.clone(), layer: at.index, delta, products, sums, gradients })
     }
 
     /// All tensors.
     fn tensors(&self) -> impl Iterator<Item = Tensor> {
-        [self.delta, self.products].into_iter().chain(self.sums).chain(self.halves.into_iter().flatten())
+        [self.delta, self.products].into_iter().chain(self.sums).chain(self.gradients.into_iter().flatten())
     }
 }
 
@@ -131,8 +130,8 @@ fn is_block(at: &Placed) -> bool {
     at.inputs.len() == 2
 }
 
-/// The value that a layer takes; that of a block is what the first layer of its long way takes, or what it adds where the long way
-/// is empty.
+/// The value that a layer takes; that of a block is what the first layer of its long way takes, or what it adds where
+/// the long way is empty.
 fn source(layers: &[Placed], at: &Placed) -> usize {
     let first = format!("{}.main.0", at.name);
     match layers.iter().find(|layer| is_block(at) && layer.name == first) {

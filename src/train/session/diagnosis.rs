@@ -61,13 +61,13 @@ impl Session {
         }
         for error in &self.network.diagnosis.errors {
             let delta = self.executor.read(error.delta)?;
-            let halves = match error.halves {
-                Some([first, second]) => Some([self.executor.read(first)?, self.executor.read(second)?]),
+            let gradients = match error.gradients {
+                Some([whole, first]) => Some([self.executor.read(whole)?, self.executor.read(first)?]),
                 None => None,
             };
             for replica in 0..replicas {
-                let halves = halves.as_ref().map(|halves| halves.each_ref().map(|half| own(half, replica, replicas)));
-                let depth = Depth::of_weight(own(&delta, replica, replicas), halves);
+                let gradients = gradients.as_ref().map(|both| both.each_ref().map(|of| own(of, replica, replicas)));
+                let depth = Depth::of_weight(own(&delta, replica, replicas), gradients);
                 found.push((error.layer, replica, error.name.clone(), depth));
             }
         }
