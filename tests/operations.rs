@@ -10,15 +10,15 @@ impl Table {
         Table(Recording::new(2))
     }
 
-    fn floats(&mut self, rows: u32, cols: u32) -> Tensor {
+    fn floats(&mut self, rows: u32, cols: u32) -> View {
         self.0.scratch("floats", rows, cols)
     }
 
-    fn words(&mut self, rows: u32, cols: u32) -> Tensor {
+    fn words(&mut self, rows: u32, cols: u32) -> View {
         self.0.scratch_of("words", rows, cols, Dtype::U32)
     }
 
-    fn bytes(&mut self, rows: u32, cols: u32) -> Tensor {
+    fn bytes(&mut self, rows: u32, cols: u32) -> View {
         self.0.shared("bytes", rows, cols, Dtype::U8)
     }
 }

@@ -6,7 +6,7 @@ use ldfa_gpu::model::{
     Feed, FeedSpec, LayerSpec, Loss, Network, NetworkSpec, Precision, Probe, Sides, activations, initialise, layers,
 };
 use ldfa_gpu::ops::random::{pcg4d, unit};
-use ldfa_gpu::ops::{Phase, ReplicaStep, StepState, Tensor};
+use ldfa_gpu::ops::{Phase, ReplicaStep, StepState, View};
 use ldfa_gpu::optim::OptimizerSpec;
 use ldfa_gpu::plan::{Blocking, Options, Plan, Profile};
 use ldfa_gpu::reference::Reference;
@@ -121,7 +121,7 @@ fn gpu(recording: &ldfa_gpu::ops::Recording) -> Box<Blocking> {
     Box::new(Gpu::blocking(context, plan).unwrap())
 }
 
-fn evaluate(executor: &mut Blocking, x: Tensor, input: &[f64]) {
+fn evaluate(executor: &mut Blocking, x: View, input: &[f64]) {
     executor.write(x, input).unwrap();
     let replicas = vec![ReplicaStep::default()];
     let step = StepState { step: 0, cursor: 0, active_rows: ROWS, groups: Default::default(), replicas };

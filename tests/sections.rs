@@ -4,7 +4,7 @@ use ldfa_gpu::feedback::{FeedbackSpec, PRule, QRule, Rank, Ranks};
 use ldfa_gpu::gpu::{Context, DeviceChoice, Gpu, LimitPolicy};
 use ldfa_gpu::model::{Feed, FeedSpec, LayerSpec, Loss, Network, NetworkSpec, Precision, initialise, layers};
 use ldfa_gpu::ops::random::{pcg4d, unit};
-use ldfa_gpu::ops::{Phase, ReplicaStep, Section, StepState, Tensor};
+use ldfa_gpu::ops::{Phase, ReplicaStep, Section, StepState, View};
 use ldfa_gpu::optim::OptimizerSpec;
 use ldfa_gpu::plan::{Blocking, Options, Plan, Profile};
 use ldfa_gpu::reference::Reference;
@@ -83,7 +83,7 @@ fn on_two_devices(mut device: impl FnMut(Plan) -> Box<Blocking>, profile: &Profi
     }
     for (section, operations) in sections {
         if section == Section::Reduce {
-            let sums: &[Tensor] = half.recording.reductions();
+            let sums: &[View] = half.recording.reductions();
             assert!(!sums.is_empty());
             for &tensor in sums {
                 let both = devices.each_mut().map(|device| device.read(tensor).unwrap());

@@ -12,7 +12,7 @@ use ldfa_gpu::model::{
     DataFeed, Feed, FeedSpec, LayerSpec, Loss, Network, NetworkSpec, Precision, Sides, initialise, layers,
 };
 use ldfa_gpu::ops::random::{pcg4d, unit};
-use ldfa_gpu::ops::{Access, Augment, Kind, MAX_REPLICAS, Op, Phase, Role, StepState, Tensor};
+use ldfa_gpu::ops::{Access, Augment, Kind, MAX_REPLICAS, Op, Phase, Role, StepState, View};
 use ldfa_gpu::optim::{Algorithm, Horizon, OptimizerSpec, step_state};
 use ldfa_gpu::plan::{Blocking, Options, Plan, Profile};
 use ldfa_gpu::reference::Reference;
@@ -246,7 +246,7 @@ fn the_relative_error_is_infinite_for_what_is_no_result() {
 // ---- gradients ----
 
 /// Every learned tensor with its gradient, feedback not counted.
-fn learned(network: &Network) -> Vec<(String, Tensor, Tensor)> {
+fn learned(network: &Network) -> Vec<(String, View, View)> {
     let gradient = |name: &String| network.recording.find(&format!("{name}.gradient"));
     let pair = |e: &ldfa_gpu::model::Exchange| Some((e.name.clone(), e.tensor, gradient(&e.name)?));
     network.exchange.iter().filter(|e| e.purpose == ldfa_gpu::model::Purpose::Learned).filter_map(pair).collect()
@@ -633,8 +633,8 @@ fn cuts(spec: &NetworkSpec, profile: &Profile) -> BTreeMap<String, u32> {
     for phase in Phase::ALL {
         for (at, node) in plan.nodes(phase).iter().enumerate() {
             let (kind, parts) = match &node.entry.op {
-                Op::Gemm(op) => ("gemm", op.parts),
-                Op::Correlate(op) => ("correlate", op.parts),
+                Op::Gemm(op) => ("gemm", op.splits),
+                Op::Correlate(op) => ("correlate", op.splits),
                 _ => continue,
             };
             cuts.insert(format!("{phase:?} {at} {} {kind}", node.entry.layer), parts);
@@ -728,10 +728,10 @@ fn long_batches_are_cut_into_parts() {
     let mut device = gpu(&network, FUSED);
     let count =
         |wanted: fn(&Op) -> bool| device.plan().nodes(Phase::Train).iter().filter(|n| wanted(&n.entry.op)).count();
-    assert_eq!(count(|op| matches!(op, Op::Gemm(g) if g.transpose_a && g.parts > 1 && g.sums.is_some())), 3);
-    assert_eq!(count(|op| matches!(op, Op::Correlate(c) if c.parts > 1 && c.hebbian.is_some())), 2);
+    assert_eq!(count(|op| matches!(op, Op::Gemm(g) if g.transpose_a && g.splits > 1 && g.sums.is_some())), 3);
+    assert_eq!(count(|op| matches!(op, Op::Correlate(c) if c.splits > 1 && c.hebbian.is_some())), 2);
     // Weights, biases, statistics, gradients of q.
-    assert_eq!(count(|op| matches!(op, Op::SumParts(_))), 3 + 3 + 2 + 2);
+    assert_eq!(count(|op| matches!(op, Op::SumSplits(_))), 3 + 3 + 2 + 2);
     assert_eq!(count(|op| matches!(op, Op::ColumnSum(_))), 0);
     let found = after_one_step(&long, &network, &mut device);
     let expected = after_one_step(&long, &network, &mut reference(&network, UNFUSED));
@@ -756,7 +756,7 @@ fn fused_and_unfused_plans_agree_on_the_gpu() {
 // ---- memory ----
 
 /// Bytes of a replica's part of a tensor in its buffer.
-fn range(plan: &Plan, tensor: Tensor, replica: u32) -> (usize, Range<u64>) {
+fn range(plan: &Plan, tensor: View, replica: u32) -> (usize, Range<u64>) {
     let place = plan.placement(tensor).unwrap();
     let size = tensor.dtype.size() as u64;
     let first = place.offset + u64::from(replica) * u64::from(place.replica_stride) * size;
@@ -817,8 +817,8 @@ fn shared_memory_holds_a_value_until_its_last_reader() {
             let plan = Plan::new(network.recording.clone(), &profile, options).unwrap();
             for phase in Phase::ALL {
                 let mut holds: HashMap<usize, usize> = HashMap::new();
-                let scratch = |t: Tensor| plan.info(t).kind == Kind::Scratch;
-                let buffer = |t: Tensor| plan.placement(t).unwrap().buffer;
+                let scratch = |t: View| plan.info(t).kind == Kind::Scratch;
+                let buffer = |t: View| plan.placement(t).unwrap().buffer;
                 for node in plan.nodes(phase) {
                     let op = &node.entry.op;
                     for tensor in op.inputs().filter(|&t| scratch(t)) {

@@ -14,7 +14,7 @@ use crate::model::Network;
 use crate::ops::{
     Activation, Attention, AttentionKeys, AttentionQueries, Chain, Cost, Dtype, Duplicate, Entry, Epilogue, Gate, Gemm,
     Half, Heads, LayerNorm, LayerNormBackward, LayerNormGradients, Op, Operation, Optimize, Pass, Phase, Recording,
-    Role, ShapeError, Tensor, Transport, Update, Window,
+    Role, ShapeError, Transport, Update, View, Window,
 };
 use crate::plan::{Options, Plan, Profile, candidates};
 use crate::train::config::Draft;
@@ -393,7 +393,7 @@ fn transports(profile: &Profile, effort: Effort) -> Result<Vec<Case>, BenchError
 }
 
 /// One operation as the training phase of a recording of one network; `op` makes it of named states.
-fn alone<T: Into<Op>>(op: impl FnOnce(&mut dyn FnMut(&str, u32, u32) -> Tensor) -> T) -> Result<Recording, ShapeError> {
+fn alone<T: Into<Op>>(op: impl FnOnce(&mut dyn FnMut(&str, u32, u32) -> View) -> T) -> Result<Recording, ShapeError> {
     let mut recording = Recording::new(1);
     let op = op(&mut |name, rows, cols| recording.state(name, rows, cols, Dtype::F32));
     recording.begin(Phase::Train);

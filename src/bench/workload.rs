@@ -2,7 +2,7 @@
 
 use super::{BenchError, Effort};
 use crate::gpu::{Context, Gpu};
-use crate::ops::{Access, Cost, Dtype, Phase, Recording, ReplicaStep, StepState, Tensor};
+use crate::ops::{Access, Cost, Dtype, Phase, Recording, ReplicaStep, StepState, View};
 use crate::plan::{Blocking, Clock, Options, Plan};
 
 /// Length of one sample in seconds. By timestamps little is enough; the host's clock has the submission in it, which the
@@ -39,7 +39,7 @@ impl Workload {
         let plan = Plan::new(recording, &context.profile(), options)?;
         let operands = plan.nodes(Phase::Train).iter().flat_map(|node| node.entry.op.operands());
         let (read, written): (Vec<_>, Vec<_>) = operands.partition(|o| o.access != Access::Write);
-        let read: Vec<(&str, Tensor)> =
+        let read: Vec<(&str, View)> =
             read.iter().map(|o| (o.name, o.tensor)).filter(|(_, t)| !written.iter().any(|o| o.tensor == *t)).collect();
         let rows = written.iter().map(|o| o.tensor.rows()).max().unwrap_or(1);
         let seeds = plan.replicas();
@@ -89,7 +89,7 @@ impl Workload {
 
 /// Numbers that are neither zero nor alike, since a GPU spends less on those; positive, so that roots exist. Indices stay
 /// within what they index, faults stay clear.
-fn fill(gpu: &mut Blocking<Gpu>, operand: &str, tensor: Tensor) -> Result<(), BenchError> {
+fn fill(gpu: &mut Blocking<Gpu>, operand: &str, tensor: View) -> Result<(), BenchError> {
     let count = tensor.shape.elements();
     // A multiplicative hash: neighbours are far apart.
     let hash = |index: usize| (index as u32).wrapping_mul(2_654_435_761);

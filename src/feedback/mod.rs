@@ -7,7 +7,7 @@ mod rules;
 mod spec;
 
 pub use name::{Route, RuleName, UnknownRule};
-pub use pathway::{Observed, Pathway, Way};
+pub use pathway::{BackwardWeight, Observed, Pathway};
 pub use rank::{LayerRank, Rank, UnknownRank};
 pub use rules::{PRule, QRule, Seen};
 pub use spec::{FeedbackError, FeedbackSpec, Init, Ranks, Rule, Source, Statistics};

@@ -5,7 +5,7 @@
 
 use super::rules::{Learning, Seen};
 use super::{PRule, QRule};
-use crate::ops::{Epilogue, Gemm, Half, Recording, Role, ShapeError, Tensor, Window};
+use crate::ops::{Epilogue, Gemm, Half, Recording, Role, ShapeError, View, Window};
 use crate::optim::Learned;
 
 /// What stands in for a layer's W on the way back.
@@ -14,38 +14,38 @@ pub enum Pathway {
     /// W itself.
     Exact,
     /// A fixed matrix, m x k.
-    Random(Tensor),
+    Random(View),
     /// p q of low rank.
     Factored {
         /// P^T, m x r.
-        p: Tensor,
+        p: View,
         /// Q^T, r x k.
-        q: Tensor,
+        q: View,
         /// Rule and gradient of p; `None` if it is fixed.
-        learn_p: Option<(PRule, Tensor)>,
+        learn_p: Option<(PRule, View)>,
         /// Rule and gradient of q; `None` if it is fixed.
-        learn_q: Option<(QRule, Tensor)>,
+        learn_q: Option<(QRule, View)>,
     },
 }
 
 /// What the backward passes of a step have shown the rules of one pathway so far.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Observed {
-    of_p: Option<Tensor>,
-    of_q: Option<Tensor>,
+    of_p: Option<View>,
+    of_q: Option<View>,
     rows: u32,
 }
 
 impl Observed {
     /// Sums over samples that are not gradients.
-    pub fn sums(self) -> impl Iterator<Item = Tensor> {
+    pub fn sums(self) -> impl Iterator<Item = View> {
         [self.of_p, self.of_q].into_iter().flatten()
     }
 }
 
 /// A weight (m x k; of a convolution m x (taps k)) with what stands in for it.
 #[derive(Clone, Copy, Debug)]
-pub struct Way<'a> {
+pub struct BackwardWeight<'a> {
     /// What errors go through.
     pub pathway: &'a Pathway,
     /// What it stands in for.
@@ -54,9 +54,9 @@ pub struct Way<'a> {
     pub window: Option<Window>,
 }
 
-impl Way<'_> {
+impl BackwardWeight<'_> {
     /// The product that sends what is left of an error to the layer's input.
-    fn send(&self, rec: &mut Recording, error: Tensor, matrix: Tensor) -> Gemm {
+    fn send(&self, rec: &mut Recording, error: View, matrix: View) -> Gemm {
         let (rows, cols) = match self.window {
             Some(w) => (error.rows() / w.positions() * w.pixels(), matrix.cols() / w.taps()),
             None => (error.rows(), matrix.cols()),
@@ -78,10 +78,10 @@ impl Way<'_> {
     pub fn transport(
         &self,
         recording: &mut Recording,
-        source: Tensor,
+        source: View,
         clamp: Option<f64>,
         half: Option<Half>,
-    ) -> Result<(Tensor, Option<Tensor>), ShapeError> {
+    ) -> Result<(View, Option<View>), ShapeError> {
         recording.role(Role::Transport);
         let epilogue = Epilogue { clamp, ..Epilogue::default() };
         let (product, y) = match *self.pathway {
@@ -124,7 +124,7 @@ impl Way<'_> {
     pub fn learn(&self, rec: &mut Recording, observed: Observed) -> Result<(), ShapeError> {
         rec.role(Role::Feedback);
         let (p, q) = self.learning();
-        let sums = |of: Option<Tensor>| of.map(|sums| (sums, observed.rows));
+        let sums = |of: Option<View>| of.map(|sums| (sums, observed.rows));
         if let Some((rule, own)) = p {
             rule.rule().learn(rec, &own, sums(observed.of_p))?;
         }

@@ -205,7 +205,7 @@ mod tests {
             let (out, y, statistics) = (rec.scratch("out", 8, 20), rec.scratch("y", 8, 3), rec.scratch("s", 6, 15));
             rec.push(Gemm::nn(a, b, out)).unwrap();
             rec.push(Gemm::nn(a, p, y)).unwrap();
-            rec.push(Correlate { x: a, y, statistics, origin: None, hebbian: None, parts: 1 }).unwrap();
+            rec.push(Correlate { x: a, y, statistics, origin: None, hebbian: None, splits: 1 }).unwrap();
         }
         let context = Context::open(&DeviceChoice::Best, LimitPolicy::from_env()).expect("the tests need an adapter");
         let options = Options { fuse: false, share_memory: false, force: None };

@@ -82,7 +82,7 @@ pub enum GpuError {
     /// The host handed over or asked for something that the plan does not hold.
     #[error("tensor {tensor}: {message}")]
     Transfer {
-        /// Tensor name.
+        /// View name.
         tensor: String,
         /// What is wrong.
         message: String,

@@ -18,7 +18,7 @@ use super::kernels::{Kernel, lower};
 use super::platform;
 use super::step::{RING, StepRing};
 use super::submission::Submission;
-use crate::ops::{Dtype, Op, Phase, StepState, Tensor};
+use crate::ops::{Dtype, Op, Phase, StepState, View};
 use crate::plan::{BoxFuture, Driver, Executor, OpTimes, Plan};
 
 /// Arithmetic worth one submission: long enough to hide the cost of submitting, short enough that Ctrl-C, progress
@@ -179,7 +179,7 @@ impl Executor for Gpu {
         ((FLOPS_PER_SUBMISSION / flops) as usize).clamp(1, RING)
     }
 
-    fn write<'a>(&'a mut self, tensor: Tensor, values: &'a [f64]) -> BoxFuture<'a, ()> {
+    fn write<'a>(&'a mut self, tensor: View, values: &'a [f64]) -> BoxFuture<'a, ()> {
         Box::pin(async move {
             let bytes: Vec<u8> = match tensor.dtype {
                 Dtype::F32 => values.iter().flat_map(|&v| (v as f32).to_le_bytes()).collect(),
@@ -190,7 +190,7 @@ impl Executor for Gpu {
         })
     }
 
-    fn write_bytes<'a>(&'a mut self, tensor: Tensor, bytes: &'a [u8]) -> BoxFuture<'a, ()> {
+    fn write_bytes<'a>(&'a mut self, tensor: View, bytes: &'a [u8]) -> BoxFuture<'a, ()> {
         Box::pin(async move {
             if tensor.dtype != Dtype::U8 {
                 return Err(self.transfer_error(tensor, "does not hold bytes").into());
@@ -199,7 +199,7 @@ impl Executor for Gpu {
         })
     }
 
-    fn read(&mut self, tensor: Tensor) -> BoxFuture<'_, Vec<f64>> {
+    fn read(&mut self, tensor: View) -> BoxFuture<'_, Vec<f64>> {
         Box::pin(async move {
             let bytes = self.download(tensor).await?;
             let words = || bytes.chunks_exact(4).map(|w| [w[0], w[1], w[2], w[3]]);

@@ -6,7 +6,7 @@ use std::f64::consts::LOG2_E;
 use super::shaders::PipelineKey;
 use crate::ops::{
     Activation, Augment, AutoAugment, Chain, Convolution, Correlate, Epilogue, Fit, Gather, Gemm, Heads, Op, Optimize,
-    Pass, PlaceRows, Significant, SumParts, Tensor, Transport, TransposeBlocks, Update, Window,
+    Pass, PlaceRows, Significant, SumSplits, Transport, TransposeBlocks, Update, View, Window,
 };
 use crate::plan::{BROADCAST_MAX_RANK, Profile, Variant};
 
@@ -87,7 +87,7 @@ fn code(activation: Option<Activation>) -> u32 {
 pub(super) fn lower(op: &Op, variant: Variant, profile: &Profile) -> Kernel {
     match op {
         Op::Gemm(op) => gemm(op, variant, profile),
-        Op::SumParts(op) => sum_parts(op),
+        Op::SumSplits(op) => sum_splits(op),
         Op::Transport(op) => transport(op, variant),
         Op::Gather(op) => gather(op),
         Op::Activate(op) => {
@@ -104,7 +104,7 @@ pub(super) fn lower(op: &Op, variant: Variant, profile: &Profile) -> Kernel {
             .f("threshold", Significant::THRESHOLD),
         Op::Fit(op) => fit(op),
         Op::ColumnSum(op) => columns("sum", op.x.rows(), op.x.cols(), 0.0).flag("accumulate", op.accumulate),
-        Op::ScaleGradient(op) => in_parts("scale_gradient", op.x, [op.parts(), op.depth()], op.accumulate),
+        Op::ScaleGradient(op) => in_parts("scale_gradient", op.x, [op.splits(), op.depth()], op.accumulate),
         Op::Moments(op) => columns("mean_variance", op.x.rows(), op.x.cols(), 0.0),
         Op::NormaliseGradients(op) => {
             columns("normalise_gradients", op.x.rows(), op.x.cols(), op.epsilon).flag("has_totals", op.totals.is_some())
@@ -119,7 +119,7 @@ pub(super) fn lower(op: &Op, variant: Variant, profile: &Profile) -> Kernel {
             normalise(entry, elements, op.x.rows(), op.x.cols(), op.epsilon, 0.0)
         }
         Op::LayerNorm(op) => layer_norm("forward", op.x, op.epsilon),
-        Op::LayerNormGradients(op) => in_parts("layer_norm_gradients", op.x, [op.parts(), op.depth()], op.accumulate),
+        Op::LayerNormGradients(op) => in_parts("layer_norm_gradients", op.x, [op.splits(), op.depth()], op.accumulate),
         Op::LayerNormBackward(op) => layer_norm("backward", op.x, 0.0),
         Op::Attention(op) => attention("forward", op.out, &op.heads, variant),
         Op::AttentionQueries(op) => attention("queries", op.error, &op.heads, variant),
@@ -241,7 +241,7 @@ fn fit(op: &Fit) -> Kernel {
 }
 
 /// A row that meets every row of x.
-fn with_row(entry: &str, x: Tensor, out: Tensor) -> Kernel {
+fn with_row(entry: &str, x: View, out: View) -> Kernel {
     let whole = [x.cols(), x.offset(), out.offset()].iter().all(|n| n.is_multiple_of(4));
     let (quads, each) = if whole { ("_quads", 4) } else { ("", 1) };
     let count = out.shape.per_replica();
@@ -249,7 +249,7 @@ fn with_row(entry: &str, x: Tensor, out: Tensor) -> Kernel {
 }
 
 /// Of all elements, by quads where they are whole.
-fn sum(entry: &str, out: Tensor) -> Kernel {
+fn sum(entry: &str, out: View) -> Kernel {
     let count = out.shape.per_replica();
     let (quads, each) = if count.is_multiple_of(4) { ("_quads", 4) } else { ("", 1) };
     Kernel::elementwise("elementwise", format!("{entry}{quads}"), count / each).u("count", count as u32)
@@ -265,7 +265,7 @@ fn columns(entry: &'static str, rows: u32, cols: u32, epsilon: f64) -> Kernel {
 }
 
 /// The entry point for rows of whole quads or any, and how many invocations it takes at four rows each.
-fn by_rows(entry: &str, x: Tensor) -> (String, usize) {
+fn by_rows(entry: &str, x: View) -> (String, usize) {
     let blocks = x.rows().div_ceil(4) as usize;
     let (quads, each) = if is_quads(&[x]) { ("_quads", 4) } else { ("", 1) };
     (format!("{entry}{quads}"), blocks * x.cols() as usize / each)
@@ -292,7 +292,7 @@ fn broadcast_block(width: u32) -> (u32, u32) {
 }
 
 /// 32 rows a workgroup.
-fn layer_norm(entry: &str, x: Tensor, epsilon: f64) -> Kernel {
+fn layer_norm(entry: &str, x: View, epsilon: f64) -> Kernel {
     let quads = if is_quads(&[x]) { "_quads" } else { "" };
     Kernel::new("layernorm", format!("{entry}{quads}"), x.rows().div_ceil(32))
         .u("rows", x.rows())
@@ -301,14 +301,14 @@ fn layer_norm(entry: &str, x: Tensor, epsilon: f64) -> Kernel {
 }
 
 /// Sums of columns over parts of the rows, each `depth` long.
-fn in_parts(entry: &'static str, x: Tensor, [parts, depth]: [u32; 2], accumulate: bool) -> Kernel {
+fn in_parts(entry: &'static str, x: View, [parts, depth]: [u32; 2], accumulate: bool) -> Kernel {
     let mut kernel = columns(entry, x.rows(), x.cols(), 0.0).u("depth", depth);
     kernel.groups *= parts;
     kernel.flag("accumulate", accumulate)
 }
 
 /// Of a result, or an error, with all heads side by side.
-fn attention(pass: &str, out: Tensor, heads: &Heads, variant: Variant) -> Kernel {
+fn attention(pass: &str, out: View, heads: &Heads, variant: Variant) -> Kernel {
     let (cols, width) = (out.cols(), heads.width(out.cols()));
     let quads = if width.is_multiple_of(4) { "_quads" } else { "" };
     let (shader, (widest, block)) = match variant {
@@ -345,7 +345,7 @@ fn attention(pass: &str, out: Tensor, heads: &Heads, variant: Variant) -> Kernel
 }
 
 /// One invocation an element of `over`, or quad.
-fn pool(entry: &'static str, over: Tensor, window: &Window) -> Kernel {
+fn pool(entry: &'static str, over: View, window: &Window) -> Kernel {
     let (quads, each) = if is_quads(&[over]) { ("_quads", 4) } else { ("", 1) };
     let count = over.shape.per_replica() / each;
     let mut kernel = Kernel::elementwise("pool", format!("{entry}{quads}"), count)
@@ -443,7 +443,7 @@ fn gemm(op: &Gemm, variant: Variant, profile: &Profile) -> Kernel {
     let in_registers = matches!(kind, "stream" | "broadcast");
     let turned = if op.transpose_a && in_registers { "_turned" } else { "" };
     let quads = if op.is_quads() && variant != Variant::Yardstick { "_quads" } else { "" };
-    let groups = op.rows().div_ceil(tile_rows) * op.cols().div_ceil(tile_cols) * op.parts;
+    let groups = op.rows().div_ceil(tile_rows) * op.cols().div_ceil(tile_cols) * op.splits;
     let mut kernel = Kernel::new(shader, format!("{kind}_{tile_rows}x{tile_cols}{turned}{quads}"), groups);
     let mut alpha = op.alpha;
     if let Some(half) = op.half {
@@ -466,7 +466,7 @@ fn gemm(op: &Gemm, variant: Variant, profile: &Profile) -> Kernel {
         .u("rows", op.rows())
         .u("cols", op.cols())
         .u("inner", op.inner())
-        .u("parts", op.parts)
+        .u("parts", op.splits)
         .u("depth", op.depth())
 }
 
@@ -500,7 +500,7 @@ fn is_exact(rows: u32, tile_rows: u32, cols: u32, tile_cols: u32, groups: u32) -
     rows.is_multiple_of(tile_rows) && cols.is_multiple_of(tile_cols) && groups <= ONE_DIMENSION
 }
 
-fn sum_parts(op: &SumParts) -> Kernel {
+fn sum_splits(op: &SumSplits) -> Kernel {
     let quads = op.out.cols().is_multiple_of(4);
     let elements = op.out.shape.per_replica() / if quads { 4 } else { 1 };
     let entry = if quads { "sum_parts_quads" } else { "sum_parts" };
@@ -508,10 +508,10 @@ fn sum_parts(op: &SumParts) -> Kernel {
         .flag("accumulate", op.accumulate)
         .u("rows", op.out.rows())
         .u("cols", op.out.cols())
-        .u("parts", op.parts())
+        .u("parts", op.splits())
 }
 
-fn is_quads(tensors: &[Tensor]) -> bool {
+fn is_quads(tensors: &[View]) -> bool {
     tensors.iter().all(|t| t.cols().is_multiple_of(4))
 }
 
@@ -548,11 +548,11 @@ fn correlate(op: &Correlate, variant: Variant) -> Kernel {
             _ => ("blocks", (outputs.div_ceil(64) + rank.div_ceil(64)) * rank.div_ceil(16)),
         };
         let quads = if is_quads(&[op.x]) { "_quads" } else { "" };
-        Kernel::new("correlate_broadcast", format!("broadcast_{ranks}{quads}"), groups * op.parts)
+        Kernel::new("correlate_broadcast", format!("broadcast_{ranks}{quads}"), groups * op.splits)
     } else {
         let inputs = op.hebbian.map_or(0, |h| h.input.cols());
         let tiles = outputs.div_ceil(64) + rank.div_ceil(64) + inputs.div_ceil(64);
-        Kernel::new("correlate", "tiled", tiles * rank.div_ceil(16) * op.parts).u("inputs", inputs)
+        Kernel::new("correlate", "tiled", tiles * rank.div_ceil(16) * op.splits).u("inputs", inputs)
     };
     kernel
         .flag("has_origin", op.origin.is_some())
@@ -560,7 +560,7 @@ fn correlate(op: &Correlate, variant: Variant) -> Kernel {
         .u("rows", op.x.rows())
         .u("outputs", outputs)
         .u("rank", rank)
-        .u("parts", op.parts)
+        .u("parts", op.splits)
         .u("depth", op.depth())
 }
 

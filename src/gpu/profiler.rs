@@ -212,14 +212,14 @@ impl Gpu {
 mod tests {
     use super::*;
     use crate::gpu::{Context, DeviceChoice, LimitPolicy};
-    use crate::ops::{Dtype, Gemm, Recording, Tensor};
+    use crate::ops::{Dtype, Gemm, Recording, View};
     use crate::plan::{Blocking, Options, Plan};
 
     const STEP: StepState = StepState { step: 0, cursor: 0, active_rows: 1, groups: [ONE; 2], replicas: Vec::new() };
     const ONE: crate::ops::GroupStep = crate::ops::GroupStep { correction1: 1.0, correction2_root: 1.0 };
 
     /// `b = a a`, then `a = b b`: every run squares twice.
-    fn squares(size: u32) -> (Blocking<Gpu>, Tensor) {
+    fn squares(size: u32) -> (Blocking<Gpu>, View) {
         let mut recording = Recording::new(1);
         let a = recording.state("a", size, size, Dtype::F32);
         recording.begin(Phase::Train);

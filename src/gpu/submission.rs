@@ -82,13 +82,13 @@ mod tests {
     use std::task::{Context as TaskContext, Waker};
 
     use crate::gpu::{Context, DeviceChoice, Gpu, LimitPolicy};
-    use crate::ops::{Dtype, Duplicate, Phase, Recording, StepState, Tensor};
+    use crate::ops::{Dtype, Duplicate, Phase, Recording, StepState, View};
     use crate::plan::{BoxFuture, Executor, Options, Plan};
 
     use super::Poll;
 
     /// Copies `x` to `out`.
-    fn copying(context: &Context, value: f64) -> (Gpu, Tensor) {
+    fn copying(context: &Context, value: f64) -> (Gpu, View) {
         let mut recording = Recording::new(1);
         let (x, out) = (recording.state("x", 1, 64, Dtype::F32), recording.state("out", 1, 64, Dtype::F32));
         recording.begin(Phase::Train);

@@ -2,18 +2,18 @@
 
 use super::error::GpuError;
 use super::executor::Gpu;
-use crate::ops::Tensor;
+use crate::ops::View;
 
 /// Bytes handed to the queue at once, which bounds the staging memory of a large upload.
 const UPLOAD_CHUNK: usize = 16 << 20;
 
 impl Gpu {
-    pub(super) fn transfer_error(&self, tensor: Tensor, message: impl Into<String>) -> GpuError {
+    pub(super) fn transfer_error(&self, tensor: View, message: impl Into<String>) -> GpuError {
         GpuError::Transfer { tensor: self.plan.name(tensor).to_owned(), message: message.into() }
     }
 
     /// Buffer, and for every replica the first byte and the length of its rows of the tensor.
-    fn rows(&self, tensor: Tensor) -> Result<(&wgpu::Buffer, Vec<u64>, usize), GpuError> {
+    fn rows(&self, tensor: View) -> Result<(&wgpu::Buffer, Vec<u64>, usize), GpuError> {
         let placement =
             self.plan.placement(tensor).ok_or_else(|| self.transfer_error(tensor, "fused away, it has no memory"))?;
         if !tensor.is_contiguous() {
@@ -25,7 +25,7 @@ impl Gpu {
         Ok((&self.buffers[placement.buffer], starts, tensor.shape.per_replica() * size))
     }
 
-    pub(super) async fn upload(&self, tensor: Tensor, bytes: &[u8]) -> Result<(), GpuError> {
+    pub(super) async fn upload(&self, tensor: View, bytes: &[u8]) -> Result<(), GpuError> {
         let (buffer, starts, length) = self.rows(tensor)?;
         if bytes.len() != starts.len() * length {
             let message = format!("{} bytes were handed over, {} are needed", bytes.len(), starts.len() * length);
@@ -45,7 +45,7 @@ impl Gpu {
         self.context.check()
     }
 
-    pub(super) async fn download(&self, tensor: Tensor) -> Result<Vec<u8>, GpuError> {
+    pub(super) async fn download(&self, tensor: View) -> Result<Vec<u8>, GpuError> {
         let (buffer, starts, length) = self.rows(tensor)?;
         let padded = length.next_multiple_of(4) as u64;
         let staging = self.context.device.create_buffer(&wgpu::BufferDescriptor {

@@ -13,7 +13,7 @@ use super::context::Context;
 use super::error::GpuError;
 use super::executor::Gpu;
 use crate::ops::random::{pcg4d, unit};
-use crate::ops::{Dtype, Epilogue, Gemm, Op, Phase, Recording, ReplicaStep, StepState, Tensor, Transport};
+use crate::ops::{Dtype, Epilogue, Gemm, Op, Phase, Recording, ReplicaStep, StepState, Transport, View};
 use crate::plan::{
     BoxFuture, ExecuteError, Executor, Options, Plan, ShapeClass, Tuned, Variant, allowance, contenders,
     relative_error, select,
@@ -229,7 +229,7 @@ enum Along {
 }
 
 /// What stands in the place of an operand.
-type Place<'a> = dyn FnMut(&'static str, Tensor, Along) -> Tensor + 'a;
+type Place<'a> = dyn FnMut(&'static str, View, Along) -> View + 'a;
 
 /// The operation with other operands; `None` if it is of a kind that is not measured.
 fn rebuild(op: &Op, place: &mut Place<'_>) -> Option<Op> {
@@ -246,7 +246,7 @@ fn rebuild(op: &Op, place: &mut Place<'_>) -> Option<Op> {
                 a: place("a", op.a, if op.transpose_a { Cols } else { Rows }),
                 b: place("b", op.b, Neither),
                 epilogue: epilogue(&op.epilogue, place),
-                out: place("out", op.out, SplitRows(op.parts)),
+                out: place("out", op.out, SplitRows(op.splits)),
                 sums: op.sums.map(|tensor| place("sums", tensor, Cols)),
                 ..*op
             }
@@ -272,7 +272,7 @@ struct Alone {
     recording: Recording,
     op: Op,
     /// In the order of [`rebuild`].
-    tensors: Vec<(Tensor, Along)>,
+    tensors: Vec<(View, Along)>,
 }
 
 impl Alone {
@@ -300,13 +300,13 @@ impl Alone {
         Ok(Alone { recording, op, tensors })
     }
 
-    fn inputs(&self) -> impl Iterator<Item = (usize, Tensor, Along)> {
-        let outputs: Vec<Tensor> = self.op.outputs().collect();
+    fn inputs(&self) -> impl Iterator<Item = (usize, View, Along)> {
+        let outputs: Vec<View> = self.op.outputs().collect();
         let all = self.tensors.iter().enumerate().map(|(at, (tensor, along))| (at, *tensor, *along));
         all.filter(move |(_, tensor, _)| !outputs.contains(tensor))
     }
 
-    fn along(&self, of: Tensor) -> Along {
+    fn along(&self, of: View) -> Along {
         self.tensors.iter().find(|(tensor, _)| *tensor == of).map_or(Along::Rows, |(_, along)| *along)
     }
 }
@@ -324,7 +324,7 @@ struct Bench {
     /// Rows that are compared.
     rows: Vec<u32>,
     /// Each output with its values in these rows.
-    expected: Vec<(Tensor, Along, Vec<f64>)>,
+    expected: Vec<(View, Along, Vec<f64>)>,
 }
 
 impl Bench {
@@ -406,7 +406,7 @@ impl Trial for Bench {
 fn sampled_rows(op: &Op) -> Vec<u32> {
     let total = match op {
         Op::Gemm(gemm) => gemm.rows(),
-        _ => op.outputs().map(Tensor::rows).max().unwrap_or(1),
+        _ => op.outputs().map(View::rows).max().unwrap_or(1),
     };
     let each = (op.cost().flops / 2 / u64::from(total.max(1))).max(1);
     let count = (CHECKED / each).max(2);
@@ -428,7 +428,7 @@ fn noise(tensor: usize, elements: usize) -> Vec<f64> {
 }
 
 /// What these rows of the result depend on of an operand.
-fn picked(values: &[f64], tensor: Tensor, along: Along, rows: &[u32]) -> Vec<f64> {
+fn picked(values: &[f64], tensor: View, along: Along, rows: &[u32]) -> Vec<f64> {
     let (size, cols) = (tensor.shape.per_replica(), tensor.cols() as usize);
     let of_each = |size: usize| {
         let row = move |matrix: &[f64], row: u32| matrix[row as usize * cols..][..cols].to_vec();
@@ -548,7 +548,7 @@ mod tests {
             recording.push(product).unwrap();
         }
         let (out, sums) = (recording.scratch("partial", 3 * 37, 37), Some(recording.scratch("sums", 3, 37)));
-        recording.push(Gemm { parts: 3, sums, ..Gemm::tn(square, shared, out) }).unwrap();
+        recording.push(Gemm { splits: 3, sums, ..Gemm::tn(square, shared, out) }).unwrap();
         let (p, q) = (recording.state("p", 37, 5, Dtype::F32), recording.state("q", 5, 37, Dtype::F32));
         let (y, out) = (recording.scratch("y", 37, 5), recording.scratch("t", 37, 37));
         let epilogue = Epilogue { clamp: Some(1.0), gate, ..Epilogue::default() };
@@ -597,13 +597,13 @@ mod tests {
             fn batch(&self, phase: Phase) -> usize {
                 self.0.batch(phase)
             }
-            fn write<'a>(&'a mut self, tensor: Tensor, values: &'a [f64]) -> BoxFuture<'a, ()> {
+            fn write<'a>(&'a mut self, tensor: View, values: &'a [f64]) -> BoxFuture<'a, ()> {
                 self.0.write(tensor, values)
             }
-            fn write_bytes<'a>(&'a mut self, tensor: Tensor, bytes: &'a [u8]) -> BoxFuture<'a, ()> {
+            fn write_bytes<'a>(&'a mut self, tensor: View, bytes: &'a [u8]) -> BoxFuture<'a, ()> {
                 self.0.write_bytes(tensor, bytes)
             }
-            fn read(&mut self, tensor: Tensor) -> BoxFuture<'_, Vec<f64>> {
+            fn read(&mut self, tensor: View) -> BoxFuture<'_, Vec<f64>> {
                 let values = self.0.get(tensor).unwrap();
                 Box::pin(ready(Ok(values.into_iter().map(|v| 1.001 * v).collect())))
             }
@@ -674,6 +674,6 @@ mod tests {
         assert_eq!(sampled_rows(&Gemm::nn(small, small, small).into()), [0, 1, 2, 3, 4, 5, 6]);
         let (long, partial) =
             (recording.state("long", 7, 40, Dtype::F32), recording.state("partial", 14, 7, Dtype::F32));
-        assert_eq!(sampled_rows(&Gemm { parts: 2, ..Gemm::nt(long, long, partial) }.into()), [0, 1, 2, 3, 4, 5, 6]);
+        assert_eq!(sampled_rows(&Gemm { splits: 2, ..Gemm::nt(long, long, partial) }.into()), [0, 1, 2, 3, 4, 5, 6]);
     }
 }

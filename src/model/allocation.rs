@@ -9,7 +9,7 @@ use super::pass::Placed;
 use super::pathways::{PathwayPlan, PlannedPathway, plan_pathways};
 use super::spec::ModelError;
 use crate::feedback::{PRule, Pathway, QRule};
-use crate::ops::{Dtype, Recording, Tensor};
+use crate::ops::{Dtype, Recording, View};
 use crate::optim::{Group, GroupBuilder, Learned, MOST_ELEMENTS};
 
 /// A network's layers with their tensors.
@@ -140,7 +140,7 @@ fn widest(ranks: &[u32]) -> u32 {
 }
 
 /// A part of a layer's tensor, by PyTorch's name for it.
-fn in_files(layer: &str, purpose: Purpose, file: &FileSpec, tensor: Tensor) -> Exchange {
+fn in_files(layer: &str, purpose: Purpose, file: &FileSpec, tensor: View) -> Exchange {
     Exchange {
         name: format!("{layer}.{}", file.name),
         tensor,
@@ -158,7 +158,7 @@ fn feedback_in_files(weight: &Weight) -> Vec<Exchange> {
     let kernel = weight.window.map(|window| window.kernel);
     let taps = kernel.map_or(1, |[height, width]| height * width);
     let k = weight.learned.value.cols();
-    let part = |side: &str, tensor: Tensor, shape: Vec<u32>, ranks, taps: u32| Exchange {
+    let part = |side: &str, tensor: View, shape: Vec<u32>, ranks, taps: u32| Exchange {
         name: format!("{}.{side}", weight.feedback_name),
         tensor,
         row: 0,

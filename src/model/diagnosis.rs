@@ -1,7 +1,7 @@
 //! What the host looks at beside a training: a phase of its own that changes nothing.
 
 use super::pass::{Pass, Placed};
-use crate::ops::{ColumnSum, Gemm, Role, ShapeError, Tensor, Window};
+use crate::ops::{ColumnSum, Gemm, Role, ShapeError, View, Window};
 
 /// Tensors that are readable after [`crate::ops::Phase::Diagnose`].
 #[derive(Clone, Debug)]
@@ -12,7 +12,7 @@ pub struct Diagnosis {
     /// Residual blocks, from input to output; one within another comes first.
     pub blocks: Vec<Block>,
     /// Every layer's output with its name.
-    pub activations: Vec<(String, Tensor)>,
+    pub activations: Vec<(String, View)>,
 }
 
 impl Diagnosis {
@@ -22,7 +22,7 @@ impl Diagnosis {
     }
 
     /// All tensors.
-    pub(super) fn tensors(&self) -> impl Iterator<Item = Tensor> {
+    pub(super) fn tensors(&self) -> impl Iterator<Item = View> {
         let errors = self.errors.iter().flat_map(LayerError::tensors);
         let blocks = self.blocks.iter().flat_map(|block| [block.input, block.long, block.output]);
         errors.chain(blocks).chain(self.activations.iter().map(|(_, tensor)| *tensor))
@@ -37,20 +37,20 @@ pub struct LayerError {
     /// Its position among all layers.
     pub layer: usize,
     /// Samples (times positions) x width: derivative of the batch's mean loss, or what the rule sends in its place.
-    pub delta: Tensor,
+    pub delta: View,
     /// The smaller of `delta^T delta` and `delta delta^T`: they have the same eigenvalues but for zeros.
-    pub products: Tensor,
+    pub products: View,
     /// Sums of the columns, 1 x width, where the products are those of columns.
-    pub sums: Option<Tensor>,
+    pub sums: Option<View>,
     /// The weight's gradient from all samples and from the first half of them alone, shaped like the weight; none of a
     /// single sample. They are formed on the device, where they cost what a step's own gradient does. The other half's
     /// is their difference: the device would not read a second half where it begins.
-    pub gradients: Option<[Tensor; 2]>,
+    pub gradients: Option<[View; 2]>,
 }
 
 impl LayerError {
     /// Records what is made of the error at the output of a layer.
-    pub(super) fn record(pass: &mut Pass<'_>, at: &Placed, delta: Tensor) -> Result<LayerError, ShapeError> {
+    pub(super) fn record(pass: &mut Pass<'_>, at: &Placed, delta: View) -> Result<LayerError, ShapeError> {
         let (input, samples) = (pass.input(at), pass.samples);
         let rec = &mut *pass.rec;
         rec.layer(&at.name);
@@ -71,7 +71,7 @@ impl LayerError {
                 let shape = weight.learned.value;
                 let mut of = |name: &str, count: u32| {
                     let gradient = rec.scratch(name, shape.rows(), shape.cols());
-                    let first = |all: Tensor| all.rows_from(0, count * (all.rows() / samples));
+                    let first = |all: View| all.rows_from(0, count * (all.rows() / samples));
                     rec.push(gradient_of(first(delta), first(input), gradient, weight.window))?;
                     Ok(gradient)
                 };
@@ -83,13 +83,13 @@ impl LayerError {
     }
 
     /// All tensors.
-    fn tensors(&self) -> impl Iterator<Item = Tensor> {
+    fn tensors(&self) -> impl Iterator<Item = View> {
         [self.delta, self.products].into_iter().chain(self.sums).chain(self.gradients.into_iter().flatten())
     }
 }
 
 /// error^T input, of a convolution with what its window sees.
-fn gradient_of(error: Tensor, input: Tensor, out: Tensor, window: Option<Window>) -> Gemm {
+fn gradient_of(error: View, input: View, out: View, window: Option<Window>) -> Gemm {
     match window {
         Some(window) => Gemm::correlate(error, input, out, window),
         None => Gemm::tn(error, input, out),
@@ -104,16 +104,16 @@ pub struct Block {
     /// Its position among all layers.
     pub layer: usize,
     /// What it takes.
-    pub input: Tensor,
+    pub input: View,
     /// What its long way makes.
-    pub long: Tensor,
+    pub long: View,
     /// The sum of both ways.
-    pub output: Tensor,
+    pub output: View,
 }
 
 impl Block {
     /// All of a network; `values` are its input, then what every layer has made.
-    pub(super) fn all(layers: &[Placed], values: &[Tensor]) -> Vec<Block> {
+    pub(super) fn all(layers: &[Placed], values: &[View]) -> Vec<Block> {
         let block = |at: &Placed| Block {
             name: at.name.clone(),
             layer: at.index,

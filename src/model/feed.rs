@@ -1,7 +1,7 @@
 //! Where batches come from.
 
 use super::graph::Extent;
-use crate::ops::{Augment, Dtype, Gather, Phase, Recording, Role, ShapeError, Tensor};
+use crate::ops::{Augment, Dtype, Gather, Phase, Recording, Role, ShapeError, View};
 
 /// A data set to be held on the device as bytes.
 #[derive(Clone, Debug, PartialEq)]
@@ -50,9 +50,9 @@ pub struct Shard {
     /// Index of its first image in the split.
     pub first: u32,
     /// u8, images x features.
-    pub images: Tensor,
+    pub images: View,
     /// u32, images x 1.
-    pub classes: Tensor,
+    pub classes: View,
 }
 
 /// One split on the device.
@@ -61,7 +61,7 @@ pub struct SplitTensors {
     /// Its images and labels.
     pub shards: Vec<Shard>,
     /// Which image comes when; the training split has one per replica.
-    pub permutation: Tensor,
+    pub permutation: View,
 }
 
 /// Tensors that the host fills.
@@ -70,9 +70,9 @@ pub enum Feed {
     /// Before every step.
     Host {
         /// rows x features, or (rows pixels) x channels where the first layer takes images; the same order in memory.
-        x: Tensor,
+        x: View,
         /// rows x 1.
-        labels: Tensor,
+        labels: View,
     },
     /// Images once, permutations once an epoch.
     Data {
@@ -109,7 +109,7 @@ impl Feed {
         rows: u32,
         skip: u32,
         input: Extent,
-    ) -> Result<(Tensor, Tensor), ShapeError> {
+    ) -> Result<(View, View), ShapeError> {
         let (train, test, spec) = match self {
             Feed::Host { x, labels } => return Ok((*x, *labels)),
             Feed::Data { train, test, spec } => (train, test, spec),

@@ -12,7 +12,7 @@ use super::parameter::{Start, Weight};
 use super::pass::Placed;
 use super::spec::ModelError;
 use crate::feedback::{FeedbackSpec, Init, Pathway};
-use crate::ops::Tensor;
+use crate::ops::View;
 
 /// What a generator is for; part of its key. Parameters of a layer count from zero, in their order.
 const P: u64 = 2;
@@ -83,7 +83,7 @@ pub fn initialise(
     network: &Network,
     feedback: &FeedbackSpec,
     seeds: &[u32],
-) -> Result<Vec<(Tensor, Vec<f64>)>, ModelError> {
+) -> Result<Vec<(View, Vec<f64>)>, ModelError> {
     let mut values = Vec::new();
     for placed in &network.layers {
         for (which, parameter) in placed.parameters.iter().enumerate() {

@@ -10,10 +10,10 @@ use super::layers::LayerSpec;
 use super::parameter::{Exchange, Purpose, Weight};
 use super::pass::{Pass, Placed, Settings, Tracked};
 use super::spec::{Loss, ModelError, Precision};
-use crate::feedback::{FeedbackSpec, Observed, Rank, Statistics, Way};
+use crate::feedback::{BackwardWeight, FeedbackSpec, Observed, Rank, Statistics};
 use crate::ops::{
     Dtype, MAX_REPLICAS, MeanSquaredError, OneHot, Phase, Recording, Role, Section, ShapeError, SoftmaxCrossEntropy,
-    Tally, Tensor, TrackMoments,
+    Tally, TrackMoments, View,
 };
 use crate::optim::{Group, OptimizerSpec};
 
@@ -73,15 +73,15 @@ pub struct Network {
     pub weights: Vec<Weight>,
     pub(super) layers: Vec<Placed>,
     /// Sums of loss and correct answers, and samples, of training steps: 1 x 3.
-    pub train_metrics: Tensor,
+    pub train_metrics: View,
     /// The same of evaluation steps.
-    pub test_metrics: Tensor,
+    pub test_metrics: View,
     /// Step of the first non-finite training loss plus one: 1 x 1.
-    pub fault: Tensor,
+    pub fault: View,
     /// The same of evaluation.
-    pub test_fault: Tensor,
+    pub test_fault: View,
     /// Outputs of an evaluation step: rows x classes, readable after [`Phase::Evaluate`].
-    pub outputs: Tensor,
+    pub outputs: View,
     /// Errors and activations of a batch, readable after [`Phase::Diagnose`].
     pub diagnosis: Diagnosis,
     /// Parameters and statistics as files name them.
@@ -147,8 +147,8 @@ impl Network {
 /// Where the sums of a phase go.
 #[derive(Clone, Copy)]
 struct Meters {
-    metrics: Tensor,
-    fault: Tensor,
+    metrics: View,
+    fault: View,
 }
 
 /// A network whose tensors exist, and whose operations are to be recorded.
@@ -162,10 +162,10 @@ struct Recorder<'a> {
 
 /// What the loss leaves for the backward pass and the metrics.
 struct Judged {
-    delta: Tensor,
-    losses: Tensor,
-    correct: Tensor,
-    labels: Tensor,
+    delta: View,
+    losses: View,
+    correct: View,
+    labels: View,
 }
 
 impl Recorder<'_> {
@@ -228,13 +228,7 @@ impl Recorder<'_> {
     }
 
     /// What the Oja rule of a weight learns from: the error that it sent, or at the output layer the labels if they are asked for.
-    fn statistics(
-        &self,
-        rec: &mut Recording,
-        weight: &Weight,
-        source: Tensor,
-        labels: Tensor,
-    ) -> Result<Tensor, ShapeError> {
+    fn statistics(&self, rec: &mut Recording, weight: &Weight, source: View, labels: View) -> Result<View, ShapeError> {
         let is_output = weight.source() == self.layers.len() - 1;
         if !is_output || self.spec.feedback.output_statistics != Statistics::Labels {
             return Ok(source);
@@ -249,14 +243,14 @@ impl Recorder<'_> {
         for weight in self.layers.iter().rev().flat_map(Placed::weights) {
             let Some(feedback) = &weight.feedback else { continue };
             rec.layer(weight.name.clone());
-            let way = Way { pathway: &feedback.pathway, weight: weight.learned, window: weight.window };
+            let way = BackwardWeight { pathway: &feedback.pathway, weight: weight.learned, window: weight.window };
             way.learn(rec, observed.get(&weight.feedback_name).copied().unwrap_or_default())?;
         }
         Ok(())
     }
 
     /// Returns the outputs, which stay readable.
-    fn record_evaluation(&self, rec: &mut Recording, meters: Meters) -> Result<Tensor, ShapeError> {
+    fn record_evaluation(&self, rec: &mut Recording, meters: Meters) -> Result<View, ShapeError> {
         rec.begin(Phase::Evaluate);
         let (pass, Judged { losses, correct, .. }) = self.record_forward(rec, Phase::Evaluate, 0)?;
         pass.rec.push(Tally { losses, correct, metrics: meters.metrics, fault: meters.fault })?;
@@ -273,7 +267,7 @@ impl Recorder<'_> {
         let names = self.layers.iter().map(|layer| layer.name.clone());
         let activations = names.zip(pass.values()[1..].iter().copied()).collect();
         let blocks = Block::all(self.layers, pass.values());
-        let deltas: Vec<(usize, Tensor)> = pass.deltas().collect();
+        let deltas: Vec<(usize, View)> = pass.deltas().collect();
         let errors = deltas.into_iter().map(|(layer, delta)| LayerError::record(&mut pass, &self.layers[layer], delta));
         let diagnosis = Diagnosis { errors: errors.collect::<Result<_, _>>()?, blocks, activations };
         diagnosis.tensors().for_each(|tensor| rec.keep(tensor));

@@ -1,7 +1,7 @@
 //! What a network owns: its tensors, how they start, and how files name them.
 
 use crate::feedback::Pathway;
-use crate::ops::{Tensor, Window};
+use crate::ops::{View, Window};
 use crate::optim::Learned;
 
 /// What a tensor is to the network.
@@ -34,7 +34,7 @@ pub struct Exchange {
     /// Such as `layers.2.feedback.p`.
     pub name: String,
     /// Where the values are.
-    pub tensor: Tensor,
+    pub tensor: View,
     /// First row that belongs to the name.
     pub row: u32,
     /// Shape in files.
@@ -106,9 +106,9 @@ impl ParameterSpec {
 #[derive(Clone, Debug)]
 pub struct Parameter {
     /// Current value.
-    pub value: Tensor,
+    pub value: View,
     /// Gradient of the mean loss; none of what is not learned.
-    pub gradient: Option<Tensor>,
+    pub gradient: Option<View>,
     /// Of a weight that errors go back through.
     pub weight: Option<Weight>,
 }

@@ -7,8 +7,8 @@ use super::graph::Extent;
 use super::layers::Layer;
 use super::parameter::{Parameter, Weight};
 use super::spec::Precision;
-use crate::feedback::{Observed, Seen, Way};
-use crate::ops::{Add, Half, Recording, Role, ShapeError, Tensor};
+use crate::feedback::{BackwardWeight, Observed, Seen};
+use crate::ops::{Add, Half, Recording, Role, ShapeError, View};
 
 /// A layer in its place, with its tensors.
 #[derive(Clone, Debug)]
@@ -50,8 +50,8 @@ pub(super) struct Settings {
 /// What batch norm has seen of a micro-batch, to be followed by its running statistics.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Tracked {
-    pub(super) moments: Tensor,
-    pub(super) running: Tensor,
+    pub(super) moments: View,
+    pub(super) running: View,
     pub(super) momentum: f64,
     pub(super) rows: u32,
 }
@@ -68,16 +68,16 @@ pub(super) struct Pass<'a> {
     /// Whether gradients of parameters are written.
     pub(super) learns: bool,
     /// The input, then what every layer makes.
-    values: Vec<Tensor>,
+    values: Vec<View>,
     // What each layer keeps for its derivative beside its input and output.
-    saved: Vec<Vec<Tensor>>,
+    saved: Vec<Vec<View>>,
     // What has arrived at every value so far; values before the first that learns get nothing.
-    errors: Vec<Option<Tensor>>,
+    errors: Vec<Option<View>>,
     // Error at the output of every layer with a weight.
-    deltas: BTreeMap<usize, Tensor>,
+    deltas: BTreeMap<usize, View>,
     tracked: Vec<Tracked>,
     // Errors that were sent by weights with feedback, and their projections.
-    sent: Vec<(Weight, Tensor, Option<Tensor>)>,
+    sent: Vec<(Weight, View, Option<View>)>,
 }
 
 impl<'a> Pass<'a> {
@@ -86,7 +86,7 @@ impl<'a> Pass<'a> {
         rec: &'a mut Recording,
         layers: &'a [Placed],
         settings: Settings,
-        (x, samples): (Tensor, u32),
+        (x, samples): (View, u32),
         micro_batch: Option<u32>,
     ) -> Pass<'a> {
         Pass {
@@ -106,34 +106,34 @@ impl<'a> Pass<'a> {
     }
 
     /// What a layer takes.
-    pub(super) fn input(&self, at: &Placed) -> Tensor {
+    pub(super) fn input(&self, at: &Placed) -> View {
         self.values[at.inputs[0]]
     }
 
     /// What a layer has made.
-    pub(super) fn output(&self, at: &Placed) -> Tensor {
+    pub(super) fn output(&self, at: &Placed) -> View {
         self.values[at.index + 1]
     }
 
     /// The input, then what every layer has made.
-    pub(super) fn values(&self) -> &[Tensor] {
+    pub(super) fn values(&self) -> &[View] {
         &self.values
     }
 
     /// What a layer has [kept](Pass::save).
-    pub(super) fn saved(&self, at: &Placed) -> &[Tensor] {
+    pub(super) fn saved(&self, at: &Placed) -> &[View] {
         &self.saved[at.index]
     }
 
     /// Keeps a tensor for the layer's derivative, behind those that it has kept.
-    pub(super) fn save(&mut self, tensor: Tensor) {
+    pub(super) fn save(&mut self, tensor: View) {
         if let Some(saved) = self.saved.last_mut() {
             saved.push(tensor);
         }
     }
 
     /// Notes statistics for the update.
-    pub(super) fn track(&mut self, moments: Tensor, running: Tensor, momentum: f64, rows: u32) {
+    pub(super) fn track(&mut self, moments: View, running: View, momentum: f64, rows: u32) {
         self.tracked.push(Tracked { moments, running, momentum, rows });
     }
 
@@ -143,12 +143,12 @@ impl<'a> Pass<'a> {
     }
 
     /// Room for what a layer makes.
-    pub(super) fn make(&mut self, at: &Placed, name: &str) -> Tensor {
+    pub(super) fn make(&mut self, at: &Placed, name: &str) -> View {
         self.rec.scratch(name, self.samples * at.extent.pixels(), at.extent.channels)
     }
 
     /// Room for the error that a layer passes to what it takes.
-    pub(super) fn error(&mut self, at: &Placed) -> Tensor {
+    pub(super) fn error(&mut self, at: &Placed) -> View {
         let input = self.input(at);
         self.rec.scratch("delta", input.rows(), input.cols())
     }
@@ -174,7 +174,7 @@ impl<'a> Pass<'a> {
     }
 
     /// Records all layers; returns what the last one makes.
-    pub(super) fn forward(&mut self) -> Result<Tensor, ShapeError> {
+    pub(super) fn forward(&mut self) -> Result<View, ShapeError> {
         self.rec.role(Role::Forward);
         let layers = self.layers;
         for at in layers {
@@ -188,7 +188,7 @@ impl<'a> Pass<'a> {
 
     /// Records the way back from `delta`, the derivative by the last layer's output; returns the error at the network's input,
     /// none where nothing passes one there.
-    pub(super) fn backward(&mut self, delta: Tensor) -> Result<Option<Tensor>, ShapeError> {
+    pub(super) fn backward(&mut self, delta: View) -> Result<Option<View>, ShapeError> {
         self.errors = vec![None; self.values.len()];
         self.errors[self.layers.len()] = Some(delta);
         let layers = self.layers;
@@ -213,7 +213,7 @@ impl<'a> Pass<'a> {
     }
 
     /// Errors that reach a value by several ways add up.
-    fn arrive(&mut self, value: usize, error: Tensor) -> Result<(), ShapeError> {
+    fn arrive(&mut self, value: usize, error: View) -> Result<(), ShapeError> {
         let Some(other) = self.errors[value] else {
             self.errors[value] = Some(error);
             return Ok(());
@@ -226,9 +226,9 @@ impl<'a> Pass<'a> {
     }
 
     /// Sends the error at the output of a weight, or at another's where feedback is direct, back through what stands in for it.
-    pub(super) fn send(&mut self, weight: &Weight) -> Result<Option<Tensor>, ShapeError> {
+    pub(super) fn send(&mut self, weight: &Weight) -> Result<Option<View>, ShapeError> {
         let Some(feedback) = &weight.feedback else { return Ok(None) };
-        let way = Way { pathway: &feedback.pathway, weight: weight.learned, window: weight.window };
+        let way = BackwardWeight { pathway: &feedback.pathway, weight: weight.learned, window: weight.window };
         let source = self.deltas[&feedback.source];
         let half = self.half_of_errors();
         let (sent, y) = way.transport(self.rec, source, self.settings.error_clamp, half)?;
@@ -237,7 +237,7 @@ impl<'a> Pass<'a> {
     }
 
     /// Errors at the outputs of the layers with weights that one reaches, with the layer's position, from input to output.
-    pub(super) fn deltas(&self) -> impl Iterator<Item = (usize, Tensor)> {
+    pub(super) fn deltas(&self) -> impl Iterator<Item = (usize, View)> {
         self.deltas.iter().map(|(&layer, &delta)| (layer, delta))
     }
 
@@ -248,7 +248,7 @@ impl<'a> Pass<'a> {
     pub(super) fn observe(
         &mut self,
         observed: &mut BTreeMap<String, Observed>,
-        mut statistics: impl FnMut(&mut Recording, &Weight, Tensor) -> Result<Tensor, ShapeError>,
+        mut statistics: impl FnMut(&mut Recording, &Weight, View) -> Result<View, ShapeError>,
     ) -> Result<(), ShapeError> {
         for (weight, source, y) in std::mem::take(&mut self.sent) {
             let (Some(feedback), Some(y)) = (&weight.feedback, y) else { continue };
@@ -256,7 +256,7 @@ impl<'a> Pass<'a> {
             self.rec.role(Role::Feedback);
             let (input, window) = (self.input(&self.layers[weight.layer]), weight.window);
             let seen = Seen { source, y, statistics: statistics(self.rec, &weight, source)?, input, window };
-            let way = Way { pathway: &feedback.pathway, weight: weight.learned, window };
+            let way = BackwardWeight { pathway: &feedback.pathway, weight: weight.learned, window };
             let so_far = observed.get(&weight.feedback_name).copied().unwrap_or_default();
             observed.insert(weight.feedback_name.clone(), way.observe(self.rec, &seen, so_far)?);
         }

@@ -9,7 +9,7 @@ use super::parameter::{Exchange, Feedback};
 use super::pass::{Pass, Placed};
 use super::spec::{Loss, ModelError, Precision};
 use crate::feedback::{FeedbackSpec, Pathway};
-use crate::ops::{Dtype, Phase, Recording, Role, Tensor};
+use crate::ops::{Dtype, Phase, Recording, Role, View};
 use crate::optim::OptimizerSpec;
 
 /// What a layer makes.
@@ -20,16 +20,16 @@ pub struct Value {
     /// Of a sample.
     pub extent: Extent,
     /// (rows pixels) x channels, readable after [`Phase::Evaluate`].
-    pub tensor: Tensor,
+    pub tensor: View,
 }
 
 /// The way from a layer's output back to the input.
 #[derive(Clone, Copy, Debug)]
 pub struct Gradient {
     /// Weights of the outputs, which the host writes; shaped like the layer's value.
-    pub of: Tensor,
+    pub of: View,
     /// Derivative of the weighted sum of the outputs by the input, sample by sample; shaped like [`Probe::x`].
-    pub by_input: Tensor,
+    pub by_input: View,
 }
 
 /// One network as it is when it is tested (batch norm by its running statistics, no dropout), without a loss.
@@ -42,7 +42,7 @@ pub struct Probe {
     /// Of a sample.
     pub input: Extent,
     /// The input, which the host writes: (rows pixels) x channels.
-    pub x: Tensor,
+    pub x: View,
     /// What can be read.
     pub values: Vec<Value>,
     /// The way back, of a probe that has one.

@@ -1,6 +1,6 @@
 //! Attention among the positions of a sample.
 
-use super::{Access, Operand, Operation, Tensor, read, require, write};
+use super::{Access, Operand, Operation, View, read, require, write};
 
 /// Who attends to whom, and what is dropped: common to the way forward and back.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -36,7 +36,7 @@ impl Heads {
         u64::from(rows / self.length.max(1)) * u64::from(self.count) * seen
     }
 
-    fn check(&self, qkv: Tensor, out: Tensor, stats: Tensor) -> Result<(), String> {
+    fn check(&self, qkv: View, out: View, stats: View) -> Result<(), String> {
         require(self.count >= 1 && self.length >= 1, "there must be a head and a position")?;
         require(
             qkv.rows() == out.rows() && u64::from(qkv.cols()) == 3 * u64::from(out.cols()),
@@ -69,11 +69,11 @@ impl Heads {
 #[derive(Clone, Copy, Debug)]
 pub struct Attention {
     /// Queries, keys and values side by side, (samples length) x 3 C, each with the heads side by side.
-    pub qkv: Tensor,
+    pub qkv: View,
     /// (samples length) x C, the heads side by side.
-    pub out: Tensor,
+    pub out: View,
     /// `log(sum exp(q k^T / sqrt(d)))` over the keys, (samples length) x heads.
-    pub stats: Tensor,
+    pub stats: View,
     /// Who attends to whom.
     pub heads: Heads,
 }
@@ -110,32 +110,27 @@ impl Operation for Attention {
 #[derive(Clone, Copy, Debug)]
 pub struct AttentionQueries {
     /// dL/dout, (samples length) x C.
-    pub error: Tensor,
+    pub error: View,
     /// As in [`Attention`].
-    pub qkv: Tensor,
+    pub qkv: View,
     /// What [`Attention`] has computed.
-    pub out: Tensor,
+    pub out: View,
     /// From [`Attention`].
-    pub stats: Tensor,
+    pub stats: View,
     /// Rows by heads, kept for [`AttentionKeys`].
-    pub dots: Tensor,
+    pub dots: View,
     /// dL/dqkv, (samples length) x 3 C.
-    pub gradient: Tensor,
+    pub gradient: View,
     /// Those of the attention.
     pub heads: Heads,
 }
 
 /// Several operations fill it part by part.
-fn filled(gradient: Tensor) -> Operand {
+fn filled(gradient: View) -> Operand {
     Operand { name: "gradient", tensor: gradient, access: Access::Update }
 }
 
-fn check_backward(
-    heads: &Heads,
-    error: Tensor,
-    [qkv, gradient]: [Tensor; 2],
-    stats: [Tensor; 2],
-) -> Result<(), String> {
+fn check_backward(heads: &Heads, error: View, [qkv, gradient]: [View; 2], stats: [View; 2]) -> Result<(), String> {
     heads.check(qkv, error, stats[0])?;
     require(qkv.shape == gradient.shape, "qkv and its gradient must have one shape")?;
     require(stats[0].shape == stats[1].shape, "there must be one dot a statistic")
@@ -186,15 +181,15 @@ impl Operation for AttentionQueries {
 #[derive(Clone, Copy, Debug)]
 pub struct AttentionKeys {
     /// dL/dout, (samples length) x C.
-    pub error: Tensor,
+    pub error: View,
     /// As in [`Attention`].
-    pub qkv: Tensor,
+    pub qkv: View,
     /// From [`Attention`].
-    pub stats: Tensor,
+    pub stats: View,
     /// From [`AttentionQueries`].
-    pub dots: Tensor,
+    pub dots: View,
     /// dL/dqkv, (samples length) x 3 C.
-    pub gradient: Tensor,
+    pub gradient: View,
     /// Those of the attention.
     pub heads: Heads,
 }

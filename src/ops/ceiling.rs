@@ -1,9 +1,9 @@
 //! What an adapter can do at most: arithmetic that hardly touches memory, and memory without arithmetic. No network uses
 //! these two; the benchmarks hold other kernels against them.
 
-use super::{Operand, Operation, Tensor, read, require, write};
+use super::{Operand, Operation, View, read, require, write};
 
-fn quads(x: Tensor, out: Tensor) -> Result<(), String> {
+fn quads(x: View, out: View) -> Result<(), String> {
     require(x.shape == out.shape, "x and out must have one shape")?;
     require(x.shape.per_replica().is_multiple_of(4), "the elements of a replica must be a multiple of four")
 }
@@ -16,9 +16,9 @@ fn quads(x: Tensor, out: Tensor) -> Result<(), String> {
 #[derive(Clone, Copy, Debug)]
 pub struct Chain {
     /// First values.
-    pub x: Tensor,
+    pub x: View,
     /// Last values, of x's shape.
-    pub out: Tensor,
+    pub out: View,
     /// Applications of f, a multiple of [`Chain::UNROLLED`].
     pub length: u32,
 }
@@ -59,9 +59,9 @@ impl Operation for Chain {
 #[derive(Clone, Copy, Debug)]
 pub struct Duplicate {
     /// Source.
-    pub x: Tensor,
+    pub x: View,
     /// Destination, of x's shape.
-    pub out: Tensor,
+    pub out: View,
 }
 
 impl Operation for Duplicate {

@@ -1,14 +1,14 @@
 //! Reductions over the rows of a matrix.
 
-use super::{Operand, Operation, Tensor, read, require, sum, write};
+use super::{Operand, Operation, View, read, require, sum, write};
 
 /// `out = sum over the rows of x`, rows x cols to 1 x cols: the gradient of a bias.
 #[derive(Clone, Copy, Debug)]
 pub struct ColumnSum {
     /// Summand.
-    pub x: Tensor,
+    pub x: View,
     /// One row of sums.
-    pub out: Tensor,
+    pub out: View,
     /// Whether they are added to what out holds.
     pub accumulate: bool,
 }
@@ -34,28 +34,28 @@ impl Operation for ColumnSum {
 /// `out = sum over the rows of error . x`, element by element: the gradient of what [`super::ScaleColumns`] multiplies by.
 ///
 /// With several rows of sums the rows of x are cut into as many parts of [`ScaleGradient::depth`] (the last may be shorter), each
-/// with sums of its own, which a [`super::SumParts`] adds in their order.
+/// with sums of its own, which a [`super::SumSplits`] adds in their order.
 #[derive(Clone, Copy, Debug)]
 pub struct ScaleGradient {
     /// dL/dout, rows x cols.
-    pub error: Tensor,
+    pub error: View,
     /// What was scaled, rows x cols.
-    pub x: Tensor,
+    pub x: View,
     /// Parts x cols.
-    pub out: Tensor,
+    pub out: View,
     /// Whether the sums are added to what out holds, of one part.
     pub accumulate: bool,
 }
 
 impl ScaleGradient {
     /// Pieces of the rows.
-    pub fn parts(&self) -> u32 {
+    pub fn splits(&self) -> u32 {
         self.out.rows()
     }
 
     /// Rows of a part.
     pub fn depth(&self) -> u32 {
-        self.x.rows().div_ceil(self.parts().max(1))
+        self.x.rows().div_ceil(self.splits().max(1))
     }
 }
 
@@ -72,10 +72,10 @@ impl Operation for ScaleGradient {
         require(self.x.shape == self.error.shape, "error and x must have one shape")?;
         require(self.out.cols() == self.x.cols(), "out must be rows of x's columns")?;
         require(
-            self.parts() >= 1 && self.depth() * (self.parts() - 1) < self.x.rows().max(1),
+            self.splits() >= 1 && self.depth() * (self.splits() - 1) < self.x.rows().max(1),
             "a part would be empty",
         )?;
-        require(self.parts() == 1 || !self.accumulate, "the sum of the parts is added to, not each of them")
+        require(self.splits() == 1 || !self.accumulate, "the sum of the parts is added to, not each of them")
     }
 
     fn flops(&self) -> u64 {
@@ -83,7 +83,7 @@ impl Operation for ScaleGradient {
     }
 
     fn details(&self) -> String {
-        if self.parts() == 1 { String::new() } else { format!("{} parts", self.parts()) }
+        if self.splits() == 1 { String::new() } else { format!("{} parts", self.splits()) }
     }
 }
 
@@ -93,9 +93,9 @@ impl Operation for ScaleGradient {
 #[derive(Clone, Copy, Debug)]
 pub struct Moments {
     /// Samples, one a row.
-    pub x: Tensor,
+    pub x: View,
     /// Mean, then variance.
-    pub out: Tensor,
+    pub out: View,
 }
 
 impl Operation for Moments {

@@ -1,6 +1,6 @@
 //! The products of a convolution: a factor is read through a window and never formed.
 
-use super::{Gemm, Tensor, Window, require};
+use super::{Gemm, View, Window, require};
 
 /// Which of a convolution's three products.
 ///
@@ -28,7 +28,7 @@ pub struct Convolution {
 
 impl Convolution {
     /// Rows, columns and inner length of the product; all zero where rows are no whole images.
-    pub(super) fn extents(&self, a: Tensor, b: Tensor) -> [u32; 3] {
+    pub(super) fn extents(&self, a: View, b: View) -> [u32; 3] {
         let Window { image, grid, .. } = self.window;
         let scaled = |rows: u32, from: [u32; 2], to: [u32; 2]| {
             let images = rows / (from[0] * from[1]).max(1);
@@ -45,7 +45,7 @@ impl Convolution {
     pub(super) fn check(&self, gemm: &Gemm) -> Result<(), String> {
         self.window.check()?;
         let (a, b, taps) = (gemm.a, gemm.b, self.window.taps());
-        let whole = |t: Tensor, of: u32| t.rows().is_multiple_of(of);
+        let whole = |t: View, of: u32| t.rows().is_multiple_of(of);
         let turned = (gemm.transpose_a, gemm.transpose_b);
         match self.pass {
             Pass::Forward => {
@@ -83,18 +83,18 @@ impl Convolution {
 impl Gemm {
     /// `out = patches(image) weight^T`: image (images pixels) x inputs, weight outputs x (taps inputs), out (images
     /// positions) x outputs.
-    pub fn convolve(image: Tensor, weight: Tensor, out: Tensor, window: Window) -> Gemm {
+    pub fn convolve(image: View, weight: View, out: View, window: Window) -> Gemm {
         Gemm { convolution: Some(Convolution { window, pass: Pass::Forward }), ..Gemm::nt(image, weight, out) }
     }
 
     /// The transposed convolution: what an error, (images positions) x outputs, sends to the image, (images pixels) x
     /// inputs.
-    pub fn convolve_back(error: Tensor, weight: Tensor, out: Tensor, window: Window) -> Gemm {
+    pub fn convolve_back(error: View, weight: View, out: View, window: Window) -> Gemm {
         Gemm { convolution: Some(Convolution { window, pass: Pass::Input }), ..Gemm::nn(error, weight, out) }
     }
 
     /// The gradient of a weight: `out = error^T patches(image)`, outputs x (taps inputs).
-    pub fn correlate(error: Tensor, image: Tensor, out: Tensor, window: Window) -> Gemm {
+    pub fn correlate(error: View, image: View, out: View, window: Window) -> Gemm {
         Gemm { convolution: Some(Convolution { window, pass: Pass::Weight }), ..Gemm::tn(error, image, out) }
     }
 }

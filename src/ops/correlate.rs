@@ -1,6 +1,6 @@
 //! What the local rules learn from: products of the squeezed error with the error itself and with the layer's input.
 
-use super::{Operand, Operation, Tensor, read, require, sum, write};
+use super::{Operand, Operation, View, read, require, sum, write};
 
 /// Everything that [`Oja`] needs of a batch, and with `hebbian` also the gradient of q, from one pass over the rows.
 ///
@@ -14,26 +14,26 @@ use super::{Operand, Operation, Tensor, read, require, sum, write};
 #[derive(Clone, Copy, Debug)]
 pub struct Correlate {
     /// Samples, rows x m: the error, or the labels in its place.
-    pub x: Tensor,
+    pub x: View,
     /// x p, rows x r.
-    pub y: Tensor,
+    pub y: View,
     /// (parts (r + 3)) x (m + r).
-    pub statistics: Tensor,
+    pub statistics: View,
     /// (r + 3) x (m + r): statistics of the step's rows so far.
-    pub origin: Option<Tensor>,
+    pub origin: Option<View>,
     /// The gradient of q from the same tiles of y.
     pub hebbian: Option<Hebbian>,
-    /// Pieces of the rows, each with outputs of its own; see [`super::Gemm::parts`].
-    pub parts: u32,
+    /// Pieces of the rows, each with outputs of its own; see [`super::Gemm::splits`].
+    pub splits: u32,
 }
 
 /// `gradient = y^T input`, once a part of the rows.
 #[derive(Clone, Copy, Debug)]
 pub struct Hebbian {
     /// The layer's input h, rows x k.
-    pub input: Tensor,
+    pub input: View,
     /// (parts r) x k.
-    pub gradient: Tensor,
+    pub gradient: View,
     /// Whether it is added to what `gradient` holds, of one part.
     pub accumulate: bool,
 }
@@ -41,7 +41,7 @@ pub struct Hebbian {
 impl Correlate {
     /// Rows of a part.
     pub fn depth(&self) -> u32 {
-        self.x.rows().div_ceil(self.parts)
+        self.x.rows().div_ceil(self.splits)
     }
 }
 
@@ -62,10 +62,10 @@ impl Operation for Correlate {
     fn check(&self) -> Result<(), String> {
         let (rows, rank) = (self.x.rows(), self.y.cols());
         require(self.y.rows() == rows, "x and y must have as many rows")?;
-        require(self.parts >= 1 && self.depth() * (self.parts - 1) < rows, "a part would be empty")?;
-        let fits = |t: Tensor, parts| t.rows() == parts * (rank + 3) && t.cols() == self.x.cols() + rank;
+        require(self.splits >= 1 && self.depth() * (self.splits - 1) < rows, "a part would be empty")?;
+        let fits = |t: View, parts| t.rows() == parts * (rank + 3) && t.cols() == self.x.cols() + rank;
         require(
-            fits(self.statistics, self.parts),
+            fits(self.statistics, self.splits),
             "statistics must be (rank + 3) x (columns of x + rank), once a part",
         )?;
         require(
@@ -74,12 +74,12 @@ impl Operation for Correlate {
         )?;
         require(
             self.hebbian.is_none_or(|h| {
-                h.input.rows() == rows && h.gradient.rows() == self.parts * rank && h.gradient.cols() == h.input.cols()
+                h.input.rows() == rows && h.gradient.rows() == self.splits * rank && h.gradient.cols() == h.input.cols()
             }),
             "input must have x's rows, its gradient be rank x its columns, once a part",
         )?;
         let accumulates = self.hebbian.is_some_and(|h| h.accumulate);
-        require(self.parts == 1 || !accumulates, "the sum of the parts is added to, not each of them")
+        require(self.splits == 1 || !accumulates, "the sum of the parts is added to, not each of them")
     }
 
     fn flops(&self) -> u64 {
@@ -91,7 +91,7 @@ impl Operation for Correlate {
 
     fn details(&self) -> String {
         let hebbian = if self.hebbian.is_some() { " +hebbian" } else { "" };
-        let parts = if self.parts == 1 { String::new() } else { format!(" {} parts", self.parts) };
+        let parts = if self.splits == 1 { String::new() } else { format!(" {} parts", self.splits) };
         let origin = if self.origin.is_some() { " shifted as before" } else { "" };
         format!("r={}{parts}{origin}{hebbian}", self.y.cols())
     }
@@ -104,11 +104,11 @@ impl Operation for Correlate {
 #[derive(Clone, Copy, Debug)]
 pub struct Oja {
     /// Of all rows, (r + 3) x (m + r).
-    pub statistics: Tensor,
+    pub statistics: View,
     /// m x r.
-    pub p: Tensor,
+    pub p: View,
     /// m x r.
-    pub out: Tensor,
+    pub out: View,
     /// Rows that the statistics were taken over.
     pub rows: u32,
 }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{Operand, Operation, Tensor, read, require, write};
+use super::{Operand, Operation, View, read, require, write};
 
 /// A nonlinearity f.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -48,9 +48,9 @@ impl fmt::Display for Activation {
 #[derive(Clone, Copy, Debug)]
 pub struct Activate {
     /// Argument.
-    pub x: Tensor,
+    pub x: View,
     /// Result, of x's shape.
-    pub out: Tensor,
+    pub out: View,
     /// Which function.
     pub f: Activation,
 }
@@ -81,11 +81,11 @@ impl Operation for Activate {
 #[derive(Clone, Copy, Debug)]
 pub struct Gate {
     /// dL/df.
-    pub x: Tensor,
+    pub x: View,
     /// What the activation [saves](Activation::saves).
-    pub saved: Tensor,
+    pub saved: View,
     /// dL/d(argument of f).
-    pub out: Tensor,
+    pub out: View,
     /// Which function.
     pub f: Activation,
 }
@@ -121,9 +121,9 @@ impl Operation for Gate {
 #[derive(Clone, Copy, Debug)]
 pub struct Dropout {
     /// Activations, or the error on its way back.
-    pub x: Tensor,
+    pub x: View,
     /// Result, of x's shape.
-    pub out: Tensor,
+    pub out: View,
     /// Probability of dropping an element, 0 <= drop < 1.
     pub drop: f64,
     /// Tells the dropout layers of one network apart.
@@ -162,11 +162,11 @@ impl Operation for Dropout {
 #[derive(Clone, Copy, Debug)]
 pub struct Add {
     /// First term.
-    pub a: Tensor,
+    pub a: View,
     /// Second term, of a's shape.
-    pub b: Tensor,
+    pub b: View,
     /// Result, of a's shape.
-    pub out: Tensor,
+    pub out: View,
 }
 
 impl Operation for Add {
@@ -195,11 +195,11 @@ impl Operation for Add {
 #[derive(Clone, Copy, Debug)]
 pub struct Significant {
     /// The difference.
-    pub x: Tensor,
+    pub x: View,
     /// One of the two, of x's shape.
-    pub scale: Tensor,
+    pub scale: View,
     /// Result, of x's shape.
-    pub out: Tensor,
+    pub out: View,
 }
 
 impl Significant {

@@ -1,6 +1,6 @@
 //! Factors that follow their weight, p q = W, where both are small.
 
-use super::{Operand, Operation, Tensor, read, require, update};
+use super::{Operand, Operation, View, read, require, update};
 
 /// Gradients of ||p q - W||^2 / 2 with respect to p, q or both, from W q^T and p^T W.
 ///
@@ -9,17 +9,17 @@ use super::{Operand, Operation, Tensor, read, require, update};
 #[derive(Clone, Copy, Debug)]
 pub struct Fit {
     /// The row that holds p and q.
-    pub values: Tensor,
+    pub values: View,
     /// The row that holds their gradients, at the same places.
-    pub gradients: Tensor,
+    pub gradients: View,
     /// First elements of p (m x r) and q (r x k) in the rows.
     pub at: [u32; 2],
     /// m, r and k.
     pub extents: [u32; 3],
     /// W q^T, m x r, if p learns.
-    pub w_q: Option<Tensor>,
+    pub w_q: Option<View>,
     /// p^T W, r x k, if q learns.
-    pub p_w: Option<Tensor>,
+    pub p_w: Option<View>,
 }
 
 impl Fit {
@@ -46,7 +46,7 @@ impl Operation for Fit {
 
     fn check(&self) -> Result<(), String> {
         let [outputs, rank, inputs] = self.extents;
-        let whole = |t: Tensor, rows: u32, cols: u32| t.rows() == rows && t.cols() == cols;
+        let whole = |t: View, rows: u32, cols: u32| t.rows() == rows && t.cols() == cols;
         require(self.factors() > 0, "one of the factors must learn")?;
         require((1..=Fit::MAX_RANK).contains(&rank), "the rank must lie between 1 and the largest that is fused")?;
         require(self.values.shape == self.gradients.shape && self.values.rows() == 1, "rows must be laid out alike")?;
@@ -63,7 +63,7 @@ impl Operation for Fit {
         let [outputs, rank, inputs] = self.extents.map(u64::from);
         // The other factor's gram matrix, its product with the own one, and whether anything is left.
         let products = 2 * rank * rank * (outputs + inputs);
-        let of = |target: Option<Tensor>, length: u64| target.map_or(0, |_| products + 5 * rank * length);
+        let of = |target: Option<View>, length: u64| target.map_or(0, |_| products + 5 * rank * length);
         of(self.w_q, outputs) + of(self.p_w, inputs)
     }
 

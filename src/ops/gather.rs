@@ -1,6 +1,6 @@
 //! Batches from the data set on the device.
 
-use super::{Access, AutoAugment, Dtype, Operand, Operation, Tensor, read, require};
+use super::{Access, AutoAugment, Dtype, Operand, Operation, View, read, require};
 
 /// Random changes to an image before it is learned from; drawn from (seed, step, row).
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -27,15 +27,15 @@ pub struct Augment {
 #[derive(Clone, Copy, Debug)]
 pub struct Gather {
     /// u8, images x (height width channels), shared by all replicas.
-    pub images: Tensor,
+    pub images: View,
     /// u32, images x 1, shared by all replicas.
-    pub classes: Tensor,
+    pub classes: View,
     /// u32, 1 x (images of the set): which image comes when.
-    pub permutation: Tensor,
+    pub permutation: View,
     /// f32, rows x (height width channels), or (rows height width) x channels.
-    pub out: Tensor,
+    pub out: View,
     /// u32, rows x 1.
-    pub labels: Tensor,
+    pub labels: View,
     /// Index in the set of the shard's first image.
     pub first: u32,
     /// Rows of the step's batch before the first one here.

@@ -1,21 +1,21 @@
 //! Matrix products.
 
 use super::elementwise::Activation;
-use super::{Convolution, Operand, Operation, Pass, Tensor, read, require, sum};
+use super::{Convolution, Operand, Operation, Pass, View, read, require, sum};
 
 /// What happens to a product's elements before they are stored, in this order.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Epilogue {
     /// `+ scale * addend`, elementwise.
-    pub addend: Option<(Tensor, f64)>,
+    pub addend: Option<(View, f64)>,
     /// `+ bias`, one value a column.
-    pub bias: Option<Tensor>,
+    pub bias: Option<View>,
     /// Clamped to +-`clamp`.
     pub clamp: Option<f64>,
     /// The activation applied.
     pub activation: Option<Activation>,
     /// `. f'`, the derivative taken from what the activation [saves](Activation::saves).
-    pub gate: Option<(Activation, Tensor)>,
+    pub gate: Option<(Activation, View)>,
 }
 
 impl Epilogue {
@@ -30,7 +30,7 @@ impl Epilogue {
     }
 
     pub(super) fn check(&self, rows: u32, cols: u32) -> Result<(), String> {
-        let full = |t: Tensor| t.rows() == rows && t.cols() == cols;
+        let full = |t: View| t.rows() == rows && t.cols() == cols;
         require(self.addend.is_none_or(|(t, _)| full(t)), "addend must have the shape of out")?;
         require(self.gate.is_none_or(|(_, t)| full(t)), "saved must have the shape of out")?;
         require(self.bias.is_none_or(|t| t.rows() == 1 && t.cols() == cols), "bias must be one row of out's columns")
@@ -81,17 +81,17 @@ impl Half {
 ///
 /// With `accumulate` the result is added to what out holds, at the very end.
 ///
-/// With several `parts` the inner dimension is cut into as many pieces of [`Gemm::depth`] (the last may be shorter),
+/// With several `splits` (split-K) the inner dimension is cut into as many pieces of [`Gemm::depth`] (the last may be shorter),
 /// and out, (parts rows) x cols, holds the product over each: more workgroups for a long sum of few outputs.
-/// [`SumParts`] adds them and applies the epilogue.
+/// [`SumSplits`] adds them and applies the epilogue.
 #[derive(Clone, Copy, Debug)]
 pub struct Gemm {
     /// Left factor.
-    pub a: Tensor,
+    pub a: View,
     /// Right factor.
-    pub b: Tensor,
+    pub b: View,
     /// Product.
-    pub out: Tensor,
+    pub out: View,
     /// Whether `a` is stored as inner x rows.
     pub transpose_a: bool,
     /// Whether `b` is stored as cols x inner.
@@ -101,9 +101,9 @@ pub struct Gemm {
     /// What follows before the store.
     pub epilogue: Epilogue,
     /// Row sums of op(a), parts x rows: for a weight's gradient `delta^T h` the bias's, from the same tiles.
-    pub sums: Option<Tensor>,
+    pub sums: Option<View>,
     /// Pieces of the inner dimension, each with an output of its own.
-    pub parts: u32,
+    pub splits: u32,
     /// Whether out and sums are added to what they hold: gradients of another use of the same parameter.
     pub accumulate: bool,
     /// In half precision, if any.
@@ -117,7 +117,7 @@ const DEPTH: u32 = 16;
 
 impl Gemm {
     /// `out = a b`.
-    pub fn nn(a: Tensor, b: Tensor, out: Tensor) -> Gemm {
+    pub fn nn(a: View, b: View, out: View) -> Gemm {
         let (epilogue, sums) = (Epilogue::default(), None);
         let (transpose_a, transpose_b, accumulate, half, convolution) = (false, false, false, None, None);
         Gemm {
@@ -129,7 +129,7 @@ impl Gemm {
             alpha: 1.0,
             epilogue,
             sums,
-            parts: 1,
+            splits: 1,
             accumulate,
             half,
             convolution,
@@ -137,12 +137,12 @@ impl Gemm {
     }
 
     /// `out = a b^T`.
-    pub fn nt(a: Tensor, b: Tensor, out: Tensor) -> Gemm {
+    pub fn nt(a: View, b: View, out: View) -> Gemm {
         Gemm { transpose_b: true, ..Gemm::nn(a, b, out) }
     }
 
     /// `out = a^T b`.
-    pub fn tn(a: Tensor, b: Tensor, out: Tensor) -> Gemm {
+    pub fn tn(a: View, b: View, out: View) -> Gemm {
         Gemm { transpose_a: true, ..Gemm::nn(a, b, out) }
     }
 
@@ -172,7 +172,7 @@ impl Gemm {
 
     /// Length of a part of the sums, a multiple of 16 unless there is one part only.
     pub fn depth(&self) -> u32 {
-        if self.parts == 1 { self.inner() } else { self.inner().div_ceil(self.parts).next_multiple_of(DEPTH) }
+        if self.splits == 1 { self.inner() } else { self.inner().div_ceil(self.splits).next_multiple_of(DEPTH) }
     }
 
     /// Whether every row of every operand and the inner dimension are whole quads, which kernels then move at once.
@@ -182,7 +182,7 @@ impl Gemm {
 }
 
 /// Rows and columns of a matrix or its transpose.
-fn turn(t: Tensor, transposed: bool) -> (u32, u32) {
+fn turn(t: View, transposed: bool) -> (u32, u32) {
     if transposed { (t.cols(), t.rows()) } else { (t.rows(), t.cols()) }
 }
 
@@ -209,17 +209,17 @@ impl Operation for Gemm {
             }
         }
         let [rows, cols, _] = self.extents();
-        require(self.parts >= 1 && self.depth() * (self.parts - 1) < self.inner().max(1), "a part would be empty")?;
+        require(self.splits >= 1 && self.depth() * (self.splits - 1) < self.inner().max(1), "a part would be empty")?;
         require(
-            rows.checked_mul(self.parts) == Some(self.out.rows()) && cols == self.out.cols(),
+            rows.checked_mul(self.splits) == Some(self.out.rows()) && cols == self.out.cols(),
             "out must be rows of a x columns of b, once a part",
         )?;
         require(
-            self.parts == 1 || (self.epilogue == Epilogue::default() && self.alpha == 1.0 && !self.accumulate),
+            self.splits == 1 || (self.epilogue == Epilogue::default() && self.alpha == 1.0 && !self.accumulate),
             "factor, epilogue and what is added to apply to the sum of the parts",
         )?;
         require(
-            self.sums.is_none_or(|t| t.rows() == self.parts && t.cols() == rows),
+            self.sums.is_none_or(|t| t.rows() == self.splits && t.cols() == rows),
             "sums must be one row a part of a's rows",
         )?;
         let reads_a = self.convolution.is_some_and(|c| c.pass != Pass::Weight);
@@ -236,7 +236,7 @@ impl Operation for Gemm {
     fn details(&self) -> String {
         let letter = |t| if t { 'T' } else { 'N' };
         let alpha = if self.alpha == 1.0 { String::new() } else { format!(" *{}", self.alpha) };
-        let parts = if self.parts == 1 { String::new() } else { format!(" {} parts", self.parts) };
+        let parts = if self.splits == 1 { String::new() } else { format!(" {} parts", self.splits) };
         let sums = if self.sums.is_some() { " +sums" } else { "" };
         let accumulate = if self.accumulate { " accumulated" } else { "" };
         let epilogue = self.epilogue.details();
@@ -252,11 +252,11 @@ impl Operation for Gemm {
 
 /// `out = epilogue(alpha * sum of the parts)`: what a [`Gemm`] in several parts leaves, added in their order.
 #[derive(Clone, Copy, Debug)]
-pub struct SumParts {
+pub struct SumSplits {
     /// (parts rows) x cols.
-    pub a: Tensor,
+    pub a: View,
     /// rows x cols.
-    pub out: Tensor,
+    pub out: View,
     /// Factor on the sum.
     pub alpha: f64,
     /// What follows before the store.
@@ -265,16 +265,16 @@ pub struct SumParts {
     pub accumulate: bool,
 }
 
-impl SumParts {
+impl SumSplits {
     /// How many there are.
-    pub fn parts(&self) -> u32 {
+    pub fn splits(&self) -> u32 {
         self.a.rows() / self.out.rows().max(1)
     }
 }
 
-impl Operation for SumParts {
+impl Operation for SumSplits {
     fn name(&self) -> &'static str {
-        "sum-parts"
+        "sum-splits"
     }
 
     fn operands(&self) -> Vec<Operand> {
@@ -287,7 +287,7 @@ impl Operation for SumParts {
 
     fn check(&self) -> Result<(), String> {
         require(
-            self.a.cols() == self.out.cols() && self.parts() >= 1 && self.a.rows().is_multiple_of(self.out.rows()),
+            self.a.cols() == self.out.cols() && self.splits() >= 1 && self.a.rows().is_multiple_of(self.out.rows()),
             "a must hold whole matrices of out's shape",
         )?;
         self.epilogue.check(self.out.rows(), self.out.cols())
@@ -299,6 +299,6 @@ impl Operation for SumParts {
 
     fn details(&self) -> String {
         let accumulate = if self.accumulate { " accumulated" } else { "" };
-        format!("{} parts{}{accumulate}", self.parts(), self.epilogue.details())
+        format!("{} parts{}{accumulate}", self.splits(), self.epilogue.details())
     }
 }

@@ -1,12 +1,12 @@
 //! Normalisation of rows: layer norm.
 
-use super::{Operand, Operation, Tensor, read, require, sum, write};
+use super::{Operand, Operation, View, read, require, sum, write};
 
-fn row_of(row: Tensor, x: Tensor) -> bool {
+fn row_of(row: View, x: View) -> bool {
     row.rows() == 1 && row.cols() == x.cols()
 }
 
-fn moments_of(moments: Tensor, x: Tensor) -> bool {
+fn moments_of(moments: View, x: View) -> bool {
     moments.rows() == x.rows() && moments.cols() == 2
 }
 
@@ -17,15 +17,15 @@ fn moments_of(moments: Tensor, x: Tensor) -> bool {
 #[derive(Clone, Copy, Debug)]
 pub struct LayerNorm {
     /// Rows x cols.
-    pub x: Tensor,
+    pub x: View,
     /// Scale, 1 x cols.
-    pub gamma: Tensor,
+    pub gamma: View,
     /// Shift, 1 x cols.
-    pub beta: Tensor,
+    pub beta: View,
     /// Result, rows x cols.
-    pub out: Tensor,
+    pub out: View,
     /// Of every row its mean and `1 / sqrt(variance + epsilon)`, rows x 2.
-    pub moments: Tensor,
+    pub moments: View,
     /// Added to the variance.
     pub epsilon: f64,
 }
@@ -63,32 +63,32 @@ impl Operation for LayerNorm {
 /// `xhat = (x - mean) / sqrt(variance + epsilon)`.
 ///
 /// With several rows of gradients the rows of x are cut into as many parts of [`LayerNormGradients::depth`] (the last may be
-/// shorter), each with sums of its own, which a [`super::SumParts`] adds in their order.
+/// shorter), each with sums of its own, which a [`super::SumSplits`] adds in their order.
 #[derive(Clone, Copy, Debug)]
 pub struct LayerNormGradients {
     /// dL/dout, rows x cols.
-    pub error: Tensor,
+    pub error: View,
     /// The layer's input.
-    pub x: Tensor,
+    pub x: View,
     /// From [`LayerNorm`], rows x 2.
-    pub moments: Tensor,
+    pub moments: View,
     /// Parts x cols.
-    pub grad_gamma: Tensor,
+    pub grad_gamma: View,
     /// Parts x cols.
-    pub grad_beta: Tensor,
+    pub grad_beta: View,
     /// Whether both are added to what they hold, of one part.
     pub accumulate: bool,
 }
 
 impl LayerNormGradients {
     /// Pieces of the rows.
-    pub fn parts(&self) -> u32 {
+    pub fn splits(&self) -> u32 {
         self.grad_gamma.rows()
     }
 
     /// Rows of a part.
     pub fn depth(&self) -> u32 {
-        self.x.rows().div_ceil(self.parts().max(1))
+        self.x.rows().div_ceil(self.splits().max(1))
     }
 }
 
@@ -116,10 +116,10 @@ impl Operation for LayerNormGradients {
             "the gradients must be as many rows each of x's columns",
         )?;
         require(
-            self.parts() >= 1 && self.depth() * (self.parts() - 1) < self.x.rows().max(1),
+            self.splits() >= 1 && self.depth() * (self.splits() - 1) < self.x.rows().max(1),
             "a part would be empty",
         )?;
-        require(self.parts() == 1 || !self.accumulate, "the sum of the parts is added to, not each of them")
+        require(self.splits() == 1 || !self.accumulate, "the sum of the parts is added to, not each of them")
     }
 
     fn flops(&self) -> u64 {
@@ -127,7 +127,7 @@ impl Operation for LayerNormGradients {
     }
 
     fn details(&self) -> String {
-        if self.parts() == 1 { String::new() } else { format!("{} parts", self.parts()) }
+        if self.splits() == 1 { String::new() } else { format!("{} parts", self.splits()) }
     }
 }
 
@@ -136,15 +136,15 @@ impl Operation for LayerNormGradients {
 #[derive(Clone, Copy, Debug)]
 pub struct LayerNormBackward {
     /// dL/dout, rows x cols.
-    pub error: Tensor,
+    pub error: View,
     /// The layer's input.
-    pub x: Tensor,
+    pub x: View,
     /// From [`LayerNorm`], rows x 2.
-    pub moments: Tensor,
+    pub moments: View,
     /// Scale, 1 x cols.
-    pub gamma: Tensor,
+    pub gamma: View,
     /// dL/dx, rows x cols.
-    pub out: Tensor,
+    pub out: View,
 }
 
 impl Operation for LayerNormBackward {

@@ -1,9 +1,9 @@
 //! Losses with their derivative, targets, and the sums that make a metric.
 
-use super::{Operand, Operation, Tensor, read, require, update, write};
+use super::{Operand, Operation, View, read, require, update, write};
 
 /// Per-row outputs that every loss has in common.
-fn rows_agree(outputs: Tensor, columns: &[Tensor]) -> Result<(), String> {
+fn rows_agree(outputs: View, columns: &[View]) -> Result<(), String> {
     require(
         columns.iter().all(|t| t.rows() == outputs.rows() && t.cols() == 1),
         "labels, losses and correct must be one column of the outputs' rows",
@@ -18,17 +18,17 @@ fn rows_agree(outputs: Tensor, columns: &[Tensor]) -> Result<(), String> {
 #[derive(Clone, Copy, Debug)]
 pub struct SoftmaxCrossEntropy {
     /// rows x classes.
-    pub logits: Tensor,
+    pub logits: View,
     /// rows x 1.
-    pub labels: Tensor,
+    pub labels: View,
     /// s: the part of the target that all classes share, in [0, 1).
     pub smoothing: f64,
     /// dL/dlogits of the mean loss, rows x classes.
-    pub delta: Tensor,
+    pub delta: View,
     /// rows x 1.
-    pub losses: Tensor,
+    pub losses: View,
     /// rows x 1.
-    pub correct: Tensor,
+    pub correct: View,
 }
 
 impl Operation for SoftmaxCrossEntropy {
@@ -69,15 +69,15 @@ impl Operation for SoftmaxCrossEntropy {
 #[derive(Clone, Copy, Debug)]
 pub struct MeanSquaredError {
     /// rows x m.
-    pub outputs: Tensor,
+    pub outputs: View,
     /// rows x 1.
-    pub labels: Tensor,
+    pub labels: View,
     /// dL/doutputs, rows x m.
-    pub delta: Tensor,
+    pub delta: View,
     /// rows x 1.
-    pub losses: Tensor,
+    pub losses: View,
     /// rows x 1.
-    pub correct: Tensor,
+    pub correct: View,
 }
 
 impl Operation for MeanSquaredError {
@@ -109,9 +109,9 @@ impl Operation for MeanSquaredError {
 #[derive(Clone, Copy, Debug)]
 pub struct OneHot {
     /// rows x 1.
-    pub labels: Tensor,
+    pub labels: View,
     /// rows x classes.
-    pub out: Tensor,
+    pub out: View,
 }
 
 impl Operation for OneHot {
@@ -143,13 +143,13 @@ impl Operation for OneHot {
 #[derive(Clone, Copy, Debug)]
 pub struct Tally {
     /// rows x 1.
-    pub losses: Tensor,
+    pub losses: View,
     /// rows x 1.
-    pub correct: Tensor,
+    pub correct: View,
     /// 1 x 3.
-    pub metrics: Tensor,
+    pub metrics: View,
     /// 1 x 1, u32.
-    pub fault: Tensor,
+    pub fault: View,
 }
 
 impl Operation for Tally {

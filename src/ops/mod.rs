@@ -37,7 +37,7 @@ pub use correlate::{Correlate, Hebbian, Oja};
 pub use elementwise::{Activate, Activation, Add, Dropout, Gate, Saves, Significant};
 pub use fit::Fit;
 pub use gather::{Augment, Gather};
-pub use gemm::{Epilogue, Gemm, Half, SumParts};
+pub use gemm::{Epilogue, Gemm, Half, SumSplits};
 pub use layernorm::{LayerNorm, LayerNormBackward, LayerNormGradients};
 pub use loss::{MeanSquaredError, OneHot, SoftmaxCrossEntropy, Tally};
 pub use normalise::{Normalise, NormaliseBackward, NormaliseGradients, TrackMoments};
@@ -46,7 +46,7 @@ pub use pool::{AveragePool, AveragePoolBackward, MaxPool, MaxPoolBackward};
 pub use recording::{Entry, Phase, Recording, Role, Section};
 pub use rows::{AddRow, Clear, PlaceRows, ScaleColumns};
 pub use step::{GroupStep, MAX_REPLICAS, ReplicaStep, StepState};
-pub use tensor::{Dtype, Kind, Shape, Strides, Tensor, TensorInfo};
+pub use tensor::{Dtype, Kind, Shape, Strides, TensorInfo, View};
 pub use transport::Transport;
 pub use transpose::TransposeBlocks;
 pub use window::Window;
@@ -68,25 +68,25 @@ pub struct Operand {
     /// Name in the shader and in reports.
     pub name: &'static str,
     /// The tensor bound to it.
-    pub tensor: Tensor,
+    pub tensor: View,
     /// How it is touched.
     pub access: Access,
 }
 
-pub(crate) fn read(name: &'static str, tensor: Tensor) -> Operand {
+pub(crate) fn read(name: &'static str, tensor: View) -> Operand {
     Operand { name, tensor, access: Access::Read }
 }
 
-pub(crate) fn write(name: &'static str, tensor: Tensor) -> Operand {
+pub(crate) fn write(name: &'static str, tensor: View) -> Operand {
     Operand { name, tensor, access: Access::Write }
 }
 
 /// An output that is written, or added to what it holds.
-pub(crate) fn sum(name: &'static str, tensor: Tensor, accumulate: bool) -> Operand {
+pub(crate) fn sum(name: &'static str, tensor: View, accumulate: bool) -> Operand {
     Operand { name, tensor, access: if accumulate { Access::Update } else { Access::Write } }
 }
 
-pub(crate) fn update(name: &'static str, tensor: Tensor) -> Operand {
+pub(crate) fn update(name: &'static str, tensor: View) -> Operand {
     Operand { name, tensor, access: Access::Update }
 }
 
@@ -165,7 +165,7 @@ macro_rules! operations {
 operations!(
     Gather,
     Gemm,
-    SumParts,
+    SumSplits,
     Transport,
     Activate,
     Gate,
@@ -223,12 +223,12 @@ impl Op {
     }
 
     /// Tensors whose value the operation needs.
-    pub fn inputs(&self) -> impl Iterator<Item = Tensor> {
+    pub fn inputs(&self) -> impl Iterator<Item = View> {
         self.operands().into_iter().filter(|o| o.access != Access::Write).map(|o| o.tensor)
     }
 
     /// Tensors that the operation changes.
-    pub fn outputs(&self) -> impl Iterator<Item = Tensor> {
+    pub fn outputs(&self) -> impl Iterator<Item = View> {
         self.operands().into_iter().filter(|o| o.access != Access::Read).map(|o| o.tensor)
     }
 

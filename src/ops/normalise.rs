@@ -1,13 +1,13 @@
 //! Normalisation of columns: batch norm.
 
 use super::elementwise::Activation;
-use super::{Operand, Operation, Tensor, read, require, update, write};
+use super::{Operand, Operation, View, read, require, update, write};
 
-fn row_of(row: Tensor, x: Tensor) -> bool {
+fn row_of(row: View, x: View) -> bool {
     row.rows() == 1 && row.cols() == x.cols()
 }
 
-fn moments_of(moments: Tensor, x: Tensor) -> bool {
+fn moments_of(moments: View, x: View) -> bool {
     moments.rows() == 2 && moments.cols() == x.cols()
 }
 
@@ -15,15 +15,15 @@ fn moments_of(moments: Tensor, x: Tensor) -> bool {
 #[derive(Clone, Copy, Debug)]
 pub struct Normalise {
     /// Samples, rows x cols.
-    pub x: Tensor,
+    pub x: View,
     /// Mean and variance, 2 x cols: of the batch in training, running ones in evaluation.
-    pub moments: Tensor,
+    pub moments: View,
     /// Scale, 1 x cols.
-    pub gamma: Tensor,
+    pub gamma: View,
     /// Shift, 1 x cols.
-    pub beta: Tensor,
+    pub beta: View,
     /// Result, rows x cols.
-    pub out: Tensor,
+    pub out: View,
     /// Added to the variance.
     pub epsilon: f64,
     /// f, the identity if there is none.
@@ -65,17 +65,17 @@ impl Operation for Normalise {
 #[derive(Clone, Copy, Debug)]
 pub struct NormaliseGradients {
     /// dL/dout, rows x cols.
-    pub error: Tensor,
+    pub error: View,
     /// The layer's input.
-    pub x: Tensor,
+    pub x: View,
     /// Its moments over the batch, 2 x cols.
-    pub moments: Tensor,
+    pub moments: View,
     /// 1 x cols.
-    pub grad_gamma: Tensor,
+    pub grad_gamma: View,
     /// 1 x cols.
-    pub grad_beta: Tensor,
+    pub grad_beta: View,
     /// Gradients of gamma and beta that both are added to as well: those of a batch whose micro-batches so far they are of.
-    pub totals: Option<[Tensor; 2]>,
+    pub totals: Option<[View; 2]>,
     /// Added to the variance.
     pub epsilon: f64,
 }
@@ -124,19 +124,19 @@ impl Operation for NormaliseGradients {
 #[derive(Clone, Copy, Debug)]
 pub struct NormaliseBackward {
     /// dL/dout, rows x cols.
-    pub error: Tensor,
+    pub error: View,
     /// The layer's input.
-    pub x: Tensor,
+    pub x: View,
     /// Its moments over the batch, 2 x cols.
-    pub moments: Tensor,
+    pub moments: View,
     /// Scale, 1 x cols.
-    pub gamma: Tensor,
+    pub gamma: View,
     /// From [`NormaliseGradients`].
-    pub grad_gamma: Tensor,
+    pub grad_gamma: View,
     /// From [`NormaliseGradients`].
-    pub grad_beta: Tensor,
+    pub grad_beta: View,
     /// dL/dx, rows x cols.
-    pub out: Tensor,
+    pub out: View,
     /// Added to the variance.
     pub epsilon: f64,
 }
@@ -181,11 +181,11 @@ impl Operation for NormaliseBackward {
 #[derive(Clone, Copy, Debug)]
 pub struct TrackMoments {
     /// Mean and biased variance of the batch, 2 x cols.
-    pub moments: Tensor,
+    pub moments: View,
     /// Running mean and variance, 2 x cols.
-    pub running: Tensor,
+    pub running: View,
     /// Step of the replica's first non-finite loss plus one, 0 while there is none; 1 x 1.
-    pub fault: Tensor,
+    pub fault: View,
     /// Weight of the new batch.
     pub momentum: f64,
     /// Rows that the batch's moments were taken over.

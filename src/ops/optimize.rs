@@ -1,6 +1,6 @@
 //! Parameter updates.
 
-use super::{Operand, Operation, Tensor, read, require, update};
+use super::{Operand, Operation, View, read, require, update};
 
 /// An update rule as PyTorch defines it. Learning rate, decay and bias corrections come with the step.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -54,13 +54,13 @@ pub struct Optimize {
     /// Elementwise bound on the gradient.
     pub clamp: Option<f64>,
     /// Parameters, 1 x n.
-    pub values: Tensor,
+    pub values: View,
     /// Their gradients, 1 x n.
-    pub gradients: Tensor,
+    pub gradients: View,
     /// Moments, 1 x n each, as many as the rule [keeps](Update::moments).
-    pub moments: [Option<Tensor>; 3],
+    pub moments: [Option<View>; 3],
     /// See [`super::Tally`].
-    pub fault: Tensor,
+    pub fault: View,
 }
 
 impl Operation for Optimize {

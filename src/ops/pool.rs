@@ -1,10 +1,10 @@
 //! Pooling: what a window sees of each channel, in one number.
 
 use super::elementwise::Activation;
-use super::{Dtype, Operand, Operation, Tensor, Window, read, require, write};
+use super::{Dtype, Operand, Operation, View, Window, read, require, write};
 
 /// The rule that pixels (of batch images) and positions break, if any.
-fn check_pool(pixels: Tensor, positions: Tensor, window: &Window) -> Result<(), String> {
+fn check_pool(pixels: View, positions: View, window: &Window) -> Result<(), String> {
     window.check()?;
     let is_half = |axis: usize| window.padding[axis] <= window.kernel[axis] / 2;
     require(is_half(0) && is_half(1), "the padding of a pool may be at most half of its kernel")?;
@@ -24,11 +24,11 @@ fn check_pool(pixels: Tensor, positions: Tensor, window: &Window) -> Result<(), 
 #[derive(Clone, Copy, Debug)]
 pub struct MaxPool {
     /// Images, (batch pixels) x channels.
-    pub x: Tensor,
+    pub x: View,
     /// (batch positions) x channels.
-    pub out: Tensor,
+    pub out: View,
     /// u32, of out's shape: the tap `ky * kernel width + kx` that won.
-    pub winners: Tensor,
+    pub winners: View,
     /// What the maximum is taken over.
     pub window: Window,
 }
@@ -59,9 +59,9 @@ impl Operation for MaxPool {
 
 /// What follows a pool on its way back where its input came from an activation: `. f'`, the derivative taken from what the
 /// activation [saves](Activation::saves).
-type Gated = Option<(Activation, Tensor)>;
+type Gated = Option<(Activation, View)>;
 
-fn check_gate(gate: Gated, out: Tensor) -> Result<(), String> {
+fn check_gate(gate: Gated, out: View) -> Result<(), String> {
     require(gate.is_none_or(|(_, saved)| saved.shape == out.shape), "saved must have the shape of out")
 }
 
@@ -73,15 +73,15 @@ fn gated(window: &Window, gate: Gated) -> String {
 #[derive(Clone, Copy, Debug)]
 pub struct MaxPoolBackward {
     /// dL/dout, (batch positions) x channels.
-    pub error: Tensor,
+    pub error: View,
     /// From [`MaxPool`].
-    pub winners: Tensor,
+    pub winners: View,
     /// dL/dx, (batch pixels) x channels.
-    pub out: Tensor,
+    pub out: View,
     /// That of the pool.
     pub window: Window,
     /// `. f'`, and what it is taken from, (batch pixels) x channels.
-    pub gate: Option<(Activation, Tensor)>,
+    pub gate: Option<(Activation, View)>,
 }
 
 impl Operation for MaxPoolBackward {
@@ -120,9 +120,9 @@ impl Operation for MaxPoolBackward {
 #[derive(Clone, Copy, Debug)]
 pub struct AveragePool {
     /// Images, (batch pixels) x channels.
-    pub x: Tensor,
+    pub x: View,
     /// (batch positions) x channels.
-    pub out: Tensor,
+    pub out: View,
     /// What the mean is taken over.
     pub window: Window,
 }
@@ -153,13 +153,13 @@ impl Operation for AveragePool {
 #[derive(Clone, Copy, Debug)]
 pub struct AveragePoolBackward {
     /// dL/dout, (batch positions) x channels.
-    pub error: Tensor,
+    pub error: View,
     /// dL/dx, (batch pixels) x channels.
-    pub out: Tensor,
+    pub out: View,
     /// That of the pool.
     pub window: Window,
     /// `. f'`, and what it is taken from, (batch pixels) x channels.
-    pub gate: Option<(Activation, Tensor)>,
+    pub gate: Option<(Activation, View)>,
 }
 
 impl Operation for AveragePoolBackward {

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::{Dtype, Gemm, Kind, Op, Shape, ShapeError, Tensor, TensorInfo};
+use super::{Dtype, Gemm, Kind, Op, Shape, ShapeError, TensorInfo, View};
 
 /// Lists of operations that share one tensor table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -124,14 +124,14 @@ pub struct Entry {
 pub struct Recording {
     replicas: u32,
     tensors: Vec<TensorInfo>,
-    named: Vec<(String, Tensor)>,
+    named: Vec<(String, View)>,
     // Of views whose rows or columns are as many as the largest rank.
-    ranked: HashMap<Tensor, [bool; 2]>,
+    ranked: HashMap<View, [bool; 2]>,
     phases: [Vec<Entry>; 3],
-    kept: [Vec<Tensor>; 3],
-    reductions: Vec<Tensor>,
+    kept: [Vec<View>; 3],
+    reductions: Vec<View>,
     // What operations of the present phase have written.
-    written: HashSet<Tensor>,
+    written: HashSet<View>,
     phase: Phase,
     section: Section,
     role: Role,
@@ -162,44 +162,44 @@ impl Recording {
         self.replicas
     }
 
-    fn add(&mut self, name: String, shape: Shape, dtype: Dtype, kind: Kind) -> Tensor {
+    fn add(&mut self, name: String, shape: Shape, dtype: Dtype, kind: Kind) -> View {
         let id = u32::try_from(self.tensors.len()).expect("fewer than 2^32 tensors");
-        let tensor = Tensor::whole(id, shape, dtype);
+        let tensor = View::whole(id, shape, dtype);
         self.tensors.push(TensorInfo { name, tensor, kind });
         tensor
     }
 
     /// A tensor that lives from its writer to its last reader within a phase.
-    pub fn scratch(&mut self, name: impl Into<String>, rows: u32, cols: u32) -> Tensor {
+    pub fn scratch(&mut self, name: impl Into<String>, rows: u32, cols: u32) -> View {
         self.scratch_of(name, rows, cols, Dtype::F32)
     }
 
     /// [`Recording::scratch`] of another element type.
-    pub fn scratch_of(&mut self, name: impl Into<String>, rows: u32, cols: u32, dtype: Dtype) -> Tensor {
+    pub fn scratch_of(&mut self, name: impl Into<String>, rows: u32, cols: u32, dtype: Dtype) -> View {
         let shape = Shape::matrix(self.replicas, rows, cols);
         let name = if self.layer.is_empty() { name.into() } else { format!("{}.{}", self.layer, name.into()) };
         self.add(name, shape, dtype, Kind::Scratch)
     }
 
     /// A tensor of every replica that lives as long as the program.
-    pub fn state(&mut self, name: impl Into<String>, rows: u32, cols: u32, dtype: Dtype) -> Tensor {
+    pub fn state(&mut self, name: impl Into<String>, rows: u32, cols: u32, dtype: Dtype) -> View {
         let shape = Shape::matrix(self.replicas, rows, cols);
         self.add(name.into(), shape, dtype, Kind::State)
     }
 
     /// A tensor of every replica that lives as long as the program and is no part of what a run has come to.
-    pub fn workspace(&mut self, name: impl Into<String>, rows: u32, cols: u32, dtype: Dtype) -> Tensor {
+    pub fn workspace(&mut self, name: impl Into<String>, rows: u32, cols: u32, dtype: Dtype) -> View {
         let shape = Shape::matrix(self.replicas, rows, cols);
         self.add(name.into(), shape, dtype, Kind::Workspace)
     }
 
     /// A workspace that all replicas share.
-    pub fn shared(&mut self, name: impl Into<String>, rows: u32, cols: u32, dtype: Dtype) -> Tensor {
+    pub fn shared(&mut self, name: impl Into<String>, rows: u32, cols: u32, dtype: Dtype) -> View {
         self.add(name.into(), Shape::matrix(1, rows, cols), dtype, Kind::Workspace)
     }
 
     /// Gives a part of a state a name of its own, such as a member of a parameter group.
-    pub fn name(&mut self, view: Tensor, name: impl Into<String>) {
+    pub fn name(&mut self, view: View, name: impl Into<String>) {
         self.named.push((name.into(), view));
     }
 
@@ -225,17 +225,17 @@ impl Recording {
 
     /// Whether an operation of this phase has written a view. The first use of a parameter writes its gradient, each later one
     /// adds to it.
-    pub fn has_written(&self, view: Tensor) -> bool {
+    pub fn has_written(&self, view: View) -> bool {
         self.written.contains(&view)
     }
 
     /// Notes that a view holds sums over samples when a training step comes to [`Section::Reduce`].
-    pub fn reduce(&mut self, view: Tensor) {
+    pub fn reduce(&mut self, view: View) {
         self.reductions.push(view);
     }
 
     /// What holds sums over samples between the backward passes and the update.
-    pub fn reductions(&self) -> &[Tensor] {
+    pub fn reductions(&self) -> &[View] {
         &self.reductions
     }
 
@@ -251,7 +251,7 @@ impl Recording {
 
     /// Says that a view's rows, or its columns, are as many as the largest rank of all replicas: those of smaller ranks have zeros
     /// there. Products pass it on to what they make.
-    pub fn mark_ranked(&mut self, view: Tensor, ranked: [bool; 2]) {
+    pub fn mark_ranked(&mut self, view: View, ranked: [bool; 2]) {
         self.ranked.insert(view, ranked);
     }
 
@@ -280,7 +280,7 @@ impl Recording {
     }
 
     /// Keeps a scratch tensor readable until another phase runs.
-    pub fn keep(&mut self, tensor: Tensor) {
+    pub fn keep(&mut self, tensor: View) {
         self.kept[self.phase as usize].push(tensor);
     }
 
@@ -295,7 +295,7 @@ impl Recording {
     }
 
     /// Scratch tensors that stay readable after a phase.
-    pub fn kept(&self, phase: Phase) -> &[Tensor] {
+    pub fn kept(&self, phase: Phase) -> &[View] {
         &self.kept[phase as usize]
     }
 
@@ -305,17 +305,17 @@ impl Recording {
     }
 
     /// What the table knows of a view's tensor.
-    pub fn info(&self, view: Tensor) -> &TensorInfo {
+    pub fn info(&self, view: View) -> &TensorInfo {
         &self.tensors[view.index()]
     }
 
     /// Parts of states that have a name of their own.
-    pub fn named(&self) -> &[(String, Tensor)] {
+    pub fn named(&self) -> &[(String, View)] {
         &self.named
     }
 
     /// The state, or part of one, of that name.
-    pub fn find(&self, name: &str) -> Option<Tensor> {
+    pub fn find(&self, name: &str) -> Option<View> {
         let states = self.tensors.iter().filter(|t| t.kind != Kind::Scratch).map(|t| (&t.name, t.tensor));
         let parts = self.named.iter().map(|(name, view)| (name, *view));
         states.chain(parts).find(|(known, _)| *known == name).map(|(_, view)| view)

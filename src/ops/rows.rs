@@ -1,16 +1,16 @@
 //! Rows that come, go, and get a value of their own: tokens of a sequence.
 
-use super::{Operand, Operation, Tensor, read, require, write};
+use super::{Operand, Operation, View, read, require, write};
 
 /// `out = x + row` in every row: learned positions, where a row is a whole sample.
 #[derive(Clone, Copy, Debug)]
 pub struct AddRow {
     /// Rows x cols.
-    pub x: Tensor,
+    pub x: View,
     /// 1 x cols.
-    pub row: Tensor,
+    pub row: View,
     /// Rows x cols.
-    pub out: Tensor,
+    pub out: View,
 }
 
 impl Operation for AddRow {
@@ -36,11 +36,11 @@ impl Operation for AddRow {
 #[derive(Clone, Copy, Debug)]
 pub struct ScaleColumns {
     /// Rows x cols.
-    pub x: Tensor,
+    pub x: View,
     /// 1 x cols.
-    pub row: Tensor,
+    pub row: View,
     /// Rows x cols.
-    pub out: Tensor,
+    pub out: View,
 }
 
 impl Operation for ScaleColumns {
@@ -69,13 +69,13 @@ impl Operation for ScaleColumns {
 #[derive(Clone, Copy, Debug)]
 pub struct PlaceRows {
     /// A matrix of n x cols a sample, on the outer axis of the batch; their rows may lie apart.
-    pub x: Tensor,
+    pub x: View,
     /// (samples length) x cols.
-    pub out: Tensor,
+    pub out: View,
     /// Where the first row goes.
     pub first: u32,
     /// 1 x cols.
-    pub fill: Option<Tensor>,
+    pub fill: Option<View>,
 }
 
 impl PlaceRows {
@@ -123,7 +123,7 @@ impl Operation for PlaceRows {
 #[derive(Clone, Copy, Debug)]
 pub struct Clear {
     /// A row, or a part of one.
-    pub out: Tensor,
+    pub out: View,
 }
 
 impl Operation for Clear {

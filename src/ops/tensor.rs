@@ -94,7 +94,7 @@ impl Dtype {
 
 /// What an operation reads or writes: a tensor of the recording, or a part of it. Cheap to copy, holds no data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Tensor {
+pub struct View {
     id: u32,
     offset: u32,
     strides: Strides,
@@ -104,10 +104,10 @@ pub struct Tensor {
     pub dtype: Dtype,
 }
 
-impl Tensor {
+impl View {
     /// All of the tensor at a position of the table.
-    pub(super) fn whole(id: u32, shape: Shape, dtype: Dtype) -> Tensor {
-        Tensor { id, offset: 0, strides: Strides::contiguous(shape), shape, dtype }
+    pub(super) fn whole(id: u32, shape: Shape, dtype: Dtype) -> View {
+        View { id, offset: 0, strides: Strides::contiguous(shape), shape, dtype }
     }
 
     /// Position of its tensor in the recording's table.
@@ -146,43 +146,43 @@ impl Tensor {
     }
 
     /// Some of the elements of a contiguous view as a matrix of their own, from element `offset` of every replica on.
-    pub fn window(self, offset: u32, rows: u32, cols: u32) -> Tensor {
+    pub fn window(self, offset: u32, rows: u32, cols: u32) -> View {
         debug_assert!(self.is_contiguous(), "a window is cut out of elements that lie side by side");
         let shape = Shape::matrix(self.shape.replicas, rows, cols);
         debug_assert!(
             offset as usize + shape.per_replica() <= self.shape.per_replica(),
             "a window lies within its tensor"
         );
-        Tensor { offset: self.offset + offset, strides: Strides::contiguous(shape), shape, ..self }
+        View { offset: self.offset + offset, strides: Strides::contiguous(shape), shape, ..self }
     }
 
     /// `cols` columns from `first` on.
-    pub fn columns(self, first: u32, cols: u32) -> Tensor {
+    pub fn columns(self, first: u32, cols: u32) -> View {
         debug_assert!(first + cols <= self.cols(), "columns lie within their matrix");
-        Tensor { offset: self.offset + first, shape: Shape { cols, ..self.shape }, ..self }
+        View { offset: self.offset + first, shape: Shape { cols, ..self.shape }, ..self }
     }
 
     /// `rows` rows of every matrix from `first` on.
-    pub fn rows_from(self, first: u32, rows: u32) -> Tensor {
+    pub fn rows_from(self, first: u32, rows: u32) -> View {
         debug_assert!(first + rows <= self.rows(), "rows lie within their matrix");
-        Tensor { offset: self.offset + first * self.strides.row, shape: Shape { rows, ..self.shape }, ..self }
+        View { offset: self.offset + first * self.strides.row, shape: Shape { rows, ..self.shape }, ..self }
     }
 
     /// The rows in groups of `rows`, a matrix each, on the outer axis of the batch: samples of so many positions.
-    pub fn by_rows(self, rows: u32) -> Tensor {
+    pub fn by_rows(self, rows: u32) -> View {
         debug_assert!(self.shape.batch[0] == 1 && self.rows().is_multiple_of(rows), "rows fall into whole groups");
         let shape = Shape { batch: [self.rows() / rows, self.shape.batch[1]], rows, ..self.shape };
         let strides = Strides { batch: [rows * self.strides.row, self.strides.batch[1]], ..self.strides };
-        Tensor { shape, strides, ..self }
+        View { shape, strides, ..self }
     }
 
     /// The columns in `groups`, a matrix each, on the inner axis of the batch: heads.
-    pub fn by_columns(self, groups: u32) -> Tensor {
+    pub fn by_columns(self, groups: u32) -> View {
         debug_assert!(self.shape.batch[1] == 1 && self.cols().is_multiple_of(groups), "columns fall into whole groups");
         let cols = self.cols() / groups;
         let shape = Shape { batch: [self.shape.batch[0], groups], cols, ..self.shape };
         let strides = Strides { batch: [self.strides.batch[0], cols], ..self.strides };
-        Tensor { shape, strides, ..self }
+        View { shape, strides, ..self }
     }
 
     /// Elements from the first to behind the last, of one replica.
@@ -233,7 +233,7 @@ pub struct TensorInfo {
     /// Unique among states; the name that checkpoints and reports use.
     pub name: String,
     /// All of it.
-    pub tensor: Tensor,
+    pub tensor: View,
     /// Lifetime.
     pub kind: Kind,
 }

@@ -1,6 +1,6 @@
 //! The rank-r error bottleneck as one operation.
 
-use super::{Epilogue, Operand, Operation, Tensor, read, require, write};
+use super::{Epilogue, Operand, Operation, View, read, require, write};
 
 /// `y = delta p; out = epilogue(y q)`: an error sent back through rank r in one pass over its rows.
 ///
@@ -9,15 +9,15 @@ use super::{Epilogue, Operand, Operation, Tensor, read, require, write};
 #[derive(Clone, Copy, Debug)]
 pub struct Transport {
     /// Error at the layer's output, or at the source layer for direct feedback.
-    pub delta: Tensor,
+    pub delta: View,
     /// Projection P^T, m x r.
-    pub p: Tensor,
+    pub p: View,
     /// Q^T, r x k.
-    pub q: Tensor,
+    pub q: View,
     /// The squeezed error, kept for the rules that learn from it.
-    pub y: Tensor,
+    pub y: View,
     /// What reaches the layer's input.
-    pub out: Tensor,
+    pub out: View,
     /// Clamp and gate.
     pub epilogue: Epilogue,
 }

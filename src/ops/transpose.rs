@@ -1,6 +1,6 @@
 //! Another order of the same numbers.
 
-use super::{Operand, Operation, Tensor, read, require, write};
+use super::{Operand, Operation, View, read, require, write};
 
 /// `out = x^T`, block by block: x is a sequence of rows x cols matrices, out that of their transposes.
 ///
@@ -10,9 +10,9 @@ use super::{Operand, Operation, Tensor, read, require, write};
 #[derive(Clone, Copy, Debug)]
 pub struct TransposeBlocks {
     /// blocks x rows x cols elements.
-    pub x: Tensor,
+    pub x: View,
     /// blocks x cols x rows elements.
-    pub out: Tensor,
+    pub out: View,
     /// Rows of a block of x.
     pub rows: u32,
     /// Columns of a block of x.

@@ -1,7 +1,7 @@
 //! Parameter groups: the tensors that one optimizer updates, in as few rows as bindings allow, a dispatch a row.
 
 use super::OptimizerSpec;
-use crate::ops::{Dtype, Optimize, Recording, Role, ShapeError, Tensor};
+use crate::ops::{Dtype, Optimize, Recording, Role, ShapeError, View};
 
 /// Elements at which a member may start: 256 bytes, WebGPU's largest alignment of a binding.
 const ALIGNMENT: u32 = 64;
@@ -16,9 +16,9 @@ pub const MOST_ELEMENTS: u64 = 1 << 30;
 #[derive(Clone, Copy, Debug)]
 pub struct Learned {
     /// Current value.
-    pub value: Tensor,
+    pub value: View,
     /// Gradient of the mean loss: the first use of the step writes it, later ones add to it.
-    pub gradient: Tensor,
+    pub gradient: View,
 }
 
 /// Collects the members of a group, then lays them out.
@@ -67,7 +67,7 @@ impl GroupBuilder {
             let mut offset = 0;
             for member in *share {
                 let Member { name, rows, cols } = member;
-                let mut window = |suffix: &str, of: Tensor| {
+                let mut window = |suffix: &str, of: View| {
                     let member = of.window(offset, *rows, *cols);
                     recording.name(member, format!("{name}{suffix}"));
                     member
@@ -100,9 +100,9 @@ impl GroupBuilder {
 /// Members that lie side by side in the same tensors, 1 x n each.
 #[derive(Clone, Copy, Debug)]
 struct Row {
-    values: Tensor,
-    gradients: Tensor,
-    moments: [Option<Tensor>; 3],
+    values: View,
+    gradients: View,
+    moments: [Option<View>; 3],
 }
 
 impl Row {
@@ -136,7 +136,7 @@ impl Group {
     ///
     /// # Errors
     /// Never for a group made by [`GroupBuilder::finish`].
-    pub fn record(&self, recording: &mut Recording, fault: Tensor) -> Result<(), ShapeError> {
+    pub fn record(&self, recording: &mut Recording, fault: View) -> Result<(), ShapeError> {
         recording.role(Role::Update);
         for row in &self.rows {
             recording.push(Optimize {

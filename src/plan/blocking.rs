@@ -6,7 +6,7 @@ use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 
 use super::{Driver, ExecuteError, Executor, OpTimes};
-use crate::ops::{Phase, StepState, Tensor};
+use crate::ops::{Phase, StepState, View};
 
 /// An executor whose methods wait until they are done. It drives the device meanwhile.
 pub struct Blocking<E: ?Sized = dyn Executor> {
@@ -31,7 +31,7 @@ impl<E: Executor + ?Sized> Blocking<E> {
     ///
     /// # Errors
     /// If the device fails.
-    pub fn write(&mut self, tensor: Tensor, values: &[f64]) -> Result<(), ExecuteError> {
+    pub fn write(&mut self, tensor: View, values: &[f64]) -> Result<(), ExecuteError> {
         self.wait(|executor| executor.write(tensor, values))
     }
 
@@ -39,7 +39,7 @@ impl<E: Executor + ?Sized> Blocking<E> {
     ///
     /// # Errors
     /// If the device fails.
-    pub fn write_bytes(&mut self, tensor: Tensor, bytes: &[u8]) -> Result<(), ExecuteError> {
+    pub fn write_bytes(&mut self, tensor: View, bytes: &[u8]) -> Result<(), ExecuteError> {
         self.wait(|executor| executor.write_bytes(tensor, bytes))
     }
 
@@ -47,7 +47,7 @@ impl<E: Executor + ?Sized> Blocking<E> {
     ///
     /// # Errors
     /// If the device fails.
-    pub fn read(&mut self, tensor: Tensor) -> Result<Vec<f64>, ExecuteError> {
+    pub fn read(&mut self, tensor: View) -> Result<Vec<f64>, ExecuteError> {
         self.wait(|executor| executor.read(tensor))
     }
 

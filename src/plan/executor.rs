@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::pin::Pin;
 
 use super::OpTimes;
-use crate::ops::{Phase, StepState, Tensor};
+use crate::ops::{Phase, StepState, View};
 
 /// Why an executor could not do as asked. The GPU's causes are in `crate::gpu`.
 #[derive(Debug, thiserror::Error)]
@@ -40,19 +40,19 @@ pub trait Executor {
     ///
     /// # Errors
     /// If the device fails.
-    fn write<'a>(&'a mut self, tensor: Tensor, values: &'a [f64]) -> BoxFuture<'a, ()>;
+    fn write<'a>(&'a mut self, tensor: View, values: &'a [f64]) -> BoxFuture<'a, ()>;
 
     /// Overwrites a tensor of bytes.
     ///
     /// # Errors
     /// If the device fails.
-    fn write_bytes<'a>(&'a mut self, tensor: Tensor, bytes: &'a [u8]) -> BoxFuture<'a, ()>;
+    fn write_bytes<'a>(&'a mut self, tensor: View, bytes: &'a [u8]) -> BoxFuture<'a, ()>;
 
     /// Reads a state tensor, a view, or a tensor kept by the phase that ran last: all replicas, row-major.
     ///
     /// # Errors
     /// If the device fails.
-    fn read(&mut self, tensor: Tensor) -> BoxFuture<'_, Vec<f64>>;
+    fn read(&mut self, tensor: View) -> BoxFuture<'_, Vec<f64>>;
 
     /// Runs a phase once for each state, in order. May end before the device is done.
     ///

@@ -5,7 +5,7 @@ use super::select::{fits_together, fuses, fuses_hebbian};
 use super::splits::{column_splits, correlation_splits, splits};
 use crate::ops::{
     Activate, AveragePoolBackward, Correlate, Entry, Epilogue, Fit, Gate, Gemm, Hebbian, LayerNormGradients,
-    MaxPoolBackward, Normalise, Op, Phase, Recording, Role, ScaleGradient, SumParts, Tensor, Transport,
+    MaxPoolBackward, Normalise, Op, Phase, Recording, Role, ScaleGradient, SumSplits, Transport, View,
 };
 
 /// Rewrites a phase.
@@ -21,8 +21,8 @@ pub(super) fn fuse(recording: &mut Recording, phase: Phase, profile: &Profile) {
 }
 
 /// How many operations of the phase read a tensor or a part of it, plus one if the host does.
-fn readers(entries: &[Entry], kept: &[Tensor], tensor: Tensor) -> usize {
-    let same = |other: Tensor| other.index() == tensor.index();
+fn readers(entries: &[Entry], kept: &[View], tensor: View) -> usize {
+    let same = |other: View| other.index() == tensor.index();
     let by_ops = entries.iter().filter(|e| e.op.inputs().any(same)).count();
     by_ops + usize::from(kept.iter().any(|kept| same(*kept)))
 }
@@ -45,7 +45,7 @@ fn fuse_epilogues(recording: &mut Recording, phase: Phase) {
 }
 
 /// Where the only reader of what an operation writes stands, if both can be one, and that one.
-fn fused_after(entries: &[Entry], kept: &[Tensor], at: usize) -> Option<(usize, Op)> {
+fn fused_after(entries: &[Entry], kept: &[View], at: usize) -> Option<(usize, Op)> {
     let op = &entries[at].op;
     let written = match op {
         Op::Gemm(op) if op.epilogue.activation.is_none() && op.epilogue.gate.is_none() => op.out,
@@ -132,12 +132,12 @@ fn split_sums(recording: &mut Recording, phase: Phase, profile: &Profile) {
                 let ops = split_correlation(recording, op, correlation_splits(op, profile));
                 entries.extend(ops.into_iter().map(|op| Entry { op, ..entry.clone() }));
             }
-            Op::LayerNormGradients(op) if column_splits(op.x, op.parts(), profile) > 1 => {
-                let ops = split_layer_norm(recording, op, column_splits(op.x, op.parts(), profile));
+            Op::LayerNormGradients(op) if column_splits(op.x, op.splits(), profile) > 1 => {
+                let ops = split_layer_norm(recording, op, column_splits(op.x, op.splits(), profile));
                 entries.extend(ops.into_iter().map(|op| Entry { op, ..entry.clone() }));
             }
-            Op::ScaleGradient(op) if column_splits(op.x, op.parts(), profile) > 1 => {
-                let ops = split_scale_gradient(recording, op, column_splits(op.x, op.parts(), profile));
+            Op::ScaleGradient(op) if column_splits(op.x, op.splits(), profile) > 1 => {
+                let ops = split_scale_gradient(recording, op, column_splits(op.x, op.splits(), profile));
                 entries.extend(ops.into_iter().map(|op| Entry { op, ..entry.clone() }));
             }
             _ => entries.push(entry),
@@ -146,46 +146,46 @@ fn split_sums(recording: &mut Recording, phase: Phase, profile: &Profile) {
     recording.replace(phase, entries);
 }
 
-/// At most so many parts: none of them may be empty, and all begin where a kernel's tile does.
+/// At most so many splits: none of them may be empty, and all begin where a kernel's tile does.
 fn split(recording: &mut Recording, gemm: &Gemm, most: u32) -> Vec<Op> {
-    let depth = Gemm { parts: most, ..*gemm }.depth();
-    let parts = gemm.inner().div_ceil(depth);
+    let depth = Gemm { splits: most, ..*gemm }.depth();
+    let splits = gemm.inner().div_ceil(depth);
     let name = recording.info(gemm.out).name.clone();
-    let out = recording.scratch(format!("{name}.parts"), parts * gemm.rows(), gemm.cols());
-    let sums = gemm.sums.map(|_| recording.scratch(format!("{name}.sums.parts"), parts, gemm.rows()));
+    let out = recording.scratch(format!("{name}.splits"), splits * gemm.rows(), gemm.cols());
+    let sums = gemm.sums.map(|_| recording.scratch(format!("{name}.sums.splits"), splits, gemm.rows()));
     let Gemm { alpha, epilogue, accumulate, .. } = *gemm;
-    let pieces = Gemm { out, sums, parts, alpha: 1.0, epilogue: Epilogue::default(), accumulate: false, ..*gemm };
-    let added = SumParts { a: out, out: gemm.out, alpha, epilogue, accumulate };
+    let pieces = Gemm { out, sums, splits, alpha: 1.0, epilogue: Epilogue::default(), accumulate: false, ..*gemm };
+    let added = SumSplits { a: out, out: gemm.out, alpha, epilogue, accumulate };
     let mut ops = vec![pieces.into(), added.into()];
-    ops.extend(sums.zip(gemm.sums).map(|(parts, whole)| added_up(parts, whole, accumulate)));
+    ops.extend(sums.zip(gemm.sums).map(|(splits, whole)| added_up(splits, whole, accumulate)));
     ops
 }
 
-fn added_up(a: Tensor, out: Tensor, accumulate: bool) -> Op {
-    SumParts { a, out, alpha: 1.0, epilogue: Epilogue::default(), accumulate }.into()
+fn added_up(a: View, out: View, accumulate: bool) -> Op {
+    SumSplits { a, out, alpha: 1.0, epilogue: Epilogue::default(), accumulate }.into()
 }
 
 fn split_correlation(recording: &mut Recording, op: &Correlate, most: u32) -> Vec<Op> {
-    let parts = op.x.rows().div_ceil(op.x.rows().div_ceil(most));
-    let mut pieces = |of: Tensor| {
-        let name = format!("{}.parts", recording.info(of).name);
-        recording.scratch(name, parts * of.rows(), of.cols())
+    let splits = op.x.rows().div_ceil(op.x.rows().div_ceil(most));
+    let mut pieces = |of: View| {
+        let name = format!("{}.splits", recording.info(of).name);
+        recording.scratch(name, splits * of.rows(), of.cols())
     };
     let statistics = pieces(op.statistics);
     let hebbian = op.hebbian.map(|h| Hebbian { gradient: pieces(h.gradient), accumulate: false, ..h });
     let mut ops =
-        vec![Correlate { statistics, hebbian, parts, ..*op }.into(), added_up(statistics, op.statistics, false)];
+        vec![Correlate { statistics, hebbian, splits, ..*op }.into(), added_up(statistics, op.statistics, false)];
     ops.extend(
-        hebbian.zip(op.hebbian).map(|(parts, whole)| added_up(parts.gradient, whole.gradient, whole.accumulate)),
+        hebbian.zip(op.hebbian).map(|(splits, whole)| added_up(splits.gradient, whole.gradient, whole.accumulate)),
     );
     ops
 }
 
 /// Room for at most so many rows of sums over the rows of x, of which none is empty.
-fn column_parts(recording: &mut Recording, x: Tensor, out: Tensor, most: u32) -> Tensor {
-    let parts = x.rows().div_ceil(x.rows().div_ceil(most));
-    let name = format!("{}.parts", recording.info(out).name);
-    recording.scratch(name, parts, out.cols())
+fn column_parts(recording: &mut Recording, x: View, out: View, most: u32) -> View {
+    let splits = x.rows().div_ceil(x.rows().div_ceil(most));
+    let name = format!("{}.splits", recording.info(out).name);
+    recording.scratch(name, splits, out.cols())
 }
 
 fn split_scale_gradient(recording: &mut Recording, op: &ScaleGradient, most: u32) -> Vec<Op> {
@@ -196,7 +196,7 @@ fn split_scale_gradient(recording: &mut Recording, op: &ScaleGradient, most: u32
 fn split_layer_norm(recording: &mut Recording, op: &LayerNormGradients, most: u32) -> Vec<Op> {
     let [grad_gamma, grad_beta] = [op.grad_gamma, op.grad_beta].map(|out| column_parts(recording, op.x, out, most));
     let first = LayerNormGradients { grad_gamma, grad_beta, accumulate: false, ..*op };
-    let added = |parts, whole| added_up(parts, whole, op.accumulate);
+    let added = |splits, whole| added_up(splits, whole, op.accumulate);
     vec![first.into(), added(grad_gamma, op.grad_gamma), added(grad_beta, op.grad_beta)]
 }
 
@@ -235,9 +235,9 @@ fn fuse_fits(recording: &mut Recording, phase: Phase, profile: &Profile) {
 
 /// What `Significant` at this place ends, and where the operations stand that it replaces besides: the product with the
 /// gram matrix and the gram matrix.
-fn fit_at(recording: &Recording, entries: &[Entry], kept: &[Tensor], at: usize) -> Option<(Fit, [usize; 2])> {
+fn fit_at(recording: &Recording, entries: &[Entry], kept: &[View], at: usize) -> Option<(Fit, [usize; 2])> {
     let Op::Significant(last) = &entries[at].op else { return None };
-    let made = |tensor: Tensor| -> Option<(usize, &Gemm)> {
+    let made = |tensor: View| -> Option<(usize, &Gemm)> {
         let index = entries[..at].iter().position(|e| e.op.outputs().any(|t| t == tensor))?;
         match &entries[index].op {
             Op::Gemm(gemm) if readers(entries, kept, tensor) == 1 && is_plain(gemm) => Some((index, gemm)),
@@ -252,7 +252,7 @@ fn fit_at(recording: &Recording, entries: &[Entry], kept: &[Tensor], at: usize) 
     let bare = |gemm: &Gemm, transposes: [bool; 2]| {
         gemm.a == gemm.b && gemm.epilogue == Epilogue::default() && [gemm.transpose_a, gemm.transpose_b] == transposes
     };
-    let window = |view: Tensor| (recording.info(view).tensor, view.offset());
+    let window = |view: View| (recording.info(view).tensor, view.offset());
     // p (q q^T) - w_q, or (p^T p) q - p_w.
     let of_p = made(product.b).filter(|(_, gram)| bare(gram, [false, true]));
     let of_q = made(product.a).filter(|(_, gram)| bare(gram, [true, false]));
@@ -271,7 +271,7 @@ fn fit_at(recording: &Recording, entries: &[Entry], kept: &[Tensor], at: usize) 
 
 /// Whether a product is one, with nothing but its epilogue added.
 fn is_plain(gemm: &Gemm) -> bool {
-    let whole = gemm.sums.is_none() && gemm.parts == 1 && gemm.alpha == 1.0 && !gemm.accumulate;
+    let whole = gemm.sums.is_none() && gemm.splits == 1 && gemm.alpha == 1.0 && !gemm.accumulate;
     whole && gemm.half.is_none() && gemm.convolution.is_none()
 }
 

@@ -1,7 +1,7 @@
 //! Buffers by lifetime.
 
 use super::{PlanError, Profile};
-use crate::ops::{Kind, Phase, Recording, Tensor, TensorInfo};
+use crate::ops::{Kind, Phase, Recording, TensorInfo, View};
 
 /// Where a tensor or a part of it lies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,7 +18,7 @@ pub struct Placement {
 
 impl Placement {
     /// Where a part of the tensor lies.
-    pub(super) fn part(self, view: Tensor) -> Placement {
+    pub(super) fn part(self, view: View) -> Placement {
         let size = view.dtype.size() as u64;
         let before_last = u64::from(view.shape.replicas.saturating_sub(1)) * u64::from(self.replica_stride);
         let span = (before_last + view.reach() as u64) * size;
@@ -67,7 +67,7 @@ pub(super) fn place(
     Ok((placements, buffers))
 }
 
-fn whole(tensor: Tensor, buffer: usize, recording: &Recording) -> Placement {
+fn whole(tensor: View, buffer: usize, recording: &Recording) -> Placement {
     let shared = tensor.shape.replicas == 1 && recording.replicas() > 1;
     let stride = if shared { 0 } else { tensor.shape.per_replica() as u32 };
     Placement { buffer, offset: 0, span: tensor.bytes(), replica_stride: stride }
@@ -90,8 +90,8 @@ fn take_best(free: &mut Vec<usize>, buffers: &[u64], bytes: u64) -> Option<usize
 }
 
 enum Event {
-    Born(Tensor),
-    Dead(Tensor),
+    Born(View),
+    Dead(View),
 }
 
 /// Births and deaths of a phase's scratch tensors in the order of its operations; kept tensors do not die.
@@ -108,7 +108,7 @@ fn lifetimes(recording: &Recording, phase: Phase) -> Vec<Event> {
     let mut events = Vec::new();
     for (at, entry) in entries.iter().enumerate() {
         let tensors = entry.op.operands().into_iter().map(|o| recording.info(o.tensor));
-        let mut touched: Vec<Tensor> = Vec::new();
+        let mut touched: Vec<View> = Vec::new();
         for info in tensors.filter(|info| info.kind == Kind::Scratch) {
             if !touched.contains(&info.tensor) {
                 touched.push(info.tensor);

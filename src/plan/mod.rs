@@ -34,7 +34,7 @@ pub use timing::{Clock, OpTimes, median, time_table};
 pub use tuned::{ShapeClass, Tuned, TunedError};
 pub use variant::{UnknownVariant, Variant};
 
-use crate::ops::{Cost, Entry, Op, Phase, Recording, Role, Section, Tensor, TensorInfo};
+use crate::ops::{Cost, Entry, Op, Phase, Recording, Role, Section, TensorInfo, View};
 
 /// How a plan is made; the defaults are what training uses.
 #[derive(Clone, Copy, Debug)]
@@ -66,7 +66,7 @@ pub struct Node {
 #[derive(Clone, Debug)]
 pub struct Plan {
     tensors: Arc<[TensorInfo]>,
-    named: Arc<[(String, Tensor)]>,
+    named: Arc<[(String, View)]>,
     phases: [Vec<Node>; 3],
     placements: Vec<Option<Placement>>,
     buffers: Vec<u64>,
@@ -195,18 +195,18 @@ impl Plan {
     }
 
     /// What the table knows of a view's tensor.
-    pub fn info(&self, view: Tensor) -> &TensorInfo {
+    pub fn info(&self, view: View) -> &TensorInfo {
         &self.tensors[view.index()]
     }
 
     /// What reports call a view: its own name if it has one, else its tensor's.
-    pub fn name(&self, view: Tensor) -> &str {
+    pub fn name(&self, view: View) -> &str {
         let own = self.named.iter().find(|(_, named)| *named == view);
         own.map_or(&self.info(view).name, |(name, _)| name)
     }
 
     /// Where a view lies; `None` for a scratch tensor that fusion made unnecessary.
-    pub fn placement(&self, view: Tensor) -> Option<Placement> {
+    pub fn placement(&self, view: View) -> Option<Placement> {
         self.placements[view.index()].map(|tensor| tensor.part(view))
     }
 

@@ -15,7 +15,7 @@ pub fn allowance(op: &Op) -> f64 {
     let terms = match op {
         Op::Gemm(gemm) => gemm.inner(),
         Op::Transport(transport) => transport.delta.cols() + transport.p.cols(),
-        Op::SumParts(sum) => sum.parts(),
+        Op::SumSplits(sum) => sum.splits(),
         Op::Correlate(correlate) => correlate.x.rows(),
         Op::Oja(oja) => oja.p.cols(),
         Op::ColumnSum(sum) => sum.x.rows(),

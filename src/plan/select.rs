@@ -22,7 +22,7 @@ const TILES: [Variant; 5] =
 pub fn candidates(op: &Op, profile: &Profile) -> Vec<Variant> {
     let mut all = match op {
         Op::Gemm(gemm) if gemm.half.is_some() => return half_candidates(profile),
-        Op::Gemm(gemm) if gemm.parts > 1 && goes_by_tap(gemm) => return TILES.to_vec(),
+        Op::Gemm(gemm) if gemm.splits > 1 && goes_by_tap(gemm) => return TILES.to_vec(),
         Op::Gemm(_) => [&TILES[..], &[Variant::Yardstick, Variant::Stream16x64]].concat(),
         Op::Transport(_) | Op::Correlate(_) => vec![Variant::Shared],
         op if attention_width(op).is_some() => vec![Variant::Shared],
@@ -126,7 +126,7 @@ fn default_variant(op: &Op, profile: &Profile) -> Variant {
         Op::Gemm(op) if op.half.is_some() => {
             largest(Outputs::of(op), [Variant::Half128x64, Variant::Half64x64]).unwrap_or(Variant::Half32x32)
         }
-        Op::Gemm(op) if op.parts > 1 && goes_by_tap(op) => tile(Outputs::of(op)),
+        Op::Gemm(op) if op.splits > 1 && goes_by_tap(op) => tile(Outputs::of(op)),
         Op::Gemm(op) if profile.software && profile.has_eight_lanes() => {
             broadcast(Outputs::of(op), op.convolution.is_some())
         }

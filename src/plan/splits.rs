@@ -3,7 +3,7 @@
 use super::profile::Profile;
 use super::select::{BUSY_CPU, BUSY_GPU, broadcast, goes_by_tap, tile};
 use super::variant::Outputs;
-use crate::ops::{Correlate, Gemm, Tensor};
+use crate::ops::{Correlate, Gemm, View};
 
 /// Longest sum that one invocation adds up on a CPU. Mesa's software driver ends all loops of an invocation after 65535
 /// rounds altogether, without a word (seen with 22.3); and in single precision so many terms lose digits.
@@ -13,11 +13,11 @@ const LONGEST_SUM: u32 = 1 << 14;
 /// at it would round a network otherwise than the same network alone.
 const ASSUMED_RANK: u32 = 16;
 
-/// Into how many splits the sums over the rows of x are cut, so that they keep the adapter busy; one if they are `parts` already.
-pub(super) fn column_splits(x: Tensor, parts: u32, profile: &Profile) -> u32 {
+/// Into how many splits the sums over the rows of x are cut, so that they keep the adapter busy; one if they are split already.
+pub(super) fn column_splits(x: View, splits: u32, profile: &Profile) -> u32 {
     /// Below this a split costs more to add than it saves.
     const SHORTEST: u32 = 256;
-    if parts > 1 {
+    if splits > 1 {
         return 1;
     }
     let busy = if profile.software { BUSY_CPU } else { BUSY_GPU };
@@ -28,7 +28,7 @@ pub(super) fn column_splits(x: Tensor, parts: u32, profile: &Profile) -> u32 {
 pub(super) fn correlation_splits(op: &Correlate, profile: &Profile) -> u32 {
     /// Below this a split costs more to add than it saves.
     const SHORTEST: u32 = 128;
-    if op.parts > 1 {
+    if op.splits > 1 {
         return 1;
     }
     if profile.software {
@@ -48,7 +48,7 @@ pub(super) fn correlation_splits(op: &Correlate, profile: &Profile) -> u32 {
 pub(super) fn splits(gemm: &Gemm, ranked: [bool; 3], profile: &Profile) -> u32 {
     /// Below this a split costs more to add than it saves.
     const SHORTEST: u32 = 256;
-    if gemm.parts > 1 {
+    if gemm.splits > 1 {
         return 1;
     }
     let [rows, cols] = [(gemm.rows(), ranked[0]), (gemm.cols(), ranked[1])]

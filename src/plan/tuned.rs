@@ -23,7 +23,7 @@ impl ShapeClass {
             Op::Gemm(gemm) => {
                 let letter = |transposed| if transposed { 't' } else { 'n' };
                 let sums = if gemm.sums.is_some() { "+sums" } else { "" };
-                let parts = if gemm.parts > 1 { format!("/{}", gemm.parts) } else { String::new() };
+                let parts = if gemm.splits > 1 { format!("/{}", gemm.splits) } else { String::new() };
                 let half = if gemm.half.is_some() { " f16" } else { "" };
                 let window = gemm.convolution.map_or(String::new(), |c| format!(" {}", c.window));
                 let kind =

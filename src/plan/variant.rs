@@ -147,6 +147,6 @@ pub(super) struct Outputs {
 
 impl Outputs {
     pub(super) fn of(gemm: &Gemm) -> Outputs {
-        Outputs { rows: gemm.rows(), cols: gemm.cols(), copies: gemm.out.shape.replicas * gemm.parts }
+        Outputs { rows: gemm.rows(), cols: gemm.cols(), copies: gemm.out.shape.replicas * gemm.splits }
     }
 }

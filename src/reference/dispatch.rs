@@ -9,17 +9,17 @@ use super::{
 };
 use crate::ops::{
     Activation, Correlate, Epilogue, Fit, Gather, Gemm, Heads, Op, Optimize, PlaceRows, ReplicaStep, StepState, Tally,
-    Tensor, Transport,
+    Transport, View,
 };
 
 /// What one replica's share of an operation computed.
-pub(super) type Outputs = Vec<(Tensor, Values)>;
+pub(super) type Outputs = Vec<(View, Values)>;
 
-fn one(tensor: Tensor, values: Vec<f64>) -> Outputs {
+fn one(tensor: View, values: Vec<f64>) -> Outputs {
     vec![(tensor, values.into())]
 }
 
-fn two(first: Tensor, second: Tensor, (a, b): (Vec<f64>, Vec<f64>)) -> Outputs {
+fn two(first: View, second: View, (a, b): (Vec<f64>, Vec<f64>)) -> Outputs {
     vec![(first, a.into()), (second, b.into())]
 }
 
@@ -32,27 +32,27 @@ pub(super) struct Replica<'a> {
 }
 
 impl<'a> Replica<'a> {
-    fn matrix(&self, tensor: Tensor) -> Result<Matrix<'a>, ReferenceError> {
+    fn matrix(&self, tensor: View) -> Result<Matrix<'a>, ReferenceError> {
         self.storage.matrix(tensor, self.index)
     }
 
-    fn floats(&self, tensor: Tensor) -> Result<&'a [f64], ReferenceError> {
+    fn floats(&self, tensor: View) -> Result<&'a [f64], ReferenceError> {
         self.storage.slice(tensor, self.index)
     }
 
-    fn copy(&self, tensor: Tensor) -> Result<Vec<f64>, ReferenceError> {
+    fn copy(&self, tensor: View) -> Result<Vec<f64>, ReferenceError> {
         self.floats(tensor).map(<[f64]>::to_vec)
     }
 
-    fn words(&self, tensor: Tensor) -> Result<&'a [u32], ReferenceError> {
+    fn words(&self, tensor: View) -> Result<&'a [u32], ReferenceError> {
         self.storage.slice(tensor, self.index)
     }
 
-    fn moments(&self, tensor: Tensor) -> Result<normalise::Moments<'a>, ReferenceError> {
+    fn moments(&self, tensor: View) -> Result<normalise::Moments<'a>, ReferenceError> {
         Ok(self.matrix(tensor)?.into())
     }
 
-    fn faulty(&self, fault: Tensor) -> Result<bool, ReferenceError> {
+    fn faulty(&self, fault: View) -> Result<bool, ReferenceError> {
         Ok(self.words(fault)?.iter().any(|&step| step != 0))
     }
 
@@ -67,9 +67,9 @@ impl<'a> Replica<'a> {
         Ok(match op {
             Op::Gather(op) => self.gather(op)?,
             Op::Gemm(op) => self.gemm(op)?,
-            Op::SumParts(op) => {
+            Op::SumSplits(op) => {
                 let (a, epilogue) = (self.matrix(op.a)?, self.epilogue(&op.epilogue)?);
-                self.sum(op.out, gemm::sum_parts(a, op.out.rows() as usize, op.alpha, &epilogue), op.accumulate)?
+                self.sum(op.out, gemm::sum_splits(a, op.out.rows() as usize, op.alpha, &epilogue), op.accumulate)?
             }
             Op::Transport(op) => self.transport(op)?,
             Op::Activate(op) => one(op.out, elementwise::activate(self.floats(op.x)?, op.f)),
@@ -196,7 +196,7 @@ impl<'a> Replica<'a> {
     }
 
     /// An output, or what it holds and the values added to that.
-    fn sum(&self, out: Tensor, values: Vec<f64>, accumulate: bool) -> Result<Outputs, ReferenceError> {
+    fn sum(&self, out: View, values: Vec<f64>, accumulate: bool) -> Result<Outputs, ReferenceError> {
         let values = if accumulate { elementwise::add(self.floats(out)?, &values) } else { values };
         Ok(one(out, values))
     }
@@ -222,7 +222,7 @@ impl<'a> Replica<'a> {
         let (a, b) = written_out.as_ref().map_or((a, b), |[a, b]| (a.matrix(), b.matrix()));
         let transposes = gemm::Transposes { a: op.transpose_a, b: op.transpose_b };
         let depth = op.depth() as usize;
-        let product = match op.parts {
+        let product = match op.splits {
             1 => gemm::gemm(a, b, transposes, op.alpha, &epilogue),
             _ => gemm::parts(a, b, transposes, depth),
         };
@@ -273,13 +273,13 @@ impl<'a> Replica<'a> {
         Ok(one(op.out, rows::place_rows(x, rows, [op.first as usize, op.length() as usize], &fill)))
     }
 
-    fn attending(&self, qkv: Tensor, heads: Heads) -> Result<attention::Input<'a>, ReferenceError> {
+    fn attending(&self, qkv: View, heads: Heads) -> Result<attention::Input<'a>, ReferenceError> {
         let key = [heads.stream, self.step.step, self.settings()?.seed];
         Ok(attention::Input { qkv: self.matrix(qkv)?, heads, key })
     }
 
     /// A tensor with some of its thirds, side by side, replaced.
-    fn with_columns(&self, tensor: Tensor, thirds: &[(usize, &[f64])]) -> Result<Vec<f64>, ReferenceError> {
+    fn with_columns(&self, tensor: View, thirds: &[(usize, &[f64])]) -> Result<Vec<f64>, ReferenceError> {
         let (mut all, cols) = (self.copy(tensor)?, tensor.cols() as usize);
         for (third, part) in thirds {
             for (row, part) in all.chunks_mut(cols).zip(part.chunks(cols / 3)) {
@@ -289,7 +289,7 @@ impl<'a> Replica<'a> {
         Ok(all)
     }
 
-    fn gated(&self, x: Vec<f64>, gate: Option<(Activation, Tensor)>) -> Result<Vec<f64>, ReferenceError> {
+    fn gated(&self, x: Vec<f64>, gate: Option<(Activation, View)>) -> Result<Vec<f64>, ReferenceError> {
         Ok(match gate {
             Some((f, saved)) => elementwise::gate(&x, self.floats(saved)?, f),
             None => x,
@@ -334,7 +334,7 @@ impl<'a> Replica<'a> {
 }
 
 /// The outputs that every loss has in common.
-fn verdict(delta: Tensor, losses: Tensor, correct: Tensor, judged: loss::Judged) -> Outputs {
+fn verdict(delta: View, losses: View, correct: View, judged: loss::Judged) -> Outputs {
     vec![(delta, judged.delta.into()), (losses, judged.losses.into()), (correct, judged.correct.into())]
 }
 

@@ -74,7 +74,7 @@ pub(super) fn parts(a: Matrix<'_>, b: Matrix<'_>, transposes: Transposes, depth:
 }
 
 /// `epilogue(alpha * sum)` over matrices of `rows` rows, one below the other, in their order.
-pub(super) fn sum_parts(a: Matrix<'_>, rows: usize, alpha: f64, epilogue: &Epilogue<'_>) -> Vec<f64> {
+pub(super) fn sum_splits(a: Matrix<'_>, rows: usize, alpha: f64, epilogue: &Epilogue<'_>) -> Vec<f64> {
     let mut out = vec![0.0; rows * a.cols];
     for part in a.data.chunks(out.len().max(1)) {
         out.iter_mut().zip(part).for_each(|(sum, x)| *sum += x);
@@ -160,7 +160,7 @@ mod tests {
         let all = parts(a, b, Transposes::default(), 2);
         assert_eq!(all, [-1.0, -10.0, 10.0, 100.0, 15.0, 150.0]);
         let bias = Epilogue { bias: Some(&[0.5]), ..Epilogue::default() };
-        assert_eq!(sum_parts(Matrix::new(6, 1, &all), 2, 2.0, &bias), [48.5, 480.5]);
+        assert_eq!(sum_splits(Matrix::new(6, 1, &all), 2, 2.0, &bias), [48.5, 480.5]);
         assert_eq!(row_sums(a, false, 2), [3.0, 30.0, 7.0, 70.0, 5.0, 50.0]);
         assert_eq!(row_sums(a, true, 1), [1.0, 2.0, 3.0, 4.0, 5.0, 10.0, 20.0, 30.0, 40.0, 50.0]);
     }

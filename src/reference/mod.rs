@@ -34,7 +34,7 @@ use std::sync::Arc;
 
 pub use error::ReferenceError;
 
-use crate::ops::{Op, Phase, StepState, Tensor};
+use crate::ops::{Op, Phase, StepState, View};
 use crate::plan::timing::{medians, seconds};
 use crate::plan::{BoxFuture, Clock, ExecuteError, Executor, OpTimes, Plan};
 use dispatch::Replica;
@@ -59,7 +59,7 @@ impl Reference {
     /// # Errors
     /// If the tensor is not of this plan, the number of values is not its own, or it holds integers and a value is
     /// none.
-    pub fn set(&mut self, tensor: Tensor, values: &[f64]) -> Result<(), ReferenceError> {
+    pub fn set(&mut self, tensor: View, values: &[f64]) -> Result<(), ReferenceError> {
         self.storage.set(tensor, values)
     }
 
@@ -67,7 +67,7 @@ impl Reference {
     ///
     /// # Errors
     /// If the tensor is not of this plan.
-    pub fn get(&self, tensor: Tensor) -> Result<Vec<f64>, ReferenceError> {
+    pub fn get(&self, tensor: View) -> Result<Vec<f64>, ReferenceError> {
         self.storage.get(tensor)
     }
 
@@ -103,15 +103,15 @@ impl Executor for Reference {
         16
     }
 
-    fn write<'a>(&'a mut self, tensor: Tensor, values: &'a [f64]) -> BoxFuture<'a, ()> {
+    fn write<'a>(&'a mut self, tensor: View, values: &'a [f64]) -> BoxFuture<'a, ()> {
         now(self.set(tensor, values))
     }
 
-    fn write_bytes<'a>(&'a mut self, tensor: Tensor, bytes: &'a [u8]) -> BoxFuture<'a, ()> {
+    fn write_bytes<'a>(&'a mut self, tensor: View, bytes: &'a [u8]) -> BoxFuture<'a, ()> {
         now(self.storage.fill(tensor, bytes))
     }
 
-    fn read(&mut self, tensor: Tensor) -> BoxFuture<'_, Vec<f64>> {
+    fn read(&mut self, tensor: View) -> BoxFuture<'_, Vec<f64>> {
         now(self.get(tensor))
     }
 

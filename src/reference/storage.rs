@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::error::ReferenceError;
 use super::matrix::Matrix;
-use crate::ops::{Dtype, Tensor, TensorInfo};
+use crate::ops::{Dtype, TensorInfo, View};
 use crate::plan::Plan;
 
 /// The elements of a tensor, in the type that holds them exactly.
@@ -80,7 +80,7 @@ impl Storage {
         Storage { plan, values }
     }
 
-    fn info(&self, view: Tensor) -> Result<&TensorInfo, ReferenceError> {
+    fn info(&self, view: View) -> Result<&TensorInfo, ReferenceError> {
         let fits = |info: &&TensorInfo| {
             let all = info.tensor;
             let inside = view.offset() as usize + view.reach() <= all.shape.per_replica();
@@ -91,7 +91,7 @@ impl Storage {
     }
 
     /// First element of a replica of a view's tensor; the one replica of a shared tensor is everyone's.
-    fn start(&self, view: Tensor, replica: usize) -> Result<usize, ReferenceError> {
+    fn start(&self, view: View, replica: usize) -> Result<usize, ReferenceError> {
         let (info, shape) = (self.info(view)?, view.shape);
         let replica = if shape.replicas == 1 { 0 } else { replica };
         if replica >= shape.replicas as usize {
@@ -100,17 +100,17 @@ impl Storage {
         Ok(replica * info.tensor.shape.per_replica())
     }
 
-    fn mismatch(&self, view: Tensor, wanted: Dtype) -> ReferenceError {
+    fn mismatch(&self, view: View, wanted: Dtype) -> ReferenceError {
         let name = self.plan.name(view).to_owned();
         ReferenceError::ElementType { name, holds: view.dtype, wanted }
     }
 
-    fn held<T: Element>(&self, view: Tensor) -> Result<&[T], ReferenceError> {
+    fn held<T: Element>(&self, view: View) -> Result<&[T], ReferenceError> {
         T::slice(&self.values[view.index()]).ok_or_else(|| self.mismatch(view, T::DTYPE))
     }
 
     /// One replica's elements, which lie side by side.
-    pub(super) fn slice<T: Element>(&self, view: Tensor, replica: usize) -> Result<&[T], ReferenceError> {
+    pub(super) fn slice<T: Element>(&self, view: View, replica: usize) -> Result<&[T], ReferenceError> {
         let start = self.start(view, replica)? + view.offset() as usize;
         if !view.is_contiguous() {
             return Err(ReferenceError::Strided { name: self.plan.name(view).to_owned() });
@@ -119,18 +119,18 @@ impl Storage {
     }
 
     /// One replica's elements in their order, wherever they lie.
-    pub(super) fn gathered<T: Element>(&self, view: Tensor, replica: usize) -> Result<Vec<T>, ReferenceError> {
+    pub(super) fn gathered<T: Element>(&self, view: View, replica: usize) -> Result<Vec<T>, ReferenceError> {
         let (start, cols, held) = (self.start(view, replica)?, view.cols() as usize, self.held(view)?);
         Ok(view.row_starts().flat_map(|row| &held[start + row..][..cols]).copied().collect())
     }
 
     /// One replica's matrix.
-    pub(super) fn matrix(&self, view: Tensor, replica: usize) -> Result<Matrix<'_>, ReferenceError> {
+    pub(super) fn matrix(&self, view: View, replica: usize) -> Result<Matrix<'_>, ReferenceError> {
         let data = self.slice(view, replica)?;
         Ok(Matrix::new(view.rows() as usize, view.cols() as usize, data))
     }
 
-    fn store<T: Element>(&mut self, view: Tensor, replica: usize, values: &[T]) -> Result<(), ReferenceError> {
+    fn store<T: Element>(&mut self, view: View, replica: usize, values: &[T]) -> Result<(), ReferenceError> {
         let start = self.start(view, replica)?;
         if values.len() != view.shape.per_replica() {
             return Err(self.length(view, values.len()));
@@ -147,13 +147,13 @@ impl Storage {
         Ok(())
     }
 
-    fn length(&self, tensor: Tensor, found: usize) -> ReferenceError {
+    fn length(&self, tensor: View, found: usize) -> ReferenceError {
         let name = self.plan.name(tensor).to_owned();
         ReferenceError::Length { name, shape: tensor.shape, found }
     }
 
     /// Overwrites one replica's elements.
-    pub(super) fn put(&mut self, tensor: Tensor, replica: usize, values: &Values) -> Result<(), ReferenceError> {
+    pub(super) fn put(&mut self, tensor: View, replica: usize, values: &Values) -> Result<(), ReferenceError> {
         match values {
             Values::Floats(values) => self.store(tensor, replica, values),
             Values::Words(values) => self.store(tensor, replica, values),
@@ -162,7 +162,7 @@ impl Storage {
     }
 
     /// Overwrites all replicas' elements with values of their own type.
-    pub(super) fn fill<T: Element>(&mut self, tensor: Tensor, values: &[T]) -> Result<(), ReferenceError> {
+    pub(super) fn fill<T: Element>(&mut self, tensor: View, values: &[T]) -> Result<(), ReferenceError> {
         self.info(tensor)?;
         if values.len() != tensor.shape.elements() {
             return Err(self.length(tensor, values.len()));
@@ -174,7 +174,7 @@ impl Storage {
     }
 
     /// Overwrites all replicas' elements.
-    pub(super) fn set(&mut self, tensor: Tensor, values: &[f64]) -> Result<(), ReferenceError> {
+    pub(super) fn set(&mut self, tensor: View, values: &[f64]) -> Result<(), ReferenceError> {
         match tensor.dtype {
             Dtype::F32 => self.fill(tensor, values),
             Dtype::U32 => self.fill(tensor, &self.exact(tensor, values, |v| v as u32)?),
@@ -183,7 +183,7 @@ impl Storage {
     }
 
     /// Values as the integers that they are; a fraction or a value out of range is an error, not rounded.
-    fn exact<T>(&self, tensor: Tensor, values: &[f64], cast: impl Fn(f64) -> T) -> Result<Vec<T>, ReferenceError>
+    fn exact<T>(&self, tensor: View, values: &[f64], cast: impl Fn(f64) -> T) -> Result<Vec<T>, ReferenceError>
     where
         T: Copy + Into<f64>,
     {
@@ -194,7 +194,7 @@ impl Storage {
     }
 
     /// All replicas' elements.
-    pub(super) fn get(&self, tensor: Tensor) -> Result<Vec<f64>, ReferenceError> {
+    pub(super) fn get(&self, tensor: View) -> Result<Vec<f64>, ReferenceError> {
         let mut all = Vec::with_capacity(tensor.shape.elements());
         for replica in 0..tensor.shape.replicas as usize {
             match tensor.dtype {

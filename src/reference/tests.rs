@@ -226,11 +226,11 @@ fn rates_and_decays_are_those_of_the_replica_and_the_group() {
 /// A network of one hidden layer on a data set of eight images, trained by its exact gradient.
 struct Network {
     recording: Recording,
-    losses: Tensor,
-    weights: Tensor,
-    gradients: Tensor,
-    metrics: Tensor,
-    data: [Tensor; 3],
+    losses: View,
+    weights: View,
+    gradients: View,
+    metrics: View,
+    data: [View; 3],
 }
 
 const IMAGES: u32 = 8;
@@ -249,7 +249,7 @@ fn network(replicas: u32, update: Update) -> Network {
     let sizes = [hidden * inputs, hidden, hidden, classes * hidden, classes];
     let total = sizes.iter().sum();
     let (weights, gradients) = (r.state("weights", 1, total, Dtype::F32), r.state("gradients", 1, total, Dtype::F32));
-    let windows = |of: Tensor| {
+    let windows = |of: View| {
         let mut offset = 0;
         let shapes = [(hidden, inputs), (1, hidden), (1, hidden), (classes, hidden), (1, classes)];
         shapes.map(|(rows, cols)| {
@@ -438,7 +438,7 @@ fn one_hot_labels_and_their_statistics_reach_their_tensors() {
     let ops: [Op; 4] = [
         OneHot { labels, out: x }.into(),
         Gemm::nn(x, p, y).into(),
-        Correlate { x, y, statistics, origin: None, hebbian: None, parts: 1 }.into(),
+        Correlate { x, y, statistics, origin: None, hebbian: None, splits: 1 }.into(),
         Oja { statistics, p, out, rows: 3 }.into(),
     ];
     for op in ops {

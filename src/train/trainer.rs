@@ -208,7 +208,7 @@ impl<'a> Trainer<'a> {
                 kept.take(&better, now).map_err(|tensor| {
                     let what =
                         "has another shape than in last.safetensors; put an intact copy back, or remove the file";
-                    CheckpointError::Tensor { path: path.clone(), tensor, what: what.to_owned() }
+                    CheckpointError::View { path: path.clone(), tensor, what: what.to_owned() }
                 })?;
                 kept.save(&path)?;
                 self.held = kept.meta.steps;

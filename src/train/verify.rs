@@ -2,7 +2,7 @@
 
 use super::TrainError;
 use super::session::Session;
-use crate::ops::{Access, Op, Phase, Tensor};
+use crate::ops::{Access, Op, Phase, View};
 use crate::plan::{ExecuteError, Plan, allowance, relative_error};
 use crate::reference::{Reference, ReferenceError};
 
@@ -40,7 +40,7 @@ pub fn verify(session: &mut Session) -> Result<Vec<Finding>, TrainError> {
     let plan: Plan = session.plan().clone();
     let step = session.step_state(0);
     let mut reference = Reference::new(plan.clone());
-    let tensors: Vec<Tensor> = plan.tensors().iter().map(|t| t.tensor).collect();
+    let tensors: Vec<View> = plan.tensors().iter().map(|t| t.tensor).collect();
     // States first: the step changes some of them in place.
     for &tensor in &tensors {
         if plan.placement(tensor).is_some() {
@@ -56,7 +56,7 @@ pub fn verify(session: &mut Session) -> Result<Vec<Finding>, TrainError> {
         reference.execute(op, &step).map_err(failed)?;
         // A batch from several shards is complete only after the last of them.
         let is_complete =
-            |tensor: Tensor| !nodes[at + 1..].iter().any(|later| later.entry.op.outputs().any(|t| t == tensor));
+            |tensor: View| !nodes[at + 1..].iter().any(|later| later.entry.op.outputs().any(|t| t == tensor));
         for operand in op.operands().iter().filter(|o| o.access != Access::Read && is_complete(o.tensor)) {
             let expected = reference.get(operand.tensor).map_err(failed)?;
             let found = session.executor().read(operand.tensor)?;
@@ -85,11 +85,11 @@ fn failed(error: ReferenceError) -> TrainError {
 /// errors behind a batch norm, and the normative gradient after a factorisation, are nothing but rounding.
 fn magnitudes(op: &Op, operand: &str, expected: &[f64], reference: &Reference) -> Result<Vec<f64>, ReferenceError> {
     match op {
-        Op::Gemm(gemm) if operand == "sums" && gemm.transpose_a && gemm.parts == 1 => {
+        Op::Gemm(gemm) if operand == "sums" && gemm.transpose_a && gemm.splits == 1 => {
             let a = reference.get(gemm.a)?;
             Ok(magnitude_sums(&a, gemm.a.shape.per_replica(), gemm.a.cols() as usize))
         }
-        Op::SumParts(sum) => {
+        Op::SumSplits(sum) => {
             let a = reference.get(sum.a)?;
             Ok(magnitude_sums(&a, sum.a.shape.per_replica(), sum.out.shape.per_replica()))
         }

@@ -1,7 +1,7 @@
 //! Parameters between an executor and the names and layouts that files use.
 
 use crate::model::{Exchange, Purpose};
-use crate::ops::Tensor;
+use crate::ops::View;
 use crate::plan::{Blocking, ExecuteError};
 
 /// A tensor as a file holds it.
@@ -100,7 +100,7 @@ pub fn write(exchanges: &[Exchange], executor: &mut Blocking, tensors: &[NamedTe
     if let Some(unknown) = tensors.iter().find(|t| !exchanges.iter().any(|e| e.name == t.name)) {
         return Err(WeightsError::Unknown { name: unknown.name.clone(), known: known() });
     }
-    let mut updates: Vec<(Tensor, Vec<f64>)> = Vec::new();
+    let mut updates: Vec<(View, Vec<f64>)> = Vec::new();
     for exchange in exchanges {
         let Some(given) = tensors.iter().find(|t| t.name == exchange.name) else {
             if exchange.purpose == Purpose::Feedback {

@@ -60,23 +60,23 @@ fn products(scene: &mut Scene, geometry: Geometry, half: Option<Half>) {
     scene.push(correlate, |_| rounded + sums(positions) + roundings(3.0));
 }
 
-/// The same with the sums in parts that begin within a tap.
-fn in_parts(scene: &mut Scene, geometry: Geometry, parts: u32) {
+/// The same with the sums in splits that begin within a tap.
+fn in_parts(scene: &mut Scene, geometry: Geometry, splits: u32) {
     let (images, image, kernel, stride, padding, inputs, outputs) = geometry;
     let window = Window::new(image, kernel, stride, padding).unwrap();
     let (pixels, positions, taps) = (images * window.pixels(), images * window.positions(), window.taps());
     let (x, weight) = (scene.own(pixels, inputs), scene.own(outputs, taps * inputs));
     let error = scene.own(positions, outputs);
-    let out = scene.output(parts * positions, outputs);
-    let sent = scene.output(parts * pixels, inputs);
-    let gradient = scene.output(parts * outputs, taps * inputs);
-    let sums_of_error = Some(scene.output(parts, outputs));
+    let out = scene.output(splits * positions, outputs);
+    let sent = scene.output(splits * pixels, inputs);
+    let gradient = scene.output(splits * outputs, taps * inputs);
+    let sums_of_error = Some(scene.output(splits, outputs));
     for (whole, terms) in [
         (Gemm::convolve(x, weight, out, window), taps * inputs),
         (Gemm::convolve_back(error, weight, sent, window), taps * outputs),
         (Gemm { sums: sums_of_error, ..Gemm::correlate(error, x, gradient, window) }, positions),
     ] {
-        scene.push(Gemm { parts, ..whole }, |_| sums(terms) + roundings(2.0));
+        scene.push(Gemm { splits, ..whole }, |_| sums(terms) + roundings(2.0));
     }
 }
 
@@ -100,7 +100,7 @@ fn convolutions_in_parts() {
     in_parts(&mut scene, (4, [5, 7], [3, 3], [1, 1], [1, 1], 12, 8), 2);
     in_parts(&mut scene, (3, [6, 4], [3, 2], [2, 1], [1, 0], 7, 9), 2);
     scene.verify(&mut report, &[step(2, 0, 0, 1)]);
-    report.finish("convolutions in parts");
+    report.finish("convolutions in splits");
 }
 
 #[test]

@@ -5,7 +5,7 @@ use ldfa_gpu::ops::*;
 use crate::compare::{Report, roundings, sums};
 use crate::scene::{Scene, step};
 
-/// Rows, width of the error, rank, width of the input (0: no Hebbian gradient), parts.
+/// Rows, width of the error, rank, width of the input (0: no Hebbian gradient), splits.
 const SHAPES: [[u32; 5]; 17] = [
     [1, 1, 1, 0, 1],
     [1, 7, 3, 5, 1],
@@ -31,19 +31,19 @@ fn correlations_of_every_shape() {
     let mut report = Report::default();
     for replicas in [1, 3] {
         let mut scene = Scene::new(replicas);
-        for [rows, width, rank, inputs, parts] in SHAPES {
-            let parts = rows.div_ceil(rows.div_ceil(parts));
+        for [rows, width, rank, inputs, splits] in SHAPES {
+            let splits = rows.div_ceil(rows.div_ceil(splits));
             let (x, y) = (scene.any(rows, width), scene.own(rows, rank));
             let hebbian = (inputs > 0).then(|| {
-                let (input, accumulate) = (scene.any(rows, inputs), parts == 1);
+                let (input, accumulate) = (scene.any(rows, inputs), splits == 1);
                 let held = |x, _, i, j| x + f64::from((i + j) % 3);
                 let gradient =
-                    if accumulate { scene.updated(rank, inputs, held) } else { scene.output(parts * rank, inputs) };
+                    if accumulate { scene.updated(rank, inputs, held) } else { scene.output(splits * rank, inputs) };
                 Hebbian { input, gradient, accumulate }
             });
-            let statistics = scene.output(parts * (rank + 3), width + rank);
+            let statistics = scene.output(splits * (rank + 3), width + rank);
             // The shift rounds once; the terms of one row are zero, which leaves nothing to round.
-            scene.push(Correlate { x, y, statistics, origin: None, hebbian, parts }, |_| sums(rows) + roundings(3.0));
+            scene.push(Correlate { x, y, statistics, origin: None, hebbian, splits }, |_| sums(rows) + roundings(3.0));
         }
         scene.verify(&mut report, &[step(replicas, 0, 0, 1)]);
     }
@@ -64,7 +64,7 @@ fn oja_from_the_statistics_of_samples() {
             let statistics = scene.output(rank + 3, width + rank);
             let first = sums(width) + sums(rows) + roundings(6.0);
             scene.push(Gemm::nn(x, p, y), |_| first);
-            scene.push(Correlate { x, y, statistics, origin: None, hebbian: None, parts: 1 }, |_| 2.0 * first);
+            scene.push(Correlate { x, y, statistics, origin: None, hebbian: None, splits: 1 }, |_| 2.0 * first);
             // The terms partly cancel, by no more than the eightfold on these data.
             scene.push(Oja { statistics, p, out, rows }, |_| 8.0 * (2.0 * first + sums(rank) + roundings(10.0)));
         }
@@ -79,8 +79,8 @@ fn statistics_shifted_as_those_before() {
     let mut report = Report::default();
     for replicas in [1, 3] {
         let mut scene = Scene::new(replicas);
-        for [rows, width, rank, inputs, parts] in SHAPES {
-            let parts = rows.div_ceil(rows.div_ceil(parts));
+        for [rows, width, rank, inputs, splits] in SHAPES {
+            let splits = rows.div_ceil(rows.div_ceil(splits));
             let (mut so_far, mut allowed) = (None, 0.0);
             for _ in 0..3 {
                 // Rows that differ from the origin by more than from each other.
@@ -89,15 +89,16 @@ fn statistics_shifted_as_those_before() {
                 let (x, y) = (samples(width), samples(rank));
                 let hebbian = (inputs > 0).then(|| {
                     let input = scene.any(rows, inputs);
-                    Hebbian { input, gradient: scene.output(parts * rank, inputs), accumulate: false }
+                    Hebbian { input, gradient: scene.output(splits * rank, inputs), accumulate: false }
                 });
-                let statistics = scene.output(parts * (rank + 3), width + rank);
+                let statistics = scene.output(splits * (rank + 3), width + rank);
                 allowed += sums(rows) + roundings(3.0);
-                scene.push(Correlate { x, y, statistics, origin: so_far, hebbian, parts }, |_| allowed);
+                scene.push(Correlate { x, y, statistics, origin: so_far, hebbian, splits }, |_| allowed);
                 let whole = scene.output(rank + 3, width + rank);
                 let epilogue = Epilogue { addend: so_far.map(|before| (before, 1.0)), ..Epilogue::default() };
-                scene
-                    .push(SumParts { a: statistics, out: whole, alpha: 1.0, epilogue, accumulate: false }, |_| allowed);
+                scene.push(SumSplits { a: statistics, out: whole, alpha: 1.0, epilogue, accumulate: false }, |_| {
+                    allowed
+                });
                 so_far = Some(whole);
             }
         }
@@ -115,7 +116,7 @@ fn oja_without_deviation() {
         let x = scene.filled(rows, 70, |_, r, _, j| 1e3 + f64::from(r) - 0.37 * f64::from(j));
         let (y, p) = (scene.filled(rows, 6, |_, _, _, j| 0.1 + f64::from(j)), scene.own(70, 6));
         let (statistics, out) = (scene.output(9, 76), scene.output(70, 6));
-        scene.push(Correlate { x, y, statistics, origin: None, hebbian: None, parts: 1 }, |_| 0.0);
+        scene.push(Correlate { x, y, statistics, origin: None, hebbian: None, splits: 1 }, |_| 0.0);
         scene.push(Oja { statistics, p, out, rows }, |_| 0.0);
     }
     scene.verify(&mut report, &[step(2, 0, 0, 1)]);
@@ -129,7 +130,7 @@ fn a_large_mean_costs_no_digits() {
     let mut scene = Scene::new(1);
     let (x, y) = (scene.filled(65, 20, |x, _, _, _| 1e3 + x), scene.filled(65, 5, |x, _, _, _| x - 1e3));
     let statistics = scene.output(8, 25);
-    scene.push(Correlate { x, y, statistics, origin: None, hebbian: None, parts: 1 }, |_| sums(65) + roundings(3.0));
+    scene.push(Correlate { x, y, statistics, origin: None, hebbian: None, splits: 1 }, |_| sums(65) + roundings(3.0));
     scene.verify(&mut report, &[step(1, 0, 0, 1)]);
     report.finish("large mean");
 }

@@ -99,7 +99,7 @@ fn rounding_is_no_gradient() {
 }
 
 /// What lies in p (element (i, j) of one of rank 5) and q where the rank is filled up with zeros.
-fn padded(rank: u32, replicas: u32) -> (Scene, Tensor) {
+fn padded(rank: u32, replicas: u32) -> (Scene, View) {
     let ([m, r, k], mut scene) = ([70, 5, 45], Scene::new(replicas));
     let (at, length) = places([m, rank, k]);
     let noise =

@@ -32,7 +32,7 @@ const SHAPES: [[u32; 3]; 22] = [
     [20, 132, 260],
 ];
 
-/// Which parts of an epilogue are present.
+/// Which splits of an epilogue are present.
 #[derive(Clone, Copy, Debug, Default)]
 struct Parts {
     addend: bool,
@@ -66,7 +66,7 @@ const EPILOGUES: [Parts; 15] = [
 ];
 
 /// Adds a product with data of its own.
-fn product(scene: &mut Scene, [rows, inner, cols]: [u32; 3], transposes: [bool; 2], parts: Parts, half: Option<Half>) {
+fn product(scene: &mut Scene, [rows, inner, cols]: [u32; 3], transposes: [bool; 2], splits: Parts, half: Option<Half>) {
     let turn = |transposed: bool, a: u32, b: u32| if transposed { (b, a) } else { (a, b) };
     let (a_rows, a_cols) = turn(transposes[0], rows, inner);
     let (b_rows, b_cols) = turn(transposes[1], inner, cols);
@@ -77,21 +77,21 @@ fn product(scene: &mut Scene, [rows, inner, cols]: [u32; 3], transposes: [bool; 
         Activation::Gelu | Activation::Tanh => scene.any(rows, cols),
     };
     let epilogue = Epilogue {
-        addend: parts.addend.then(|| (scene.any(rows, cols), -0.625)),
-        bias: parts.bias.then(|| scene.any(1, cols)),
-        clamp: parts.clamp.then_some(0.8),
-        activation: parts.activation,
-        gate: parts.gate.map(|f| (f, saved(scene, f))),
+        addend: splits.addend.then(|| (scene.any(rows, cols), -0.625)),
+        bias: splits.bias.then(|| scene.any(1, cols)),
+        clamp: splits.clamp.then_some(0.8),
+        activation: splits.activation,
+        gate: splits.gate.map(|f| (f, saved(scene, f))),
     };
     let out = scene.output(rows, cols);
     // Keeps results where activations bend, whatever the length of the sums. Far to the left gelu is small, and its
     // error is not: there the relative norm says nothing, so the products are turned to the right.
-    let sign = if parts.activation == GELU { 1.0 } else { -1.0 };
+    let sign = if splits.activation == GELU { 1.0 } else { -1.0 };
     let alpha = if scene.draw(2) == 0 { 1.0 } else { sign * 0.7 / f64::from(inner).sqrt() };
     let [transpose_a, transpose_b] = transposes;
     // Factor, addend, bias and gate: six roundings at most; gelu's erf is good to 1.5e-7, two and a half more, and
     // exp to a few.
-    let gelus = f64::from(u8::from(parts.activation == GELU) + u8::from(parts.gate == GELU));
+    let gelus = f64::from(u8::from(splits.activation == GELU) + u8::from(splits.gate == GELU));
     let halves = if half.is_some() { 2.0 / 1024.0 } else { 0.0 };
     let allowed = halves + sums(inner) + roundings(6.0 + 6.0 * gelus);
     scene.push(Gemm { transpose_a, transpose_b, alpha, epilogue, half, ..Gemm::nn(a, b, out) }, |_| allowed);
@@ -120,48 +120,48 @@ fn every_epilogue() {
     let mut report = Report::default();
     let replicas = 3;
     let mut scene = Scene::new(replicas);
-    for (index, parts) in EPILOGUES.into_iter().enumerate() {
+    for (index, splits) in EPILOGUES.into_iter().enumerate() {
         // Rows of whole quads, and not.
         let shape = if index % 2 == 0 { [33, 64, 68] } else { [33, 65, 17] };
-        product(&mut scene, shape, TRANSPOSES[index % 4], parts, None);
+        product(&mut scene, shape, TRANSPOSES[index % 4], splits, None);
     }
     scene.verify(&mut report, &[step(replicas, 0, 0, 1)]);
     report.finish("epilogues");
 }
 
-/// Row sums of op(a), and inner dimensions cut into parts that are added again, with whole quads and without.
+/// Row sums of op(a), and inner dimensions cut into splits that are added again, with whole quads and without.
 #[test]
 fn row_sums_and_parts() {
     let mut report = Report::default();
     let replicas = 2;
     let mut scene = Scene::new(replicas);
-    for ([rows, inner, cols], parts) in [([36, 100, 20], 1), ([33, 101, 19], 1), ([68, 100, 36], 3), ([7, 257, 65], 9)]
+    for ([rows, inner, cols], splits) in [([36, 100, 20], 1), ([33, 101, 19], 1), ([68, 100, 36], 3), ([7, 257, 65], 9)]
     {
         for transpose_a in [false, true] {
             let a = if transpose_a { scene.any(inner, rows) } else { scene.own(rows, inner) };
             let b = scene.own(inner, cols);
-            let (pieces, sums) = (scene.output(parts * rows, cols), Some(scene.output(parts, rows)));
-            let gemm = Gemm { transpose_a, sums, parts, ..Gemm::nn(a, b, pieces) };
+            let (pieces, sums) = (scene.output(splits * rows, cols), Some(scene.output(splits, rows)));
+            let gemm = Gemm { transpose_a, sums, splits, ..Gemm::nn(a, b, pieces) };
             scene.push(gemm, |_| sums_of(inner));
             let out = scene.output(rows, cols);
             let epilogue = Epilogue { clamp: Some(20.0), bias: Some(scene.own(1, cols)), ..Epilogue::default() };
-            let added = SumParts { a: pieces, out, alpha: 0.5, epilogue, accumulate: false };
+            let added = SumSplits { a: pieces, out, alpha: 0.5, epilogue, accumulate: false };
             scene.push(added, |_| sums_of(inner) + roundings(3.0));
             // The same, added to what is there.
             let mut held = |rows, cols| scene.updated(rows, cols, asymmetric);
             let (out, sums, again) = (held(rows, cols), Some(held(1, rows)), held(rows, cols));
-            let whole = Gemm { out, sums, parts: 1, accumulate: true, ..gemm };
+            let whole = Gemm { out, sums, splits: 1, accumulate: true, ..gemm };
             scene.push(whole, |_| sums_of(inner) + roundings(1.0));
-            let added = SumParts { out: again, accumulate: true, ..added };
+            let added = SumSplits { out: again, accumulate: true, ..added };
             scene.push(added, |_| sums_of(inner) + roundings(4.0));
         }
     }
     scene.verify(&mut report, &[step(replicas, 0, 0, 1)]);
-    report.finish("row sums and parts");
+    report.finish("row sums and splits");
 }
 
 /// Factors in 16 bits, once of numbers that 16 bits hold exactly, so that nothing but sums may round, and once of any.
-/// Lifted, in parts, with row sums, with every transposition.
+/// Lifted, in splits, with row sums, with every transposition.
 #[test]
 fn half_precision() {
     let profile = open().profile();
@@ -185,17 +185,17 @@ fn half_precision() {
                     })
                 };
                 let (a, b) = (factor(turn(transpose_a, rows, inner)), factor(turn(transpose_b, inner, cols)));
-                let parts = if inner > 100 { 3 } else { 1 };
-                let (out, sums) = (scene.output(parts * rows, cols), Some(scene.output(parts, rows)));
+                let splits = if inner > 100 { 3 } else { 1 };
+                let (out, sums) = (scene.output(splits * rows, cols), Some(scene.output(splits, rows)));
                 let half = Some(Half { lift: [index as i32 % 5, -(index as i32 % 3)] });
-                let gemm = Gemm { transpose_a, transpose_b, parts, sums, half, ..Gemm::nn(a, b, out) };
+                let gemm = Gemm { transpose_a, transpose_b, splits, sums, half, ..Gemm::nn(a, b, out) };
                 let rounded = if exact { 0.0 } else { 2.0 / 1024.0 };
                 scene.push(gemm, |_| rounded + sums_of(inner));
             }
         }
-        for (index, parts) in EPILOGUES.into_iter().enumerate().filter(|_| !exact) {
+        for (index, splits) in EPILOGUES.into_iter().enumerate().filter(|_| !exact) {
             let shape = if index % 2 == 0 { [33, 64, 68] } else { [33, 65, 17] };
-            product(&mut scene, shape, TRANSPOSES[index % 4], parts, Some(Half { lift: [4, 0] }));
+            product(&mut scene, shape, TRANSPOSES[index % 4], splits, Some(Half { lift: [4, 0] }));
         }
         scene.verify(&mut report, &[step(replicas, 0, 0, 1)]);
     }
@@ -206,7 +206,7 @@ fn half_precision() {
 /// tiles: that choice must not enter the result.
 #[test]
 fn kernels_of_one_family_agree_to_the_bit() {
-    type Outputs = Vec<(String, Tensor, Vec<f64>)>;
+    type Outputs = Vec<(String, View, Vec<f64>)>;
     let mut scene = Scene::new(2);
     // Less than a tile, more, and whole ones; with quads, and without.
     for [rows, inner, cols] in [[7, 257, 65], [129, 33, 70], [36, 20, 68], [132, 68, 100]] {
@@ -214,9 +214,9 @@ fn kernels_of_one_family_agree_to_the_bit() {
             let turn = |transposed: bool, a: u32, b: u32| if transposed { (b, a) } else { (a, b) };
             let mut factor = |(rows, cols)| scene.filled(rows, cols, asymmetric);
             let (a, b) = (factor(turn(transpose_a, rows, inner)), factor(turn(transpose_b, inner, cols)));
-            let parts = if inner > 100 { 3 } else { 1 };
-            let (out, sums) = (scene.output(parts * rows, cols), Some(scene.output(parts, rows)));
-            scene.push(Gemm { transpose_a, transpose_b, parts, sums, ..Gemm::nn(a, b, out) }, |_| 0.0);
+            let splits = if inner > 100 { 3 } else { 1 };
+            let (out, sums) = (scene.output(splits * rows, cols), Some(scene.output(splits, rows)));
+            scene.push(Gemm { transpose_a, transpose_b, splits, sums, ..Gemm::nn(a, b, out) }, |_| 0.0);
         }
     }
     let family = |variant: Variant| variant.to_string().split('-').next().map(str::to_owned).unwrap_or_default();

@@ -8,7 +8,7 @@ use crate::compare::{Report, relative_error, roundings, sums};
 use crate::scene::{SIZES, Scene, asymmetric, step};
 
 /// Of every row a mean of any sign and a positive factor.
-fn moments(scene: &mut Scene, rows: u32) -> Tensor {
+fn moments(scene: &mut Scene, rows: u32) -> View {
     scene.filled(rows, 2, |x, r, i, j| {
         let value = asymmetric(x, r, i, j);
         if j == 0 { 0.4 * value } else { 0.2 + value.abs() }
@@ -102,11 +102,11 @@ fn many_rows_are_cut_into_parts_that_add_up() {
         let results = [true, false].map(|fuse| {
             let plan = Plan::new(recording.clone(), &gpu, Options { fuse, ..Options::default() }).unwrap();
             let parts = plan.nodes(Phase::Train).iter().find_map(|node| match &node.entry.op {
-                Op::LayerNormGradients(op) => Some(op.parts()),
+                Op::LayerNormGradients(op) => Some(op.splits()),
                 _ => None,
             });
             let names: Vec<&str> = plan.nodes(Phase::Train).iter().map(|node| node.entry.op.name()).collect();
-            let expected = ["layer-norm-gradients", "sum-parts", "sum-parts"];
+            let expected = ["layer-norm-gradients", "sum-splits", "sum-splits"];
             assert_eq!(names, if fuse { &expected[..] } else { &expected[..1] });
             let mut reference = Blocking::new(Reference::new(plan));
             for (at, tensor) in [x, error, moments].into_iter().enumerate() {

@@ -21,7 +21,7 @@ const BATCHES: [[u32; 3]; 11] = [
 ];
 
 /// Outputs with ties for the largest, poison in absent rows, and labels that hit and miss.
-fn batch(scene: &mut Scene, [rows, cols, active]: [u32; 3]) -> [Tensor; 2] {
+fn batch(scene: &mut Scene, [rows, cols, active]: [u32; 3]) -> [View; 2] {
     let outputs = scene.filled(rows, cols, |x, r, i, j| match i {
         _ if i >= active => f64::NAN,
         _ if i % 4 == 1 => f64::from((i + j + r) % 3),

@@ -6,7 +6,7 @@ use crate::compare::{Report, roundings, sums};
 use crate::scene::{SIZES, Scene, asymmetric, step};
 
 /// Means of any sign, then positive variances; shared by all replicas or not.
-fn moments(scene: &mut Scene, cols: u32) -> Tensor {
+fn moments(scene: &mut Scene, cols: u32) -> View {
     scene.filled(2, cols, |x, r, i, j| {
         let value = asymmetric(x, r, i, j);
         if i == 0 { 0.4 * value } else { 0.2 + value.abs() }

@@ -32,12 +32,12 @@ fn cases() -> impl Iterator<Item = (Window, u32, u32)> {
 }
 
 /// In quarters, so that many neighbours are equal.
-fn coarse(scene: &mut Scene, rows: u32, cols: u32) -> Tensor {
+fn coarse(scene: &mut Scene, rows: u32, cols: u32) -> View {
     scene.filled(rows, cols, |x, r, i, j| (4.0 * asymmetric(x, r, i, j)).round() / 4.0)
 }
 
 /// Of either activation.
-fn gate(scene: &mut Scene, rows: u32, cols: u32) -> Option<(Activation, Tensor)> {
+fn gate(scene: &mut Scene, rows: u32, cols: u32) -> Option<(Activation, View)> {
     let saved = scene.own(rows, cols);
     Some(([Activation::Relu, Activation::Gelu][scene.draw(2) as usize], saved))
 }

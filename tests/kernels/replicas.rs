@@ -42,7 +42,7 @@ fn scene(first: u32, count: u32) -> Scene {
         let (y, p, input) = (scene.own(rows, 5), scene.own(cols, 5), scene.own(rows, 9));
         let hebbian = Some(Hebbian { input, gradient: scene.output(5, 9), accumulate: false });
         let statistics = scene.output(8, cols + 5);
-        scene.push(Correlate { x, y, statistics, origin: None, hebbian, parts: 1 }, |_| 0.0);
+        scene.push(Correlate { x, y, statistics, origin: None, hebbian, splits: 1 }, |_| 0.0);
         let out = scene.output(cols, 5);
         scene.push(Oja { statistics, p, out, rows }, |_| 0.0);
         let labels = scene.words(rows, 1, |bits, _, _| bits % cols);
@@ -135,7 +135,7 @@ fn a_replica_is_bitwise_what_it_is_alone() {
             }
         }
         // Replicas that agreed with each other would show nothing.
-        let differ = |(_, tensor, values): &&(String, Tensor, Vec<f64>)| {
+        let differ = |(_, tensor, values): &&(String, View, Vec<f64>)| {
             let size = tensor.shape.per_replica();
             tensor.dtype == Dtype::U32 || values[..size] != values[size..2 * size]
         };

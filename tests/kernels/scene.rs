@@ -32,7 +32,7 @@ enum Data {
 /// The part of a row that an output occupies.
 #[derive(Clone, Debug)]
 struct Window {
-    of: Tensor,
+    of: View,
     offset: usize,
     length: usize,
 }
@@ -40,7 +40,7 @@ struct Window {
 #[derive(Clone, Debug)]
 struct Check {
     name: String,
-    tensor: Tensor,
+    tensor: View,
     allowed: f64,
     by_row: bool,
 }
@@ -52,7 +52,7 @@ pub(crate) struct Scene {
     /// Which replica's data the first one gets.
     first: u32,
     made: u32,
-    contents: Vec<(Tensor, Data)>,
+    contents: Vec<(View, Data)>,
     windows: Vec<Window>,
     checks: Vec<Check>,
 }
@@ -89,7 +89,7 @@ impl Scene {
         layout: Layout,
         gap: Option<f64>,
         value: impl Fn(u32, u32, u32) -> f64,
-    ) -> Tensor {
+    ) -> View {
         self.made += 1;
         let name = format!("t{}", self.made);
         let (replicas, first) = (self.recording.replicas(), self.first);
@@ -130,7 +130,7 @@ impl Scene {
     }
 
     /// Floats of every replica: `value(noise, replica, row, col)`.
-    pub(crate) fn filled(&mut self, rows: u32, cols: u32, value: impl Fn(f64, u32, u32, u32) -> f64) -> Tensor {
+    pub(crate) fn filled(&mut self, rows: u32, cols: u32, value: impl Fn(f64, u32, u32, u32) -> f64) -> View {
         let layout = self.own_layout();
         let key = self.made;
         let gap = Some(f64::NAN);
@@ -138,12 +138,12 @@ impl Scene {
     }
 
     /// Floats of every replica that depend on row and column in different ways; some are zero.
-    pub(crate) fn own(&mut self, rows: u32, cols: u32) -> Tensor {
+    pub(crate) fn own(&mut self, rows: u32, cols: u32) -> View {
         self.filled(rows, cols, asymmetric)
     }
 
     /// [`Scene::own`], or one matrix that all replicas share.
-    pub(crate) fn any(&mut self, rows: u32, cols: u32) -> Tensor {
+    pub(crate) fn any(&mut self, rows: u32, cols: u32) -> View {
         if self.draw(3) > 0 {
             return self.own(rows, cols);
         }
@@ -152,20 +152,20 @@ impl Scene {
     }
 
     /// Poison, to be overwritten.
-    pub(crate) fn output(&mut self, rows: u32, cols: u32) -> Tensor {
+    pub(crate) fn output(&mut self, rows: u32, cols: u32) -> View {
         let layout = self.own_layout();
         self.allocate([rows, cols], layout, None, |_, _, _| f64::NAN)
     }
 
     /// Floats that an operation changes in place.
-    pub(crate) fn updated(&mut self, rows: u32, cols: u32, value: impl Fn(f64, u32, u32, u32) -> f64) -> Tensor {
+    pub(crate) fn updated(&mut self, rows: u32, cols: u32, value: impl Fn(f64, u32, u32, u32) -> f64) -> View {
         let layout = self.own_layout();
         let key = self.made;
         self.allocate([rows, cols], layout, None, |r, i, j| value(noise([i, j, r, key]), r, i, j))
     }
 
     /// Words of every replica: `value(random bits, replica, element)`.
-    pub(crate) fn words(&mut self, rows: u32, cols: u32, value: impl Fn(u32, u32, u32) -> u32) -> Tensor {
+    pub(crate) fn words(&mut self, rows: u32, cols: u32, value: impl Fn(u32, u32, u32) -> u32) -> View {
         self.made += 1;
         let tensor = self.recording.state(format!("t{}", self.made), rows, cols, Dtype::U32);
         let replicas = self.first..self.first + self.recording.replicas();
@@ -173,7 +173,7 @@ impl Scene {
     }
 
     /// Words that all replicas share.
-    pub(crate) fn shared_words(&mut self, rows: u32, cols: u32, value: impl Fn(u32, u32) -> u32) -> Tensor {
+    pub(crate) fn shared_words(&mut self, rows: u32, cols: u32, value: impl Fn(u32, u32) -> u32) -> View {
         self.made += 1;
         let tensor = self.recording.shared(format!("t{}", self.made), rows, cols, Dtype::U32);
         self.hold_words(tensor, 0..1, |bits, _, i| value(bits, i))
@@ -181,10 +181,10 @@ impl Scene {
 
     fn hold_words(
         &mut self,
-        tensor: Tensor,
+        tensor: View,
         replicas: std::ops::Range<u32>,
         value: impl Fn(u32, u32, u32) -> u32,
-    ) -> Tensor {
+    ) -> View {
         let count = tensor.rows() * tensor.cols();
         let key = self.made;
         let all = replicas.flat_map(|r| (0..count).map(move |i| (r, i)));
@@ -194,7 +194,7 @@ impl Scene {
     }
 
     /// Random bytes that all replicas share.
-    pub(crate) fn bytes(&mut self, rows: u32, cols: u32) -> Tensor {
+    pub(crate) fn bytes(&mut self, rows: u32, cols: u32) -> View {
         self.made += 1;
         let tensor = self.recording.shared(format!("t{}", self.made), rows, cols, Dtype::U8);
         let all = (0..rows * cols).map(|i| (pcg4d([i, 0, self.made, 9])[3] >> 24) as u8).collect();
@@ -264,7 +264,7 @@ impl Scene {
     }
 
     /// Everything that the operations wrote, by tensor.
-    pub(crate) fn outputs(&self, executor: &mut Blocking) -> Vec<(String, Tensor, Vec<f64>)> {
+    pub(crate) fn outputs(&self, executor: &mut Blocking) -> Vec<(String, View, Vec<f64>)> {
         self.checks.iter().map(|c| (c.name.clone(), c.tensor, executor.read(c.tensor).unwrap())).collect()
     }
 
@@ -293,8 +293,8 @@ impl Scene {
 
     /// What nothing writes is unchanged, the surroundings of outputs included.
     fn verify_rest(&self, report: &mut Report, gpu: &mut Blocking<Gpu>) {
-        let root = |tensor: Tensor| self.recording.info(tensor).tensor;
-        let written: HashSet<Tensor> = self.checks.iter().map(|c| root(c.tensor)).collect();
+        let root = |tensor: View| self.recording.info(tensor).tensor;
+        let written: HashSet<View> = self.checks.iter().map(|c| root(c.tensor)).collect();
         for (tensor, data) in &self.contents {
             let Data::Numbers(before) = data else { continue };
             let after = gpu.read(*tensor).unwrap();

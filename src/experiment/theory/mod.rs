@@ -16,10 +16,10 @@ pub use picture::draw_modes;
 pub use results::{CAPTION, Ending, endings, read_csv, table, write_csv};
 
 use super::ExperimentError;
-use crate::feedback::{Observed, PRule, Pathway, QRule, Seen, Way};
+use crate::feedback::{BackwardWeight, Observed, PRule, Pathway, QRule, Seen};
 use crate::gpu::DeviceChoice;
 use crate::model::{ModelError, factorise, normal};
-use crate::ops::{Dtype, Epilogue, Gemm, Phase, Recording, ReplicaStep, Role, ShapeError, StepState, Tensor};
+use crate::ops::{Dtype, Epilogue, Gemm, Phase, Recording, ReplicaStep, Role, ShapeError, StepState, View};
 use crate::optim::{GroupBuilder, Learned, OptimizerSpec};
 use crate::plan::{Blocking, Options};
 use crate::train::machine::{Preparation, machine};
@@ -298,7 +298,7 @@ impl Problem {
         rec.push(Gemm { alpha: mean, epilogue, ..Gemm::nt(h, w2.value, delta) })?;
         rec.role(Role::WeightGradient);
         rec.push(Gemm::tn(delta, h, w2.gradient))?;
-        let way = Way { pathway: &pathway, weight: w2, window: None };
+        let way = BackwardWeight { pathway: &pathway, weight: w2, window: None };
         let (sent, y) = way.transport(&mut rec, delta, None, None)?;
         rec.role(Role::WeightGradient);
         rec.push(Gemm::tn(sent, x, w1.gradient))?;
@@ -317,8 +317,8 @@ impl Problem {
 
 struct Recorded {
     recording: Recording,
-    x: Tensor,
-    targets: Tensor,
+    x: View,
+    targets: View,
     w1: Learned,
     w2: Learned,
     pathway: Pathway,

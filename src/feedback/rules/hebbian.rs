@@ -1,7 +1,7 @@
 //! grad q = y^T h: what the layer got, by what is left of the error that it sent.
 
 use super::{Learning, Rule, Seen};
-use crate::ops::{Gemm, Recording, ShapeError, Tensor};
+use crate::ops::{Gemm, Recording, ShapeError, View};
 
 pub(super) struct Hebbian;
 
@@ -11,8 +11,8 @@ impl Rule for Hebbian {
         rec: &mut Recording,
         learning: &Learning,
         seen: &Seen,
-        _so_far: Option<Tensor>,
-    ) -> Result<Option<Tensor>, ShapeError> {
+        _so_far: Option<View>,
+    ) -> Result<Option<View>, ShapeError> {
         let product = match seen.window {
             Some(window) => Gemm::correlate(seen.y, seen.input, learning.gradient, window),
             None => Gemm::tn(seen.y, seen.input, learning.gradient),

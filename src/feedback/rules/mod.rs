@@ -12,20 +12,20 @@ mod oja;
 
 use serde::{Deserialize, Serialize};
 
-use crate::ops::{Recording, ShapeError, Tensor, Window};
+use crate::ops::{Recording, ShapeError, View, Window};
 use crate::optim::Learned;
 
 /// What one use of a weight by a micro-batch shows its rules.
 #[derive(Clone, Copy, Debug)]
 pub struct Seen {
     /// The error that was sent, rows x m.
-    pub source: Tensor,
+    pub source: View,
     /// Its projection by p, rows x r.
-    pub y: Tensor,
+    pub y: View,
     /// What the Oja rule learns from, rows x m: usually the error that was sent.
-    pub statistics: Tensor,
+    pub statistics: View,
     /// The layer's input h, rows x k; of a convolution pixels x k.
-    pub input: Tensor,
+    pub input: View,
     /// How a convolution moves over its input.
     pub window: Option<Window>,
 }
@@ -34,13 +34,13 @@ pub struct Seen {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Learning {
     /// P^T, m x r.
-    pub(super) p: Tensor,
+    pub(super) p: View,
     /// Q^T, r x k.
-    pub(super) q: Tensor,
+    pub(super) q: View,
     /// The weight that both stand in for.
     pub(super) weight: Learned,
     /// Where the factor's gradient goes.
-    pub(super) gradient: Tensor,
+    pub(super) gradient: View,
 }
 
 /// How a factor learns.
@@ -56,8 +56,8 @@ pub(super) trait Rule {
         _rec: &mut Recording,
         _learning: &Learning,
         _seen: &Seen,
-        _so_far: Option<Tensor>,
-    ) -> Result<Option<Tensor>, ShapeError> {
+        _so_far: Option<View>,
+    ) -> Result<Option<View>, ShapeError> {
         Ok(None)
     }
 
@@ -66,7 +66,7 @@ pub(super) trait Rule {
         &self,
         _rec: &mut Recording,
         _learning: &Learning,
-        _so_far: Option<(Tensor, u32)>,
+        _so_far: Option<(View, u32)>,
     ) -> Result<(), ShapeError> {
         Ok(())
     }

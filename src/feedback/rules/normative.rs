@@ -3,7 +3,7 @@
 //! E = p q - W is never formed: p (q q^T) - W q^T and (p^T p) q - p^T W cost 2 m k r + 2 r^2 (m + k) instead of 4 m k r each.
 
 use super::{Learning, Rule};
-use crate::ops::{Epilogue, Gemm, Recording, ShapeError, Significant, Tensor};
+use crate::ops::{Epilogue, Gemm, Recording, ShapeError, Significant, View};
 
 /// grad p = E q^T.
 pub(super) struct OfP;
@@ -16,12 +16,7 @@ impl Rule for OfP {
         true
     }
 
-    fn learn(
-        &self,
-        rec: &mut Recording,
-        learning: &Learning,
-        _so_far: Option<(Tensor, u32)>,
-    ) -> Result<(), ShapeError> {
+    fn learn(&self, rec: &mut Recording, learning: &Learning, _so_far: Option<(View, u32)>) -> Result<(), ShapeError> {
         let (p, q, weight) = (learning.p, learning.q, learning.weight.value);
         let rank = q.rows();
         let gram = rec.scratch("q_gram", rank, rank);
@@ -40,12 +35,7 @@ impl Rule for OfQ {
         true
     }
 
-    fn learn(
-        &self,
-        rec: &mut Recording,
-        learning: &Learning,
-        _so_far: Option<(Tensor, u32)>,
-    ) -> Result<(), ShapeError> {
+    fn learn(&self, rec: &mut Recording, learning: &Learning, _so_far: Option<(View, u32)>) -> Result<(), ShapeError> {
         let (p, q, weight) = (learning.p, learning.q, learning.weight.value);
         let rank = p.cols();
         let gram = rec.scratch("p_gram", rank, rank);

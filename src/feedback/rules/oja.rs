@@ -3,7 +3,7 @@
 //! Its gradient is no sum over rows, but is made of statistics that are: those add up over micro-batches.
 
 use super::{Learning, Rule, Seen};
-use crate::ops::{self, Add, Correlate, Gemm, Recording, ShapeError, Tensor};
+use crate::ops::{self, Add, Correlate, Gemm, Recording, ShapeError, View};
 
 pub(super) struct Oja;
 
@@ -13,8 +13,8 @@ impl Rule for Oja {
         rec: &mut Recording,
         learning: &Learning,
         seen: &Seen,
-        so_far: Option<Tensor>,
-    ) -> Result<Option<Tensor>, ShapeError> {
+        so_far: Option<View>,
+    ) -> Result<Option<View>, ShapeError> {
         let (p, x) = (learning.p, seen.statistics);
         let (width, rank) = (p.rows(), p.cols());
         let y = if x == seen.source {
@@ -26,14 +26,14 @@ impl Rule for Oja {
             y
         };
         let statistics = rec.scratch("statistics", rank + 3, width + rank);
-        rec.push(Correlate { x, y, statistics, origin: so_far, hebbian: None, parts: 1 })?;
+        rec.push(Correlate { x, y, statistics, origin: so_far, hebbian: None, splits: 1 })?;
         let Some(before) = so_far else { return Ok(Some(statistics)) };
         let sum = rec.scratch("statistics_so_far", rank + 3, width + rank);
         rec.push(Add { a: before, b: statistics, out: sum })?;
         Ok(Some(sum))
     }
 
-    fn learn(&self, rec: &mut Recording, learning: &Learning, so_far: Option<(Tensor, u32)>) -> Result<(), ShapeError> {
+    fn learn(&self, rec: &mut Recording, learning: &Learning, so_far: Option<(View, u32)>) -> Result<(), ShapeError> {
         let Some((statistics, rows)) = so_far else { return Ok(()) };
         rec.push(ops::Oja { statistics, p: learning.p, out: learning.gradient, rows })
     }

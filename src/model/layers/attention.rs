@@ -9,7 +9,7 @@ use super::dropout::{is_zero, probability};
 use super::{Describe, Input, Layer};
 use crate::model::graph::Extent;
 use crate::model::pass::{Pass, Placed};
-use crate::ops::{self, AttentionKeys, AttentionQueries, Heads, ShapeError, Tensor};
+use crate::ops::{self, AttentionKeys, AttentionQueries, Heads, ShapeError, View};
 
 /// softmax(q k^T / sqrt(width of a head)) v in every head. It takes q, k and v side by side, three times what it makes, and has no
 /// weights of its own: a dense layer before it makes the three, one behind it mixes the heads.
@@ -68,7 +68,7 @@ impl Attend {
 }
 
 impl Layer for Attend {
-    fn forward(&self, pass: &mut Pass<'_>, at: &Placed) -> Result<Tensor, ShapeError> {
+    fn forward(&self, pass: &mut Pass<'_>, at: &Placed) -> Result<View, ShapeError> {
         let (qkv, out, heads) = (pass.input(at), pass.make(at, "attended"), self.heads(pass, at));
         let stats = pass.rec.scratch("log_sums", qkv.rows(), self.heads);
         pass.rec.push(ops::Attention { qkv, out, stats, heads })?;
@@ -76,7 +76,7 @@ impl Layer for Attend {
         Ok(out)
     }
 
-    fn backward(&self, pass: &mut Pass<'_>, at: &Placed, error: Tensor) -> Result<Vec<Tensor>, ShapeError> {
+    fn backward(&self, pass: &mut Pass<'_>, at: &Placed, error: View) -> Result<Vec<View>, ShapeError> {
         let (qkv, out, heads) = (pass.input(at), pass.output(at), self.heads(pass, at));
         let (stats, gradient) = (pass.saved(at)[0], pass.error(at));
         let dots = pass.rec.scratch("dots", qkv.rows(), self.heads);

@@ -8,7 +8,7 @@ use super::{Describe, Input, Layer, maxpool};
 use crate::model::graph::Extent;
 use crate::model::pass::{Pass, Placed};
 use crate::model::spec::Sides;
-use crate::ops::{AveragePool, AveragePoolBackward, ShapeError, Tensor, Window};
+use crate::ops::{AveragePool, AveragePoolBackward, ShapeError, View, Window};
 
 /// The mean of every window, padding counted as zeros.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -39,13 +39,13 @@ impl Describe for AvgPool {
 pub(super) struct Mean(pub(super) Window);
 
 impl Layer for Mean {
-    fn forward(&self, pass: &mut Pass<'_>, at: &Placed) -> Result<Tensor, ShapeError> {
+    fn forward(&self, pass: &mut Pass<'_>, at: &Placed) -> Result<View, ShapeError> {
         let (x, out) = (pass.input(at), pass.make(at, "mean"));
         pass.rec.push(AveragePool { x, out, window: self.0 })?;
         Ok(out)
     }
 
-    fn backward(&self, pass: &mut Pass<'_>, at: &Placed, error: Tensor) -> Result<Vec<Tensor>, ShapeError> {
+    fn backward(&self, pass: &mut Pass<'_>, at: &Placed, error: View) -> Result<Vec<View>, ShapeError> {
         let out = pass.error(at);
         pass.rec.push(AveragePoolBackward { error, out, window: self.0, gate: None })?;
         Ok(vec![out])

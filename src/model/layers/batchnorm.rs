@@ -9,7 +9,7 @@ use super::{Describe, Layer};
 use crate::model::graph::Extent;
 use crate::model::parameter::{FileSpec, ParameterSpec, Purpose, Start};
 use crate::model::pass::{Pass, Placed};
-use crate::ops::{Moments, Normalise, NormaliseBackward, NormaliseGradients, ShapeError, Tensor};
+use crate::ops::{Moments, Normalise, NormaliseBackward, NormaliseGradients, ShapeError, View};
 
 /// Added to variances.
 const EPSILON: f64 = 1e-5;
@@ -51,7 +51,7 @@ impl Layer for ByBatch {
         vec![learned("weight", 1.0), learned("bias", 0.0), running]
     }
 
-    fn forward(&self, pass: &mut Pass<'_>, at: &Placed) -> Result<Tensor, ShapeError> {
+    fn forward(&self, pass: &mut Pass<'_>, at: &Placed) -> Result<View, ShapeError> {
         let [gamma, beta, running] = [0, 1, 2].map(|which| at.parameters[which].value);
         let x = pass.input(at);
         let moments = if pass.is_training() {
@@ -68,7 +68,7 @@ impl Layer for ByBatch {
         Ok(out)
     }
 
-    fn backward(&self, pass: &mut Pass<'_>, at: &Placed, error: Tensor) -> Result<Vec<Tensor>, ShapeError> {
+    fn backward(&self, pass: &mut Pass<'_>, at: &Placed, error: View) -> Result<Vec<View>, ShapeError> {
         let [scale, shift] = [0, 1].map(|which| at.parameters[which].learned());
         let (x, epsilon) = (pass.input(at), EPSILON);
         let of_batch = pass.saved(at).first().copied();

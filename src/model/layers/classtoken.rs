@@ -8,7 +8,7 @@ use super::{Describe, Input, Layer};
 use crate::model::graph::Extent;
 use crate::model::parameter::{ParameterSpec, Start};
 use crate::model::pass::{Pass, Placed};
-use crate::ops::{ColumnSum, PlaceRows, Role, ShapeError, Tensor};
+use crate::ops::{ColumnSum, PlaceRows, Role, ShapeError, View};
 
 /// Puts a learned token before all others, after which positions are a sequence and no image. It starts as a normal of
 /// deviation 1e-6.
@@ -39,14 +39,14 @@ impl Layer for Token {
         vec![ParameterSpec::row("weight", self.width, Start::Normal(1e-6))]
     }
 
-    fn forward(&self, pass: &mut Pass<'_>, at: &Placed) -> Result<Tensor, ShapeError> {
+    fn forward(&self, pass: &mut Pass<'_>, at: &Placed) -> Result<View, ShapeError> {
         let (x, out) = (pass.input(at), pass.make(at, "tokens"));
         let fill = Some(at.parameters[0].value);
         pass.rec.push(PlaceRows { x: x.by_rows(self.positions), out, first: 1, fill })?;
         Ok(out)
     }
 
-    fn backward(&self, pass: &mut Pass<'_>, at: &Placed, error: Tensor) -> Result<Vec<Tensor>, ShapeError> {
+    fn backward(&self, pass: &mut Pass<'_>, at: &Placed, error: View) -> Result<Vec<View>, ShapeError> {
         let samples = error.by_rows(self.positions + 1);
         if pass.learns(at) {
             pass.rec.role(Role::WeightGradient);

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::{Describe, Layer};
 use crate::model::graph::Extent;
 use crate::model::pass::{Pass, Placed};
-use crate::ops::{self, ShapeError, Tensor};
+use crate::ops::{self, ShapeError, View};
 use crate::optim::{LESS_THAN_ONE, single};
 
 /// Drops elements in training.
@@ -48,7 +48,7 @@ impl Drop {
 }
 
 impl Layer for Drop {
-    fn forward(&self, pass: &mut Pass<'_>, at: &Placed) -> Result<Tensor, ShapeError> {
+    fn forward(&self, pass: &mut Pass<'_>, at: &Placed) -> Result<View, ShapeError> {
         let x = pass.input(at);
         if self.is_off(pass) {
             return Ok(x);
@@ -58,7 +58,7 @@ impl Layer for Drop {
         Ok(out)
     }
 
-    fn backward(&self, pass: &mut Pass<'_>, at: &Placed, error: Tensor) -> Result<Vec<Tensor>, ShapeError> {
+    fn backward(&self, pass: &mut Pass<'_>, at: &Placed, error: View) -> Result<Vec<View>, ShapeError> {
         if self.is_off(pass) {
             return Ok(vec![error]);
         }

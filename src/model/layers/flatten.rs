@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::{Describe, Input, Layer};
 use crate::model::graph::Extent;
 use crate::model::pass::{Pass, Placed};
-use crate::ops::{ShapeError, Tensor, TransposeBlocks};
+use crate::ops::{ShapeError, TransposeBlocks, View};
 
 /// The image as one row, channel by channel.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -28,13 +28,13 @@ impl Describe for Flatten {
 struct ChannelByChannel(Extent);
 
 impl Layer for ChannelByChannel {
-    fn forward(&self, pass: &mut Pass<'_>, at: &Placed) -> Result<Tensor, ShapeError> {
+    fn forward(&self, pass: &mut Pass<'_>, at: &Placed) -> Result<View, ShapeError> {
         let (x, out) = (pass.input(at), pass.make(at, "flat"));
         pass.rec.push(TransposeBlocks { x, out, rows: self.0.pixels(), cols: self.0.channels })?;
         Ok(out)
     }
 
-    fn backward(&self, pass: &mut Pass<'_>, at: &Placed, error: Tensor) -> Result<Vec<Tensor>, ShapeError> {
+    fn backward(&self, pass: &mut Pass<'_>, at: &Placed, error: View) -> Result<Vec<View>, ShapeError> {
         let out = pass.error(at);
         pass.rec.push(TransposeBlocks { x: error, out, rows: self.0.channels, cols: self.0.pixels() })?;
         Ok(vec![out])

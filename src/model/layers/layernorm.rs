@@ -8,7 +8,7 @@ use super::{Describe, Layer};
 use crate::model::graph::Extent;
 use crate::model::parameter::{ParameterSpec, Start};
 use crate::model::pass::{Pass, Placed};
-use crate::ops::{self, LayerNormBackward, LayerNormGradients, Role, ShapeError, Tensor};
+use crate::ops::{self, LayerNormBackward, LayerNormGradients, Role, ShapeError, View};
 use crate::optim::single;
 
 /// Layer norm over the channels of a position.
@@ -54,7 +54,7 @@ impl Layer for ByPosition {
         vec![learned("weight", 1.0), learned("bias", 0.0)]
     }
 
-    fn forward(&self, pass: &mut Pass<'_>, at: &Placed) -> Result<Tensor, ShapeError> {
+    fn forward(&self, pass: &mut Pass<'_>, at: &Placed) -> Result<View, ShapeError> {
         let [gamma, beta] = [0, 1].map(|which| at.parameters[which].value);
         let (x, out) = (pass.input(at), pass.make(at, "normal"));
         let moments = pass.rec.scratch("moments", x.rows(), 2);
@@ -63,7 +63,7 @@ impl Layer for ByPosition {
         Ok(out)
     }
 
-    fn backward(&self, pass: &mut Pass<'_>, at: &Placed, error: Tensor) -> Result<Vec<Tensor>, ShapeError> {
+    fn backward(&self, pass: &mut Pass<'_>, at: &Placed, error: View) -> Result<Vec<View>, ShapeError> {
         let (x, moments) = (pass.input(at), pass.saved(at)[0]);
         let [scale, shift] = [0, 1].map(|which| at.parameters[which].learned());
         if pass.learns(at) {

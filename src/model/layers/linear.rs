@@ -3,7 +3,7 @@
 use super::Layer;
 use crate::model::parameter::{FileSpec, ParameterSpec, Passage, Purpose, Start};
 use crate::model::pass::{Pass, Placed};
-use crate::ops::{Clear, ColumnSum, Epilogue, Gemm, Role, ShapeError, Tensor, Window};
+use crate::ops::{Clear, ColumnSum, Epilogue, Gemm, Role, ShapeError, View, Window};
 
 #[derive(Debug)]
 pub(super) struct Linear {
@@ -37,7 +37,7 @@ impl Layer for Linear {
         vec![weight, ParameterSpec::row("bias", outputs, start[1])]
     }
 
-    fn forward(&self, pass: &mut Pass<'_>, at: &Placed) -> Result<Tensor, ShapeError> {
+    fn forward(&self, pass: &mut Pass<'_>, at: &Placed) -> Result<View, ShapeError> {
         let [weight, bias] = [&at.parameters[0], &at.parameters[1]];
         let (x, out) = (pass.input(at), pass.make(at, "a"));
         let product = match self.window {
@@ -49,7 +49,7 @@ impl Layer for Linear {
         Ok(out)
     }
 
-    fn backward(&self, pass: &mut Pass<'_>, at: &Placed, error: Tensor) -> Result<Vec<Tensor>, ShapeError> {
+    fn backward(&self, pass: &mut Pass<'_>, at: &Placed, error: View) -> Result<Vec<View>, ShapeError> {
         let (weight, bias) = (at.parameters[0].learned(), at.parameters[1].learned());
         if pass.learns(at) {
             let (input, half) = (pass.input(at), pass.half_of_errors());

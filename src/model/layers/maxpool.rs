@@ -8,7 +8,7 @@ use super::{Describe, Input, Layer};
 use crate::model::graph::Extent;
 use crate::model::pass::{Pass, Placed};
 use crate::model::spec::Sides;
-use crate::ops::{self, Dtype, MaxPoolBackward, ShapeError, Tensor, Window};
+use crate::ops::{self, Dtype, MaxPoolBackward, ShapeError, View, Window};
 
 /// The largest of every window.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -48,7 +48,7 @@ impl Describe for MaxPool {
 struct Max(Window);
 
 impl Layer for Max {
-    fn forward(&self, pass: &mut Pass<'_>, at: &Placed) -> Result<Tensor, ShapeError> {
+    fn forward(&self, pass: &mut Pass<'_>, at: &Placed) -> Result<View, ShapeError> {
         let (x, out) = (pass.input(at), pass.make(at, "largest"));
         let winners = pass.rec.scratch_of("winners", out.rows(), out.cols(), Dtype::U32);
         pass.rec.push(ops::MaxPool { x, out, winners, window: self.0 })?;
@@ -56,7 +56,7 @@ impl Layer for Max {
         Ok(out)
     }
 
-    fn backward(&self, pass: &mut Pass<'_>, at: &Placed, error: Tensor) -> Result<Vec<Tensor>, ShapeError> {
+    fn backward(&self, pass: &mut Pass<'_>, at: &Placed, error: View) -> Result<Vec<View>, ShapeError> {
         let (out, winners) = (pass.error(at), pass.saved(at)[0]);
         pass.rec.push(MaxPoolBackward { error, winners, out, window: self.0, gate: None })?;
         Ok(vec![out])

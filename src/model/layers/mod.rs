@@ -34,7 +34,7 @@ use serde::{Deserialize, Serialize};
 use super::graph::Extent;
 use super::parameter::ParameterSpec;
 use super::pass::{Pass, Placed};
-use crate::ops::{ShapeError, Tensor};
+use crate::ops::{ShapeError, View};
 
 /// What a configuration says of a layer.
 pub(super) trait Describe {
@@ -84,11 +84,11 @@ pub(super) trait Layer: Debug + Send + Sync {
     }
 
     /// Writes the operations that make its output; returns that.
-    fn forward(&self, pass: &mut Pass<'_>, at: &Placed) -> Result<Tensor, ShapeError>;
+    fn forward(&self, pass: &mut Pass<'_>, at: &Placed) -> Result<View, ShapeError>;
 
     /// Writes the gradients of its parameters, and from the error at its output those at its inputs, in their order. It may
     /// leave those out that no layer below asks for ([`Placed::passes_error`]).
-    fn backward(&self, pass: &mut Pass<'_>, at: &Placed, error: Tensor) -> Result<Vec<Tensor>, ShapeError>;
+    fn backward(&self, pass: &mut Pass<'_>, at: &Placed, error: View) -> Result<Vec<View>, ShapeError>;
 
     /// Whether it is a nonlinearity.
     fn is_activation(&self) -> bool {

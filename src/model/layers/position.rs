@@ -8,7 +8,7 @@ use super::{Describe, Input, Layer};
 use crate::model::graph::Extent;
 use crate::model::parameter::{ParameterSpec, Start};
 use crate::model::pass::{Pass, Placed};
-use crate::ops::{AddRow, ColumnSum, Role, ShapeError, Tensor};
+use crate::ops::{AddRow, ColumnSum, Role, ShapeError, View};
 
 /// Adds a learned value to every channel of every position. It starts as a truncated normal of deviation 0.02.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -33,7 +33,7 @@ struct Learned {
 
 impl Learned {
     /// A tensor of samples x (positions x width), a sample a row.
-    fn by_sample(&self, tensor: Tensor) -> Tensor {
+    fn by_sample(&self, tensor: View) -> View {
         tensor.window(0, tensor.rows() / self.positions, self.positions * self.width)
     }
 }
@@ -44,14 +44,14 @@ impl Layer for Learned {
         vec![ParameterSpec::learned("weight", shape.to_vec(), shape, Start::Normal(0.02))]
     }
 
-    fn forward(&self, pass: &mut Pass<'_>, at: &Placed) -> Result<Tensor, ShapeError> {
+    fn forward(&self, pass: &mut Pass<'_>, at: &Placed) -> Result<View, ShapeError> {
         let (x, out) = (pass.input(at), pass.make(at, "placed"));
         let row = self.by_sample(at.parameters[0].value);
         pass.rec.push(AddRow { x: self.by_sample(x), row, out: self.by_sample(out) })?;
         Ok(out)
     }
 
-    fn backward(&self, pass: &mut Pass<'_>, at: &Placed, error: Tensor) -> Result<Vec<Tensor>, ShapeError> {
+    fn backward(&self, pass: &mut Pass<'_>, at: &Placed, error: View) -> Result<Vec<View>, ShapeError> {
         if pass.learns(at) {
             pass.rec.role(Role::WeightGradient);
             let out = self.by_sample(at.parameters[0].learned().gradient);

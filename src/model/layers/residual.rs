@@ -13,7 +13,7 @@ use super::{Chain, Describe, Input, Layer, LayerSpec};
 use crate::model::graph::Extent;
 use crate::model::parameter::{ParameterSpec, Start};
 use crate::model::pass::{Pass, Placed};
-use crate::ops::{Add, Dropout, Role, ScaleColumns, ScaleGradient, ShapeError, Tensor};
+use crate::ops::{Add, Dropout, Role, ScaleColumns, ScaleGradient, ShapeError, View};
 
 /// What some layers make, plus what others make of the same input; the input itself where there are none.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -72,7 +72,7 @@ struct Sum {
 impl Sum {
     /// The long way, or the error on its way back along it: every sample dropped as a whole or divided by what is kept. The
     /// counter-based numbers give the same mask both times.
-    fn dropped(&self, pass: &mut Pass<'_>, at: &Placed, x: Tensor) -> Result<Tensor, ShapeError> {
+    fn dropped(&self, pass: &mut Pass<'_>, at: &Placed, x: View) -> Result<View, ShapeError> {
         if self.drop == 0.0 || !pass.is_training() {
             return Ok(x);
         }
@@ -82,7 +82,7 @@ impl Sum {
         Ok(out)
     }
 
-    fn scaled(&self, pass: &mut Pass<'_>, at: &Placed, x: Tensor) -> Result<Tensor, ShapeError> {
+    fn scaled(&self, pass: &mut Pass<'_>, at: &Placed, x: View) -> Result<View, ShapeError> {
         let Some(scale) = at.parameters.first() else { return Ok(x) };
         let out = pass.rec.scratch("scaled", x.rows(), x.cols());
         pass.rec.push(ScaleColumns { x, row: scale.value, out })?;
@@ -96,7 +96,7 @@ impl Layer for Sum {
         self.scale.map(row).into_iter().collect()
     }
 
-    fn forward(&self, pass: &mut Pass<'_>, at: &Placed) -> Result<Tensor, ShapeError> {
+    fn forward(&self, pass: &mut Pass<'_>, at: &Placed) -> Result<View, ShapeError> {
         let [main, shortcut] = [0, 1].map(|which| pass.values()[at.inputs[which]]);
         let scaled = self.scaled(pass, at, main)?;
         let kept = self.dropped(pass, at, scaled)?;
@@ -105,7 +105,7 @@ impl Layer for Sum {
         Ok(out)
     }
 
-    fn backward(&self, pass: &mut Pass<'_>, at: &Placed, error: Tensor) -> Result<Vec<Tensor>, ShapeError> {
+    fn backward(&self, pass: &mut Pass<'_>, at: &Placed, error: View) -> Result<Vec<View>, ShapeError> {
         let learned = at.parameters.first().filter(|_| pass.learns(at));
         if learned.is_none() && !at.passes_error {
             return Ok(Vec::new());

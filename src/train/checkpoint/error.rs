@@ -83,7 +83,7 @@ pub enum CheckpointError {
     IsACheckpoint(PathBuf),
     /// A tensor that cannot be stored or used.
     #[error("{}, tensor {tensor}: {what}", path.display())]
-    Tensor {
+    View {
         /// The file.
         path: PathBuf,
         /// The tensor.

@@ -40,7 +40,7 @@ impl Checkpoint {
     /// Writes the checkpoint, or leaves what was there. The same content gives the same bytes, in any order of tensors.
     ///
     /// # Errors
-    /// [`CheckpointError::File`] when the disk refuses; [`CheckpointError::Tensor`] for a shape that does not fit its
+    /// [`CheckpointError::File`] when the disk refuses; [`CheckpointError::View`] for a shape that does not fit its
     /// values, or a name used twice.
     pub fn save(&self, path: &Path) -> Result<(), CheckpointError> {
         let tensors = self.tensors.iter().map(|(name, shape, values)| {

@@ -277,7 +277,7 @@ fn what_cannot_be_stored_is_refused_and_the_old_file_kept() {
         let mut bad = example();
         bad.tensors.push((name.to_owned(), shape, Values::U32(vec![1])));
         let error = bad.save(&path).unwrap_err();
-        assert!(matches!(&error, CheckpointError::Tensor { tensor, .. } if tensor == name), "{error}");
+        assert!(matches!(&error, CheckpointError::View { tensor, .. } if tensor == name), "{error}");
     }
     assert_eq!(fs::read(&path).unwrap(), bytes);
     assert!(matches!(example().save(&path.join("below")).unwrap_err(), CheckpointError::File(_)));

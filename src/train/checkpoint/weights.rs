@@ -33,7 +33,7 @@ pub fn read_weights(path: &Path) -> Result<Weights, CheckpointError> {
     let weights = parsed.tensors().filter(|(name, ..)| !name.ends_with("num_batches_tracked"));
     let converted = weights.map(|(name, shape, dtype, bytes)| match to_f32(dtype, bytes) {
         Ok(values) => Ok((name, shape, values)),
-        Err(what) => Err(CheckpointError::Tensor { path: path.to_owned(), tensor: name, what }),
+        Err(what) => Err(CheckpointError::View { path: path.to_owned(), tensor: name, what }),
     });
     converted.collect()
 }

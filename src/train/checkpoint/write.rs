@@ -30,7 +30,7 @@ pub(super) struct Unstorable {
 
 impl Unstorable {
     pub(super) fn in_file(self, path: &Path) -> CheckpointError {
-        CheckpointError::Tensor { path: path.to_owned(), tensor: self.tensor, what: self.what }
+        CheckpointError::View { path: path.to_owned(), tensor: self.tensor, what: self.what }
     }
 }
 

@@ -4,7 +4,7 @@ use super::Session;
 use crate::analysis::{Alignment, Depth, Matrices, Products, Spectrum, alignment, spectrum};
 use crate::feedback::Pathway;
 use crate::model::Weight;
-use crate::ops::{Phase, StepState, Tensor};
+use crate::ops::{Phase, StepState, View};
 use crate::train::TrainError;
 
 /// Measures after a step, each with its replica and layer.
@@ -94,7 +94,7 @@ impl Session {
             };
             let weights = self.executor.read(value)?;
             let errors = self.executor.read(delta)?;
-            let mut read = |tensor: Option<Tensor>| tensor.map(|t| self.executor.read(t)).transpose();
+            let mut read = |tensor: Option<View>| tensor.map(|t| self.executor.read(t)).transpose();
             let (p_all, q_all, random_all) = (read(p)?, read(q)?, read(random)?);
             let width = delta.cols() as usize;
             for replica in 0..self.seeds.len() {

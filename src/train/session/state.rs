@@ -5,14 +5,14 @@ use std::path::Path;
 use super::Session;
 use crate::feedback::{Init, Pathway};
 use crate::model::{Purpose, factorise, pad_columns};
-use crate::ops::{Dtype, Kind, Tensor};
+use crate::ops::{Dtype, Kind, View};
 use crate::train::TrainError;
 use crate::train::checkpoint::{Checkpoint, CheckpointError, Values, read_weights};
 use crate::train::weights::{self, NamedTensor};
 
 impl Session {
     /// Tensors that a checkpoint holds.
-    fn persistent(&self) -> Vec<(String, Tensor)> {
+    fn persistent(&self) -> Vec<(String, View)> {
         let states = self.plan.tensors().iter().filter(|t| t.kind == Kind::State);
         states.map(|t| (t.name.clone(), t.tensor)).collect()
     }
@@ -52,7 +52,7 @@ impl Session {
             };
             if values.len() != tensor.shape.elements() {
                 let what = format!("has {} elements, {} are needed", values.len(), tensor.shape.elements());
-                return Err(CheckpointError::Tensor { path: path.to_owned(), tensor: name, what }.into());
+                return Err(CheckpointError::View { path: path.to_owned(), tensor: name, what }.into());
             }
             self.executor.write(tensor, &values)?;
         }
