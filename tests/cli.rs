@@ -407,7 +407,7 @@ fn tables_in_pipes_are_not_broken() {
     let printed = succeeds(&["explain", "digits", "--no-tune", "--seeds", "1"]);
     assert!(printed.contains(", 1 replica\n"), "{printed}");
     let rows: Vec<&str> = printed.lines().filter(|line| line.starts_with('│')).collect();
-    assert_eq!(rows.len(), 6, "a line each for the header, four layers and their sum: {printed}");
+    assert_eq!(rows.len(), 10, "a line each for the header, four layers, four other kinds and their sum: {printed}");
     assert!(rows[0].contains("weight gradient") && rows[0].contains("sum / backprop"), "{printed}");
 }
 

@@ -173,6 +173,18 @@ fn a_diagnosis_has_gradients_of_the_batch_and_its_half_and_follows_the_stream() 
     }
 }
 
+/// A dense layer acts at every position, but the loss takes one row of outputs a sample.
+#[test]
+fn outputs_at_several_positions_are_refused() {
+    let mut layers = blocks();
+    layers.remove(3);
+    let error = Network::new(&spec(layers, FeedbackSpec::backprop(), &[])).unwrap_err().to_string();
+    assert!(
+        error.contains("model.layers[3]") && error.contains("2 x 3 positions") && error.contains("flatten"),
+        "{error}"
+    );
+}
+
 #[test]
 fn what_cannot_be_frozen_is_named() {
     let refused =

@@ -50,7 +50,7 @@ impl fmt::Display for Headline {
     }
 }
 
-/// Measures everything, in about three minutes on two cores.
+/// Measures everything, in some minutes on two cores.
 ///
 /// Ratios of times are medians over nine interleaved rounds; ratios of operations come from [`Plan::cost`]. README.md lists
 /// the names.

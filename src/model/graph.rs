@@ -250,12 +250,17 @@ mod tests {
     }
 
     #[test]
+    fn a_dense_layer_acts_at_every_position() {
+        let graph = Graph::new(&[conv(3, 1), LayerSpec::Dense(Dense::new(2))], [4, 4, 2]).unwrap();
+        assert_eq!(graph.nodes[1].extent, Extent { height: 4, width: 4, channels: 2 });
+    }
+
+    #[test]
     fn what_cannot_stand_where_it_stands_is_named() {
         let fails = |layers: &[LayerSpec], words: [&str; 2]| {
             let error = Graph::new(layers, [4, 4, 2]).unwrap_err().to_string();
             assert!(words.iter().all(|word| error.contains(word)), "{error}");
         };
-        fails(&[conv(3, 1), LayerSpec::Dense(Dense::new(2))], ["model.layers[1]", "flatten"]);
         fails(&[conv(0, 1)], ["model.layers[0]", "at least 1"]);
         let wide = LayerSpec::AvgPool(AvgPool { size: Sides::Two([5, 5]), stride: None, padding: Sides::One(0) });
         fails(&[wide], ["model.layers[0]", "5 x 5 is larger"]);

@@ -108,9 +108,9 @@ struct Row {
 impl Row {
     fn allocate(recording: &mut Recording, name: &str, members: &[Member], spec: &OptimizerSpec) -> Row {
         let length = members.iter().map(Member::length).sum::<u64>() as u32;
+        let values = recording.state(format!("{name}.values"), 1, length, Dtype::F32);
         let gradients = recording.workspace(format!("{name}.gradients"), 1, length, Dtype::F32);
         let mut tensor = |what: &str| recording.state(format!("{name}.{what}"), 1, length, Dtype::F32);
-        let values = tensor("values");
         let names = ["moment1", "moment2", "moment3"];
         let moments = std::array::from_fn(|i| (i < spec.update().moments()).then(|| tensor(names[i])));
         Row { values, gradients, moments }

@@ -478,7 +478,7 @@ fn the_host_cannot_write_what_does_not_fit() {
 #[test]
 fn tensors_of_another_plan_are_refused() {
     let mut other = Recording::new(1);
-    other.state("first", 1, 1, Dtype::F32);
+    other.state("first", 1, 3, Dtype::F32);
     let second = other.state("second", 1, 3, Dtype::F32);
     let mut r = Recording::new(1);
     let first = r.state("first", 1, 2, Dtype::F32);
@@ -486,6 +486,7 @@ fn tensors_of_another_plan_are_refused() {
     let unknown = ReferenceError::UnknownTensor { index: 1, shape: second.shape };
     assert_eq!(reference.get(second).unwrap_err(), unknown);
     assert_eq!(reference.set(second, &[0.0; 3]).unwrap_err(), unknown);
+    // Of a tensor that stands in the same place, what reaches past the end is told.
     let impostor = other.find("first").unwrap();
     assert_ne!(impostor, first);
     assert!(reference.get(impostor).is_err());
