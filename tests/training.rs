@@ -169,7 +169,8 @@ fn depth_is_logged_of_blocks_and_weights_the_same_after_a_stop() {
         ("layers.2", block),
         ("layers.3", weight),
     ];
-    let cases: [(&str, &str, &[&str], &[(&str, [bool; 2])]); 3] = [
+    type Rows<'a> = &'a [(&'a str, [bool; 2])];
+    let cases: [(&str, &str, &[&str], Rows<'_>); 3] = [
         ("plain", plain, &[], &plain_rows),
         ("frozen", plain, &["--freeze", "layers.0"], &plain_rows[1..]),
         ("residual", residual, &[], &residual_rows),

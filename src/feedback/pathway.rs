@@ -98,11 +98,16 @@ impl BackwardWeight<'_> {
         Ok((product.out, y))
     }
 
-    /// Both factors' rules, each with what it finds.
-    fn learning(&self) -> (Option<(PRule, Learning)>, Option<(QRule, Learning)>) {
-        let Pathway::Factored { p, q, learn_p, learn_q } = *self.pathway else { return (None, None) };
-        let with = |gradient| Learning { p, q, weight: self.weight, gradient };
-        (learn_p.map(|(rule, gradient)| (rule, with(gradient))), learn_q.map(|(rule, gradient)| (rule, with(gradient))))
+    /// P's rule and what it finds.
+    fn of_p(&self) -> Option<(PRule, Learning)> {
+        let Pathway::Factored { p, q, learn_p: Some((rule, gradient)), .. } = *self.pathway else { return None };
+        Some((rule, Learning { p, q, weight: self.weight, gradient }))
+    }
+
+    /// Q's rule and what it finds.
+    fn of_q(&self) -> Option<(QRule, Learning)> {
+        let Pathway::Factored { p, q, learn_q: Some((rule, gradient)), .. } = *self.pathway else { return None };
+        Some((rule, Learning { p, q, weight: self.weight, gradient }))
     }
 
     /// Shows the rules of p and q a micro-batch, behind those that `so_far` comes from.
@@ -111,7 +116,7 @@ impl BackwardWeight<'_> {
     /// If a shape does not fit, which is a bug of the caller.
     pub fn observe(&self, rec: &mut Recording, seen: &Seen, so_far: Observed) -> Result<Observed, ShapeError> {
         rec.role(Role::Feedback);
-        let (p, q) = self.learning();
+        let (p, q) = (self.of_p(), self.of_q());
         let of_p = p.map(|(rule, own)| rule.rule().observe(rec, &own, seen, so_far.of_p)).transpose()?.flatten();
         let of_q = q.map(|(rule, own)| rule.rule().observe(rec, &own, seen, so_far.of_q)).transpose()?.flatten();
         Ok(Observed { of_p, of_q, rows: so_far.rows + seen.source.rows() })
@@ -123,7 +128,7 @@ impl BackwardWeight<'_> {
     /// If a shape does not fit, which is a bug of the caller.
     pub fn learn(&self, rec: &mut Recording, observed: Observed) -> Result<(), ShapeError> {
         rec.role(Role::Feedback);
-        let (p, q) = self.learning();
+        let (p, q) = (self.of_p(), self.of_q());
         let sums = |of: Option<View>| of.map(|sums| (sums, observed.rows));
         if let Some((rule, own)) = p {
             rule.rule().learn(rec, &own, sums(observed.of_p))?;

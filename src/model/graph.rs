@@ -98,21 +98,20 @@ impl Graph {
     /// If there is no layer of a name, or none of them learns.
     pub(super) fn freeze(&mut self, names: &[String]) -> Result<(), ModelError> {
         for name in names {
-            let (all, is_meant): (_, Box<dyn Fn(&Node) -> bool>) = if name == BLOCKS {
-                ("residual blocks", Box::new(|node| node.name.matches('.').count() > 1))
-            } else {
-                let within = format!("{name}.");
-                let own = name.clone();
-                ("layers", Box::new(move |node| node.name == own || node.name.starts_with(&within)))
+            let within = format!("{name}.");
+            let is_meant = |node: &Node| match name.as_str() {
+                BLOCKS => node.name.matches('.').count() > 1,
+                name => node.name == name || node.name.starts_with(&within),
             };
             let mut found = false;
             for node in self.nodes.iter_mut().filter(|node| is_meant(node) && !node.layer.parameters().is_empty()) {
                 (node.is_frozen, found) = (true, true);
             }
             if !found {
+                let what = if name == BLOCKS { "residual blocks" } else { "layer" };
                 let known: Vec<&str> = self.nodes.iter().map(|node| node.name.as_str()).collect();
                 let hint = suggest(name, &known);
-                let problem = format!("model.freeze: {name} names no {all} with anything to learn{hint}");
+                let problem = format!("model.freeze: {name} names no {what} with anything to learn{hint}");
                 return Err(ModelError::Network(problem));
             }
         }

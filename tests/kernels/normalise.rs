@@ -40,7 +40,8 @@ fn batch_norm_forward_and_backward() {
             // Six roundings a term, counted twice and more because terms of both signs cancel where there are few.
             scene.push(op, |_| 2.0 * sums(rows) + roundings(16.0));
             let [grad_gamma, grad_beta] = [0, 1].map(|_| scene.output(1, cols));
-            let totals = Some([0, 1].map(|_| scene.updated(1, cols, |x, _, _, j| x + f64::from(j))));
+            // Far from zero, so that the total does not cancel.
+            let totals = Some([0, 1].map(|_| scene.updated(1, cols, |x, _, _, j| 100.0 + x + f64::from(j))));
             scene.push(NormaliseGradients { grad_gamma, grad_beta, totals, ..op }, |_| {
                 2.0 * sums(rows) + roundings(16.0)
             });
