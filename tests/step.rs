@@ -473,6 +473,10 @@ fn compare(title: &str, found: &[(String, Vec<f64>)], expected: &[(String, Vec<f
         if name.contains(".bias") && rounding(found) && rounding(expected) {
             continue;
         }
+        // Behind a first token most rows of an error are zeros, and the statistics of the Oja rule are shifted by one that is none:
+        // what is left of their covariances is a small part of what is subtracted.
+        let cancels = if name.ends_with(".feedback.p.gradient") { 20.0 } else { 1.0 };
+        let allowed = cancels * allowed;
         assert!(error <= allowed, "{title}: {name} is off by {error:.2e}, allowed {allowed:.0e}");
         worst = worst.max(error);
     }

@@ -1,6 +1,6 @@
 //! Attention among the positions of a sample.
 
-use super::{Access, Operand, Operation, View, read, require, write};
+use super::{Operand, Operation, View, read, require, update, write};
 
 /// Who attends to whom, and what is dropped: common to the way forward and back.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -125,11 +125,6 @@ pub struct AttentionQueries {
     pub heads: Heads,
 }
 
-/// Several operations fill it part by part.
-fn filled(gradient: View) -> Operand {
-    Operand { name: "gradient", tensor: gradient, access: Access::Update }
-}
-
 fn check_backward(heads: &Heads, error: View, [qkv, gradient]: [View; 2], stats: [View; 2]) -> Result<(), String> {
     heads.check(qkv, error, stats[0])?;
     require(qkv.shape == gradient.shape, "qkv and its gradient must have one shape")?;
@@ -149,7 +144,8 @@ impl Operation for AttentionQueries {
             read("attended", self.out),
             read("row_stats", self.stats),
             write("dots", self.dots),
-            filled(self.gradient),
+            // The columns of keys and values are left as they are, for AttentionKeys to fill.
+            write("gradient", self.gradient),
         ]
     }
 
@@ -205,7 +201,7 @@ impl Operation for AttentionKeys {
             read("qkv", self.qkv),
             read("row_stats", self.stats),
             read("row_dots", self.dots),
-            filled(self.gradient),
+            update("gradient", self.gradient),
         ]
     }
 
