@@ -49,7 +49,8 @@ fn batch_norm_forward_and_backward() {
             let (grad_gamma, grad_beta) = (scene.any(1, cols), scene.any(1, cols));
             let out = scene.output(rows, cols);
             let op = NormaliseBackward { error, x, moments: of_x, gamma, grad_gamma, grad_beta, out, epsilon };
-            scene.push(op, |_| roundings(12.0));
+            // Of a single element nothing makes up for it where its three terms cancel.
+            scene.push(op, |_| roundings(if rows * cols == 1 { 24.0 } else { 12.0 }));
         }
         scene.verify(&mut report, &[step(replicas, 0, 0, 1)]);
     }
