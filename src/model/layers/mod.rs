@@ -1,7 +1,7 @@
 //! Layers: a file each with all that is known of it, and a line here.
 //!
-//! A file holds what a configuration says of the layer ([`Describe`]) and, once it has its place in a network, its tensors and its
-//! operations ([`Layer`]). Values between layers are matrices of (samples x positions) x channels.
+//! A file holds what a configuration says of the layer (`Describe`) and, once it has its place in a network, its tensors and its
+//! operations (`Layer`). Values between layers are matrices of (samples x positions) x channels.
 
 mod activation;
 mod attention;
