@@ -78,12 +78,13 @@ fn blocks() -> Vec<LayerSpec> {
     };
     let norm = || LayerSpec::LayerNorm(layers::LayerNorm { eps: 1e-5 });
     let batch_norm = || LayerSpec::BatchNorm(layers::BatchNorm {});
-    let block =
-        |inner: Vec<LayerSpec>| LayerSpec::from(layers::Residual { layers: inner, ..layers::Residual::default() });
+    let block = |layers: Vec<LayerSpec>, layer_scale| {
+        LayerSpec::from(layers::Residual { layers, layer_scale, ..layers::Residual::default() })
+    };
     vec![
         conv.into(),
-        block(vec![norm(), dense(8), tanh(), dense(5)]),
-        block(vec![batch_norm(), dense(5)]),
+        block(vec![norm(), dense(8), tanh(), dense(5)], Some(0.5)),
+        block(vec![batch_norm(), dense(5)], None),
         layers::GlobalAvgPool {}.into(),
         dense(CLASSES),
     ]

@@ -100,7 +100,8 @@ impl Graph {
         for name in names {
             let within = format!("{name}.");
             let is_meant = |node: &Node| match name.as_str() {
-                BLOCKS => node.name.matches('.').count() > 1,
+                // What lies within one, and the sum that ends it.
+                BLOCKS => node.name.matches('.').count() > 1 || node.inputs.len() > 1,
                 name => node.name == name || node.name.starts_with(&within),
             };
             let mut found = false;
