@@ -5,20 +5,23 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::Range;
 
 use ldfa_gpu::analysis::{Products, spectrum};
-use ldfa_gpu::data::{Dataset, ImageShape, Split};
 use ldfa_gpu::feedback::{FeedbackSpec, Init, PRule, QRule, Rank, Ranks, Rule, RuleName, Source, Statistics};
 use ldfa_gpu::gpu::{Context, DeviceChoice, Gpu, LimitPolicy};
 use ldfa_gpu::model::{
     DataFeed, Feed, FeedSpec, LayerSpec, Loss, Network, NetworkSpec, Precision, Sides, initialise, layers,
 };
 use ldfa_gpu::ops::random::{pcg4d, unit};
-use ldfa_gpu::ops::{Access, Augment, Kind, MAX_REPLICAS, Op, Phase, Role, StepState, View};
+use ldfa_gpu::ops::{Access, Augment, Kind, MAX_REPLICAS, Op, Operand, Phase, Role, StepState, View};
 use ldfa_gpu::optim::{Algorithm, Horizon, OptimizerSpec, step_state};
 use ldfa_gpu::plan::{Blocking, Options, Plan, Profile};
 use ldfa_gpu::reference::Reference;
-use ldfa_gpu::train::config::{Config, Draft, presets};
+use ldfa_gpu::train::config::{Draft, presets};
 use ldfa_gpu::train::spec::network_spec;
 use ldfa_gpu::train::weights;
+
+mod made_up;
+
+use made_up::made_up;
 
 const FEATURES: u32 = 9;
 const CLASSES: u32 = 8;
@@ -463,22 +466,24 @@ fn outcome(network: &Network, executor: &mut Blocking) -> Vec<(String, Vec<f64>)
     named.into_iter().map(|(name, view)| (name.clone(), executor.read(view).unwrap())).collect()
 }
 
-fn compare(title: &str, found: &[(String, Vec<f64>)], expected: &[(String, Vec<f64>)], allowed: f64) -> f64 {
+/// Fails if anything is off by more than its allowance; returns the largest share of one that was used.
+fn compare(
+    title: &str,
+    found: &[(String, Vec<f64>)],
+    expected: &[(String, Vec<f64>)],
+    allowed: impl Fn(&str) -> f64,
+) -> f64 {
     assert_eq!(found.len(), expected.len());
     let mut worst: f64 = 0.0;
     for ((name, found), (_, expected)) in found.iter().zip(expected) {
-        let error = relative_error(found, expected);
+        let (error, allowed) = (relative_error(found, expected), allowed(name));
         // A shift that the next batch norm takes away again has no gradient but rounding.
         let rounding = |values: &[f64]| values.iter().all(|v| v.abs() < 1e-7);
         if name.contains(".bias") && rounding(found) && rounding(expected) {
             continue;
         }
-        // Behind a first token most rows of an error are zeros, and the statistics of the Oja rule are shifted by one that is none:
-        // what is left of their covariances is a small part of what is subtracted.
-        let cancels = if name.ends_with(".feedback.p.gradient") { 20.0 } else { 1.0 };
-        let allowed = cancels * allowed;
         assert!(error <= allowed, "{title}: {name} is off by {error:.2e}, allowed {allowed:.0e}");
-        worst = worst.max(error);
+        worst = worst.max(error / allowed);
     }
     worst
 }
@@ -492,13 +497,14 @@ fn after_one_step(spec: &NetworkSpec, network: &Network, executor: &mut Blocking
 /// A dozen sums of ten terms one after the other, each off by two or three roundings of 6e-8.
 const ONE_STEP: f64 = 2e-6;
 
-/// What rounding may do to a step: attention and norms make of a block a chain three times as long.
-fn allowed(spec: &NetworkSpec) -> f64 {
-    let has_block = |layer: &LayerSpec| match layer {
-        LayerSpec::Residual(block) => block.layers.iter().any(|layer| matches!(layer, LayerSpec::Attention(_))),
-        _ => false,
-    };
-    if spec.layers.iter().any(has_block) { 3.0 * ONE_STEP } else { ONE_STEP }
+/// What rounding may do to a tensor in a step.
+///
+/// The Oja rule shifts its statistics by the first row. Behind a first token most rows of an error are zeros and that one is not, so
+/// that what is left of the covariances is a small part of what is subtracted.
+fn allowed(spec: &NetworkSpec, name: &str) -> f64 {
+    let of_class_tokens = spec.layers.iter().any(|layer| matches!(layer, LayerSpec::FirstToken(_)));
+    let by_oja = spec.feedback.p == Some(PRule::Oja) && name.contains(".feedback.p");
+    if of_class_tokens && by_oja { 50.0 * ONE_STEP } else { ONE_STEP }
 }
 
 #[test]
@@ -509,7 +515,7 @@ fn every_rule_steps_alike_on_the_gpu_and_in_the_reference() {
         let expected = after_one_step(&spec, &network, &mut reference(&network, UNFUSED));
         let found = after_one_step(&spec, &network, &mut gpu(&network, FUSED));
         let title = format!("{:?}", spec.feedback);
-        worst = worst.max(compare(&title, &found, &expected, allowed(&spec)) / allowed(&spec));
+        worst = worst.max(compare(&title, &found, &expected, |name| allowed(&spec, name)));
         // What was compared did change.
         let (_, gradient) = expected.iter().find(|(name, _)| name.ends_with("weight.gradient")).unwrap();
         assert!(gradient.iter().any(|&g| g.abs() > 1e-4), "{title}: no gradient");
@@ -548,7 +554,7 @@ fn fused_and_unfused_plans_agree_in_the_reference() {
         let (mut fused, mut unfused) = (reference(&network, FUSED), reference(&network, UNFUSED));
         let expected = after_one_step(&spec, &network, &mut unfused);
         let found = after_one_step(&spec, &network, &mut fused);
-        compare(&format!("{:?}", spec.feedback), &found, &expected, 1e-12);
+        compare(&format!("{:?}", spec.feedback), &found, &expected, |_| 1e-12);
         let length = |options| {
             let plan = Plan::new(network.recording.clone(), &Profile::reference(), options).unwrap();
             Phase::ALL.map(|phase| plan.nodes(phase).len()).iter().sum::<usize>()
@@ -617,11 +623,11 @@ fn small_normative_factors_learn_together() {
         );
         let expected = after_one_step(&spec, &network, &mut reference(&network, UNFUSED));
         let together = after_one_step(&spec, &network, &mut Blocking::new(Reference::new(fused.clone())));
-        compare(&format!("{p:?} {q:?} together, reference"), &together, &expected, 1e-12);
+        compare(&format!("{p:?} {q:?} together, reference"), &together, &expected, |_| 1e-12);
         let context = open();
         if context.profile().subgroup_lanes == Some(8) {
             let found = after_one_step(&spec, &network, &mut Gpu::blocking(context, fused).unwrap());
-            compare(&format!("{p:?} {q:?} together, device"), &found, &expected, ONE_STEP);
+            compare(&format!("{p:?} {q:?} together, device"), &found, &expected, |_| ONE_STEP);
         }
     }
 }
@@ -687,29 +693,6 @@ fn sums_are_cut_alike_whatever_is_trained_beside() {
     assert!(cut.iter().all(|&cut| cut > 100), "{cut:?} sums were cut: the networks are too narrow to show anything");
 }
 
-/// A data set of the images that a configuration wants, as many as its batch needs.
-fn made_up(config: &Config) -> Dataset {
-    let (shape, classes) = match config.data.name.as_str() {
-        "digits" => ([8, 8, 1], 10),
-        "mnist" | "fashion-mnist" => ([28, 28, 1], 10),
-        "cifar10" => ([32, 32, 3], 10),
-        name => panic!("a preset of {name}: say what its images are"),
-    };
-    let [height, width, channels] = shape;
-    let shape = ImageShape { height, width, channels };
-    let split = |count: u32| Split {
-        images: (0..count as usize * shape.pixels()).map(|i| (i * 7 % 251) as u8).collect(),
-        labels: (0..count).map(|i| i % classes).collect(),
-    };
-    let names = (0..classes).map(|class| class.to_string()).collect();
-    let images = config.train.batch.max(config.data.limit.unwrap_or(0)).min(1000);
-    let mut data = Dataset::new("made up", shape, names, split(images), split(500)).unwrap();
-    if config.data.grey {
-        data = data.grey();
-    }
-    data.shrunk(config.data.shrink)
-}
-
 /// A batch so long that few outputs leave a GPU idle: sums in parts, biases from the weights' tiles, and the Hebbian
 /// gradient from the tiles of the statistics.
 #[test]
@@ -740,7 +723,7 @@ fn long_batches_are_cut_into_parts() {
     let found = after_one_step(&long, &network, &mut device);
     let expected = after_one_step(&long, &network, &mut reference(&network, UNFUSED));
     // Sums of a thousand terms.
-    compare("a long batch", &found, &expected, 10.0 * ONE_STEP);
+    compare("a long batch", &found, &expected, |_| 10.0 * ONE_STEP);
 }
 
 #[test]
@@ -753,7 +736,7 @@ fn fused_and_unfused_plans_agree_on_the_gpu() {
         let network = Network::new(&spec).unwrap();
         let expected = after_one_step(&spec, &network, &mut gpu(&network, UNFUSED));
         let found = after_one_step(&spec, &network, &mut gpu(&network, FUSED));
-        compare(&format!("{:?}", spec.feedback), &found, &expected, allowed(&spec));
+        compare(&format!("{:?}", spec.feedback), &found, &expected, |name| allowed(&spec, name));
     }
 }
 
@@ -795,7 +778,7 @@ fn no_operation_finds_its_operands_in_one_place() {
                     for other in operands.iter().take(at).filter(|o| o.tensor != one.tensor) {
                         let name = format!("{}: {} and {}", node.entry.op.name(), one.name, other.name);
                         let [a, b] = [one, other].map(|o| plan.placement(o.tensor).unwrap());
-                        let reads = |o: &ldfa_gpu::ops::Operand| o.access == Access::Read;
+                        let reads = |o: &Operand| o.access == Access::Read;
                         if reads(one) != reads(other) {
                             assert_ne!(a.buffer, b.buffer, "{name}: one buffer is read and written");
                         }
@@ -826,8 +809,8 @@ fn shared_memory_holds_a_value_until_its_last_reader() {
                 for node in plan.nodes(phase) {
                     let op = &node.entry.op;
                     for tensor in op.inputs().filter(|&t| scratch(t)) {
-                        let name = &plan.info(tensor).name;
-                        assert_eq!(holds.get(&buffer(tensor)), Some(&tensor.index()), "{} reads {name}", op.name());
+                        let (name, held) = (&plan.info(tensor).name, holds.get(&buffer(tensor)));
+                        assert_eq!(held, Some(&tensor.index()), "{} reads {name}", op.name());
                     }
                     for tensor in op.outputs().filter(|&t| scratch(t)) {
                         assert!(plan.buffers()[buffer(tensor)] >= tensor.bytes());
