@@ -1,7 +1,7 @@
 // Reductions over rows; see src/ops/columns.rs, NormaliseGradients in src/ops/normalise.rs and LayerNormGradients in
 // src/ops/layernorm.rs.
 //
-// A workgroup owns 16 columns. Sixteen invocations share a column, or 64 four neighbouring ones where rows are whole
+// A workgroup owns 16 columns (`sum_alone`: 64, or 64 quads). Sixteen invocations share a column, or 64 four neighbouring ones where rows are whole
 // quads; each adds every 16th or 64th row, then a fixed tree adds theirs: the order never depends on timing.
 //% include "common.wgsl"
 
@@ -102,6 +102,29 @@ fn sum{{ quads }}(
             out{{ quads }}[at] += total.one;
         } else {
             out{{ quads }}[at] = total.one;
+        }
+    }
+}
+
+// Of many columns and few rows: an invocation adds up a column, or four, alone.
+@compute @workgroup_size(64)
+fn sum_alone{{ quads }}(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let col = linear_group(group, groups) * 64u + lane;
+    let pitch = params.cols / {{ each }}u;
+    if col < pitch {
+        var total = {{ real }}();
+        for (var row = 0u; row < params.rows; row++) {
+            total += x{{ quads }}[group.z * params.stride_x / {{ each }}u + row * pitch + col];
+        }
+        let at = group.z * params.stride_out / {{ each }}u + col;
+        if accumulate {
+            out{{ quads }}[at] += total;
+        } else {
+            out{{ quads }}[at] = total;
         }
     }
 }

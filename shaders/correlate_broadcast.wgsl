@@ -32,9 +32,9 @@ struct Params {
 override has_origin: bool = false;
 
 //% set steps = 4
-// Up to 16 ranks are one block, whose products with itself are made from the same loads. More are blocks of 16 in
+// Up to 16 ranks are one block, whose products with itself are made from the same loads. More are blocks of 32 in
 // workgroups of their own, and y then has columns like x.
-//% for ranks, blocks in [(8, false), (16, false), (16, true)]
+//% for ranks, blocks in [(8, false), (16, false), (32, true)]
 //% set halves = ranks // 8
 //% for quads in ["", "_quads"]
 @compute @workgroup_size(8)
@@ -49,8 +49,8 @@ fn broadcast_{{ "blocks" if blocks else ranks }}{{ quads }}(
     let all = tiles + {{ "(params.rank + 63u) / 64u" if blocks else "1u" }};
     let which = number % all;
 //% if blocks
-    let count = (params.rank + 15u) / 16u;
-    let first_rank = number / all % count * 16u;
+    let count = (params.rank + 31u) / 32u;
+    let first_rank = number / all % count * 32u;
     let part = number / all / count;
 //% else
     let first_rank = 0u;

@@ -27,6 +27,7 @@ struct Params {
 @group(1) @binding(6) var<storage, read> b: array<f32>;
 
 // The same tensors, four elements at once.
+@group(1) @binding(1) var<storage, read> x_quads: array<vec4<f32>>;
 @group(1) @binding(4) var<storage, read_write> out_quads: array<vec4<f32>>;
 @group(1) @binding(5) var<storage, read> a_quads: array<vec4<f32>>;
 @group(1) @binding(6) var<storage, read> b_quads: array<vec4<f32>>;
@@ -34,6 +35,12 @@ struct Params {
 override f: u32 = 0u;
 // Whether several elements share a draw; a division that most masks do without.
 override shares_draws: bool = false;
+
+// What a draw scales by: 0, or what makes up for those that are dropped.
+fn kept(draw: u32, replica: u32) -> f32 {
+    let value = unit(pcg4d(vec4<u32>(draw, params.stream, now.step, now.replicas[replica].seed)).x);
+    return select(0.0, params.keep_scale, value >= params.drop);
+}
 
 @compute @workgroup_size(256)
 fn activation(
@@ -60,25 +67,34 @@ fn gate(
     }
 }
 
+// A quad shares its draw, or all its elements have their own.
+//% for quads, each in [("", 1), ("_quads", 4)]
 @compute @workgroup_size(256)
-fn dropout(
+fn dropout{{ quads }}(
     @builtin(workgroup_id) group: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,
 ) {
     let i = linear_group(group, groups) * 256u + lane;
-    if i < params.count {
-        var element = i;
+    if i < params.count / {{ each }}u {
+        let at = group.z * params.stride_x / {{ each }}u + i;
+        let at_out = group.z * params.stride_out / {{ each }}u + i;
         if shares_draws {
-            element /= params.together;
+            out{{ quads }}[at_out] = kept({{ each }}u * i / params.together, group.z) * x{{ quads }}[at];
+        } else {
+//% if quads
+            let first = 4u * i;
+            let mask = vec4<f32>(
+                kept(first, group.z), kept(first + 1u, group.z), kept(first + 2u, group.z), kept(first + 3u, group.z),
+            );
+            out_quads[at_out] = mask * x_quads[at];
+//% else
+            out[at_out] = kept(i, group.z) * x[at];
+//% endif
         }
-        let draw = unit(pcg4d(vec4<u32>(element, params.stream, now.step, now.replicas[group.z].seed)).x);
-        let kept = select(0.0, params.keep_scale, draw >= params.drop);
-        out[group.z * params.stride_out + i] = kept * x[group.z * params.stride_x + i];
     }
 }
 
-//% for quads, each in [("", 1), ("_quads", 4)]
 @compute @workgroup_size(256)
 fn add{{ quads }}(
     @builtin(workgroup_id) group: vec3<u32>,

@@ -13,6 +13,7 @@ struct Params {
     stride_gamma: u32,
     stride_beta: u32,
     stride_row_moments: u32,
+    stride_addend: u32,
     stride_out: u32,
     stride_moments: u32,
 }
@@ -24,6 +25,7 @@ struct Params {
 @group(1) @binding(4) var<storage, read> beta: array<f32>;
 @group(1) @binding(5) var<storage, read> row_moments: array<f32>;
 @group(1) @binding(6) var<storage, read_write> out: array<f32>;
+@group(1) @binding(8) var<storage, read> addend: array<f32>;
 @group(1) @binding(7) var<storage, read_write> moments: array<f32>;
 
 // The same where rows are whole quads.
@@ -32,6 +34,9 @@ struct Params {
 @group(1) @binding(3) var<storage, read> gamma_quads: array<vec4<f32>>;
 @group(1) @binding(4) var<storage, read> beta_quads: array<vec4<f32>>;
 @group(1) @binding(6) var<storage, read_write> out_quads: array<vec4<f32>>;
+@group(1) @binding(8) var<storage, read> addend_quads: array<vec4<f32>>;
+
+override has_addend: bool = false;
 
 const ACROSS = 8u;
 const ROWS = 32u;
@@ -125,7 +130,11 @@ fn backward{{ quads }}(
     for (var col = lane.x; col < pitch; col += ACROSS) {
         let scaled = gamma{{ quads }}[base_gamma + col] * error{{ quads }}[base_error + col];
         let normal = (x{{ quads }}[base + col] - mean) * inverse;
-        out{{ quads }}[base_out + col] = (scaled - mean_error - normal * slope) * inverse;
+        var total = (scaled - mean_error - normal * slope) * inverse;
+        if has_addend {
+            total += addend{{ quads }}[group.z * params.stride_addend / {{ each }}u + row * pitch + col];
+        }
+        out{{ quads }}[base_out + col] = total;
     }
 }
 

@@ -216,10 +216,11 @@ fn layer_norm_needs_moments_of_the_rows_and_a_scale_of_the_columns() {
     let four = LayerNormGradients { grad_gamma: many, grad_beta: many, ..gradients };
     refuses(four, "layer-norm-gradients", "a part would be empty");
 
-    let backward = LayerNormBackward { error: x, x, moments, gamma: row, out };
+    let backward = LayerNormBackward { error: x, x, moments, gamma: row, addend: Some(x), out };
     accepts(backward);
     refuses(LayerNormBackward { out: turned, ..backward }, "layer-norm-backward", "must have one shape");
     refuses(LayerNormBackward { moments: row, ..backward }, "layer-norm-backward", "row_moments must be two columns");
+    refuses(LayerNormBackward { addend: Some(row), ..backward }, "layer-norm-backward", "addend must have the shape");
     refuses(LayerNormBackward { gamma: moments, ..backward }, "layer-norm-backward", "gamma must be a row");
 }
 

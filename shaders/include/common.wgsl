@@ -57,11 +57,11 @@ const RELU = 1u;
 const GELU = 2u;
 const TANH = 3u;
 
-// Abramowitz and Stegun 7.1.26, |error| <= 1.5e-7.
-fn erf(x: f32) -> f32 {
+// Abramowitz and Stegun 7.1.26, |error| <= 1.5e-7; `bell` is exp(-x * x).
+fn erf(x: f32, bell: f32) -> f32 {
     let t = 1.0 / (1.0 + 0.3275911 * abs(x));
     let tail = t * (0.254829592 + t * (-0.284496736 + t * (1.421413741 + t * (-1.453152027 + t * 1.061405429))));
-    return sign(x) * (1.0 - tail * exp(-x * x));
+    return sign(x) * (1.0 - tail * bell);
 }
 
 // Near zero by its series, whose next term is below rounding: the quotient would lose digits there.
@@ -76,7 +76,7 @@ fn activate(kind: u32, x: f32) -> f32 {
     switch kind {
         // Not max, which may turn a NaN into 0 and hide it from the loss.
         case RELU: { return select(x, 0.0, x < 0.0); }
-        case GELU: { return 0.5 * x * (1.0 + erf(x * 0.70710678)); }
+        case GELU: { return 0.5 * x * (1.0 + erf(x * 0.70710678, exp(-0.5 * x * x))); }
         case TANH: { return hyperbolic_tangent(x); }
         default: { return x; }
     }
@@ -87,8 +87,8 @@ fn derivative(kind: u32, saved: f32) -> f32 {
     switch kind {
         case RELU: { return select(0.0, 1.0, saved > 0.0); }
         case GELU: {
-            let density = 0.39894228 * exp(-0.5 * saved * saved);
-            return 0.5 * (1.0 + erf(saved * 0.70710678)) + saved * density;
+            let bell = exp(-0.5 * saved * saved);
+            return 0.5 * (1.0 + erf(saved * 0.70710678, bell)) + saved * (0.39894228 * bell);
         }
         case TANH: { return 1.0 - saved * saved; }
         default: { return 1.0; }

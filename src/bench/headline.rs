@@ -77,7 +77,7 @@ pub fn headline(device: &DeviceChoice, effort: Effort) -> Result<Headline, Bench
 /// `vit-cifar10` with batches of 64 and the first two of its eight blocks, which are all alike: a step of two is a quarter of the
 /// work of a step of eight, and the ratio between rules is nearly the same. It is the whole step otherwise, but for the
 /// factorisation of the normative rule, which the preset repeats twice an epoch.
-fn transformer(effort: Effort) -> Result<Draft, BenchError> {
+pub(super) fn transformer(effort: Effort) -> Result<Draft, BenchError> {
     let mut config = Draft::open(effort.pick("vit-cifar10", "vit-small"))?.finish()?;
     // A block is two residual layers: attention and MLP.
     let mut left = 2 * effort.pick(2, 1);

@@ -5,6 +5,7 @@ use std::fmt;
 
 use serde::Serialize;
 
+use super::headline::transformer;
 use super::rounds::{Samples, interleave};
 use super::subject::{Way, dataset};
 use super::workload::Workload;
@@ -154,8 +155,8 @@ fn shape(op: &Op) -> String {
 
 /// Measures every kernel whose family's name contains `only`.
 ///
-/// Shapes are those of the steps of `cifar10-mlp` (backprop, local and normative rule) and `fashion-mnist` (local rule),
-/// fused as training does it, and a table of further ones.
+/// Shapes are those of the steps of `cifar10-mlp` (backprop, local and normative rule), `fashion-mnist` (local rule) and the
+/// transformer of [`headline`](super::headline()) (both rules), fused as training does it, and a table of further ones.
 ///
 /// # Errors
 /// If the device fails.
@@ -170,17 +171,19 @@ pub fn kernels(device: &DeviceChoice, only: Option<&str>, effort: Effort) -> Res
     cases.extend(attentions(&profile, effort)?);
     cases.extend(layer_norms(&profile, effort)?);
     cases.extend(updates(&profile, effort)?);
-    let trained: &[(&str, Way)] = effort.pick(
-        &[
-            ("cifar10-mlp", Way::Backprop),
-            ("cifar10-mlp", Way::Local),
-            ("cifar10-mlp", Way::Normative),
-            ("fashion-mnist", Way::Local),
+    let trained = match effort {
+        Effort::Full => vec![
+            (Draft::open("cifar10-mlp")?, Way::Backprop),
+            (Draft::open("cifar10-mlp")?, Way::Local),
+            (Draft::open("cifar10-mlp")?, Way::Normative),
+            (Draft::open("fashion-mnist")?, Way::Local),
+            (transformer(effort)?, Way::Local),
+            (transformer(effort)?, Way::Normative),
         ],
-        &[("digits", Way::Local)],
-    );
-    for (preset, way) in trained {
-        cases.extend(of_step(preset, *way, &profile)?);
+        Effort::Quick => vec![(Draft::open("digits")?, Way::Local)],
+    };
+    for (network, way) in trained {
+        cases.extend(of_step(network, way, &profile)?);
     }
     let mut seen = HashSet::new();
     // In a hurry one shape of each will do.
@@ -460,6 +463,7 @@ fn layer_norms(profile: &Profile, effort: Effort) -> Result<Vec<Case>, BenchErro
                 x: state("x", rows, cols),
                 moments: state("moments", rows, 2),
                 gamma: state("gamma", 1, cols),
+                addend: None,
                 out: state("out", rows, cols),
             })?,
             alone(|state| LayerNormGradients {
@@ -504,16 +508,21 @@ fn updates(profile: &Profile, effort: Effort) -> Result<Vec<Case>, BenchError> {
     Ok(cases)
 }
 
-/// Every distinct operation of a preset's training step, each alone.
-fn of_step(preset: &str, way: Way, profile: &Profile) -> Result<Vec<Case>, BenchError> {
-    let config = way.of(Draft::open(preset)?)?.resolved();
+/// Every distinct operation of a network's training step, each alone.
+fn of_step(network: Draft, way: Way, profile: &Profile) -> Result<Vec<Case>, BenchError> {
+    let config = way.of(network)?.resolved();
     let network = Network::new(&network_spec(&config, &dataset(&config)?)?)?;
     let plan = Plan::new(network.recording.clone(), profile, Options::default())?;
+    let mut empty = network.recording.clone();
+    for phase in Phase::ALL {
+        empty.replace(phase, Vec::new());
+    }
+    // Partial sums, which planning has added.
+    for info in &plan.tensors()[network.recording.tensors().len()..] {
+        empty.scratch(info.name.clone(), info.tensor.rows(), info.tensor.cols());
+    }
     let alone = |entry: &Entry| {
-        let mut recording = network.recording.clone();
-        for phase in Phase::ALL {
-            recording.replace(phase, Vec::new());
-        }
+        let mut recording = empty.clone();
         recording.replace(Phase::Train, vec![entry.clone()]);
         Case::candidates(recording, profile)
     };

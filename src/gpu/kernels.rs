@@ -5,8 +5,8 @@ use std::f64::consts::LOG2_E;
 
 use super::shaders::PipelineKey;
 use crate::ops::{
-    Activation, Augment, AutoAugment, Chain, Convolution, Correlate, Epilogue, Fit, Gather, Gemm, Heads, Op, Optimize,
-    Pass, PlaceRows, Significant, SumSplits, Transport, TransposeBlocks, Update, View, Window,
+    Activation, Augment, AutoAugment, Chain, ColumnSum, Convolution, Correlate, Dropout, Epilogue, Fit, Gather, Gemm,
+    Heads, Op, Optimize, Pass, PlaceRows, Significant, SumSplits, Transport, TransposeBlocks, Update, View, Window,
 };
 use crate::plan::{BROADCAST_MAX_RANK, Profile, Variant};
 
@@ -90,20 +90,16 @@ pub(super) fn lower(op: &Op, variant: Variant, profile: &Profile) -> Kernel {
         Op::SumSplits(op) => sum_splits(op),
         Op::Transport(op) => transport(op, variant),
         Op::Gather(op) => gather(op),
-        Op::Activate(op) => {
-            elementwise("activation", op.out.shape.per_replica(), 0, 0.0).constant("f", code(Some(op.f)))
-        }
-        Op::Gate(op) => elementwise("gate", op.out.shape.per_replica(), 0, 0.0).constant("f", code(Some(op.f))),
-        Op::Dropout(op) => elementwise("dropout", op.out.shape.per_replica(), op.stream, op.drop)
-            .flag("shares_draws", op.together > 1)
-            .u("together", op.together),
-        Op::Add(op) => sum("add", op.out),
+        Op::Activate(op) => elementwise("activation", op.out).constant("f", code(Some(op.f))),
+        Op::Gate(op) => elementwise("gate", op.out).constant("f", code(Some(op.f))),
+        Op::Dropout(op) => dropout(op),
+        Op::Add(op) => by_quads("add", op.out),
         Op::Significant(op) => Kernel::new("elementwise", "significant", 1)
             .u("count", op.out.shape.per_replica() as u32)
             .u("cols", op.out.cols())
             .f("threshold", Significant::THRESHOLD),
         Op::Fit(op) => fit(op),
-        Op::ColumnSum(op) => columns("sum", op.x.rows(), op.x.cols(), 0.0).flag("accumulate", op.accumulate),
+        Op::ColumnSum(op) => column_sum(op),
         Op::ScaleGradient(op) => in_parts("scale_gradient", op.x, [op.splits(), op.depth()], op.accumulate),
         Op::Moments(op) => columns("mean_variance", op.x.rows(), op.x.cols(), 0.0),
         Op::NormaliseGradients(op) => {
@@ -120,7 +116,7 @@ pub(super) fn lower(op: &Op, variant: Variant, profile: &Profile) -> Kernel {
         }
         Op::LayerNorm(op) => layer_norm("forward", op.x, op.epsilon),
         Op::LayerNormGradients(op) => in_parts("layer_norm_gradients", op.x, [op.splits(), op.depth()], op.accumulate),
-        Op::LayerNormBackward(op) => layer_norm("backward", op.x, 0.0),
+        Op::LayerNormBackward(op) => layer_norm("backward", op.x, 0.0).flag("has_addend", op.addend.is_some()),
         Op::Attention(op) => attention("forward", op.out, &op.heads, variant),
         Op::AttentionQueries(op) => attention("queries", op.error, &op.heads, variant),
         Op::AttentionKeys(op) => attention("keys", op.error, &op.heads, variant),
@@ -219,12 +215,25 @@ fn gather(op: &Gather) -> Kernel {
     kernel
 }
 
-fn elementwise(entry: &'static str, count: usize, stream: u32, drop: f64) -> Kernel {
-    Kernel::elementwise("elementwise", entry, count)
-        .u("count", count as u32)
-        .u("stream", stream)
-        .f("drop", drop)
-        .f("keep_scale", 1.0 / (1.0 - drop))
+/// One element an invocation.
+fn elementwise(entry: &'static str, out: View) -> Kernel {
+    let count = out.shape.per_replica();
+    Kernel::elementwise("elementwise", entry, count).u("count", count as u32)
+}
+
+/// By quads where each shares its draw, or none shares any.
+fn dropout(op: &Dropout) -> Kernel {
+    let kernel = if op.together == 1 || op.together.is_multiple_of(4) {
+        by_quads("dropout", op.out)
+    } else {
+        elementwise("dropout", op.out)
+    };
+    kernel
+        .flag("shares_draws", op.together > 1)
+        .u("together", op.together)
+        .u("stream", op.stream)
+        .f("drop", op.drop)
+        .f("keep_scale", 1.0 / (1.0 - op.drop))
 }
 
 fn fit(op: &Fit) -> Kernel {
@@ -248,8 +257,8 @@ fn with_row(entry: &str, x: View, out: View) -> Kernel {
     Kernel::elementwise("rows", format!("{entry}{quads}"), count / each).u("count", count as u32).u("cols", x.cols())
 }
 
-/// Of all elements, by quads where they are whole.
-fn sum(entry: &str, out: View) -> Kernel {
+/// Four elements an invocation where they are whole quads.
+fn by_quads(entry: &str, out: View) -> Kernel {
     let count = out.shape.per_replica();
     let (quads, each) = if count.is_multiple_of(4) { ("_quads", 4) } else { ("", 1) };
     Kernel::elementwise("elementwise", format!("{entry}{quads}"), count / each).u("count", count as u32)
@@ -262,6 +271,17 @@ fn columns(entry: &'static str, rows: u32, cols: u32, epsilon: f64) -> Kernel {
         .u("rows", rows)
         .u("cols", cols)
         .f("epsilon", epsilon)
+}
+
+/// One invocation a column where columns alone are enough of them, as those of positions are.
+fn column_sum(op: &ColumnSum) -> Kernel {
+    let mut kernel = columns("sum", op.x.rows(), op.x.cols(), 0.0);
+    if op.x.cols() / 64 >= op.x.rows() {
+        let (quads, each) = if op.x.cols().is_multiple_of(4) { ("_quads", 4) } else { ("", 1) };
+        kernel.key.entry = format!("sum_alone{quads}").into();
+        kernel.groups = op.x.cols().div_ceil(64 * each);
+    }
+    kernel.flag("accumulate", op.accumulate)
 }
 
 /// The entry point for rows of whole quads or any, and how many invocations it takes at four rows each.
@@ -545,7 +565,7 @@ fn correlate(op: &Correlate, variant: Variant) -> Kernel {
         let (ranks, groups) = match rank {
             0..=8 => ("8", outputs.div_ceil(64) + 1),
             9..=16 => ("16", outputs.div_ceil(64) + 1),
-            _ => ("blocks", (outputs.div_ceil(64) + rank.div_ceil(64)) * rank.div_ceil(16)),
+            _ => ("blocks", (outputs.div_ceil(64) + rank.div_ceil(64)) * rank.div_ceil(32)),
         };
         let quads = if is_quads(&[op.x]) { "_quads" } else { "" };
         Kernel::new("correlate_broadcast", format!("broadcast_{ranks}{quads}"), groups * op.splits)

@@ -132,7 +132,7 @@ impl Operation for LayerNormGradients {
 }
 
 /// Layer norm's exact derivative, with the means over the columns of a row:
-/// `out = (g - mean(g) - xhat . mean(g . xhat)) / sqrt(variance + epsilon)`, `g = gamma . error`.
+/// `out = (g - mean(g) - xhat . mean(g . xhat)) / sqrt(variance + epsilon)`, `g = gamma . error`; plus the addend, if any.
 #[derive(Clone, Copy, Debug)]
 pub struct LayerNormBackward {
     /// dL/dout, rows x cols.
@@ -143,6 +143,8 @@ pub struct LayerNormBackward {
     pub moments: View,
     /// Scale, 1 x cols.
     pub gamma: View,
+    /// dL/dx by another way, rows x cols.
+    pub addend: Option<View>,
     /// dL/dx, rows x cols.
     pub out: View,
 }
@@ -153,13 +155,15 @@ impl Operation for LayerNormBackward {
     }
 
     fn operands(&self) -> Vec<Operand> {
-        vec![
+        let mut all = vec![
             read("error", self.error),
             read("x", self.x),
             read("row_moments", self.moments),
             read("gamma", self.gamma),
-            write("out", self.out),
-        ]
+        ];
+        all.extend(self.addend.map(|t| read("addend", t)));
+        all.push(write("out", self.out));
+        all
     }
 
     fn check(&self) -> Result<(), String> {
@@ -167,12 +171,17 @@ impl Operation for LayerNormBackward {
             self.x.shape == self.error.shape && self.x.shape == self.out.shape,
             "error, x and out must have one shape",
         )?;
+        require(self.addend.is_none_or(|t| t.shape == self.out.shape), "addend must have the shape of out")?;
         require(moments_of(self.moments, self.x), "row_moments must be two columns of x's rows")?;
         require(row_of(self.gamma, self.x), "gamma must be a row of x's columns")
     }
 
     /// Of an element: xhat two, g one, the sums three, the result four; once is what is computed twice.
     fn flops(&self) -> u64 {
-        10 * self.x.shape.per_replica() as u64
+        (10 + u64::from(self.addend.is_some())) * self.x.shape.per_replica() as u64
+    }
+
+    fn details(&self) -> String {
+        if self.addend.is_some() { "+addend".into() } else { String::new() }
     }
 }

@@ -4,8 +4,9 @@ use super::Profile;
 use super::select::{fits_together, fuses, fuses_hebbian};
 use super::splits::{column_splits, correlation_splits, splits};
 use crate::ops::{
-    Activate, AveragePoolBackward, Correlate, Entry, Epilogue, Fit, Gate, Gemm, Hebbian, LayerNormGradients,
-    MaxPoolBackward, Normalise, Op, Phase, Recording, Role, ScaleGradient, SumSplits, Transport, View,
+    Activate, Add, AveragePoolBackward, Correlate, Entry, Epilogue, Fit, Gate, Gemm, Hebbian, LayerNormBackward,
+    LayerNormGradients, MaxPoolBackward, Normalise, Op, Phase, Recording, Role, ScaleGradient, SumSplits, Transport,
+    View,
 };
 
 /// Rewrites a phase.
@@ -27,7 +28,7 @@ fn readers(entries: &[Entry], kept: &[View], tensor: View) -> usize {
     by_ops + usize::from(kept.iter().any(|kept| same(*kept)))
 }
 
-/// An operation, then the activation or gate that is its only reader: one kernel, and what lies between never reaches memory.
+/// An operation, then the sum, activation or gate that is its only reader: one kernel, and what lies between never reaches memory.
 fn fuse_epilogues(recording: &mut Recording, phase: Phase) {
     let kept = recording.kept(phase).to_vec();
     let mut entries = recording.entries(phase).to_vec();
@@ -48,7 +49,8 @@ fn fuse_epilogues(recording: &mut Recording, phase: Phase) {
 fn fused_after(entries: &[Entry], kept: &[View], at: usize) -> Option<(usize, Op)> {
     let op = &entries[at].op;
     let written = match op {
-        Op::Gemm(op) if op.epilogue.activation.is_none() && op.epilogue.gate.is_none() => op.out,
+        Op::Gemm(op) if op.epilogue.activation.is_none() && op.epilogue.gate.is_none() && !op.accumulate => op.out,
+        Op::LayerNormBackward(LayerNormBackward { out, addend: None, .. }) => *out,
         Op::Normalise(op) if op.activation.is_none() => op.out,
         Op::MaxPoolBackward(MaxPoolBackward { out, gate: None, .. })
         | Op::AveragePoolBackward(AveragePoolBackward { out, gate: None, .. }) => *out,
@@ -62,11 +64,29 @@ fn fused_after(entries: &[Entry], kept: &[View], at: usize) -> Option<(usize, Op
         return None;
     }
     let fused = match &entries[reader].op {
+        Op::Add(next) => with_addend(op, next, written)?,
         Op::Activate(next) => with_activation(op, next)?,
         Op::Gate(next) if next.x == written => with_gate(op, next)?,
         _ => return None,
     };
     Some((reader, fused))
+}
+
+/// What the sum adds to what the operation has written.
+fn with_addend(op: &Op, next: &Add, written: View) -> Option<Op> {
+    let addend = match [next.a == written, next.b == written] {
+        [true, false] => next.b,
+        [false, true] => next.a,
+        _ => return None,
+    };
+    let out = next.out;
+    Some(match op {
+        Op::Gemm(op) if op.epilogue.addend.is_none() && op.epilogue.clamp.is_none() => {
+            Gemm { out, epilogue: Epilogue { addend: Some((addend, 1.0)), ..op.epilogue }, ..*op }.into()
+        }
+        Op::LayerNormBackward(op) => LayerNormBackward { addend: Some(addend), out, ..*op }.into(),
+        _ => return None,
+    })
 }
 
 fn with_activation(op: &Op, next: &Activate) -> Option<Op> {

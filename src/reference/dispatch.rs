@@ -132,7 +132,11 @@ impl<'a> Replica<'a> {
             }
             Op::LayerNormBackward(op) => {
                 let (error, x, moments) = (self.matrix(op.error)?, self.matrix(op.x)?, self.matrix(op.moments)?);
-                one(op.out, layernorm::backward(error, x, moments, self.floats(op.gamma)?))
+                let mut out = layernorm::backward(error, x, moments, self.floats(op.gamma)?);
+                if let Some(addend) = op.addend {
+                    out = elementwise::add(&out, self.floats(addend)?);
+                }
+                one(op.out, out)
             }
             Op::Attention(op) => two(op.out, op.stats, attention::attention(&self.attending(op.qkv, op.heads)?)),
             Op::AttentionQueries(op) => {

@@ -27,6 +27,24 @@ fn column_sums_and_moments() {
     report.finish("columns");
 }
 
+/// So many columns that each is added up by one invocation.
+#[test]
+fn sums_of_many_columns() {
+    let mut report = Report::default();
+    for replicas in [1, 3] {
+        let mut scene = Scene::new(replicas);
+        for (rows, cols) in [(1, 64), (1, 130), (3, 257), (5, 388), (9, 9 * 64 + 4), (17, 17 * 64)] {
+            let x = scene.own(rows, cols);
+            let out = scene.output(1, cols);
+            scene.push(ColumnSum { x, out, accumulate: false }, |_| sums(rows) + roundings(1.0));
+            let out = scene.updated(1, cols, |x, _, _, j| x + f64::from(j));
+            scene.push(ColumnSum { x, out, accumulate: true }, |_| sums(rows) + roundings(2.0));
+        }
+        scene.verify(&mut report, &[step(replicas, 0, 0, 1)]);
+    }
+    report.finish("many columns");
+}
+
 #[test]
 fn gradients_of_factors() {
     let mut report = Report::default();

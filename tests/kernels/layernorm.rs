@@ -37,8 +37,10 @@ fn layer_norm_forward_and_backward() {
 
             let (error, of_rows) = (scene.own(rows, cols), moments(&mut scene, rows));
             let out = scene.output(rows, cols);
-            let op = LayerNormBackward { error, x, moments: of_rows, gamma, out };
+            let op = LayerNormBackward { error, x, moments: of_rows, gamma, addend: None, out };
             scene.push(op, |_| 2.0 * sums(cols) + roundings(16.0));
+            let (addend, out) = (Some(scene.own(rows, cols)), scene.output(rows, cols));
+            scene.push(LayerNormBackward { addend, out, ..op }, |_| 2.0 * sums(cols) + roundings(17.0));
 
             let parts = [1, 2, 3, 7][scene.draw(4) as usize].min(rows);
             let parts = rows.div_ceil(rows.div_ceil(parts));

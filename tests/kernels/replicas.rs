@@ -70,7 +70,7 @@ fn scene(first: u32, count: u32) -> Scene {
         let (grad_gamma, grad_beta) = (scene.output(2, cols), scene.output(2, cols));
         scene.push(LayerNormGradients { error, x, moments, grad_gamma, grad_beta, accumulate: false }, |_| 0.0);
         let out = scene.output(rows, cols);
-        scene.push(LayerNormBackward { error, x, moments, gamma, out }, |_| 0.0);
+        scene.push(LayerNormBackward { error, x, moments, gamma, addend: None, out }, |_| 0.0);
     }
     for channels in [3, 8] {
         let pool = Window::new([5, 4], [3, 2], [2, 1], [1, 1]).unwrap();

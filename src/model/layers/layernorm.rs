@@ -77,7 +77,7 @@ impl Layer for ByPosition {
         }
         pass.rec.role(Role::Derivative);
         let out = pass.error(at);
-        pass.rec.push(LayerNormBackward { error, x, moments, gamma: scale.value, out })?;
+        pass.rec.push(LayerNormBackward { error, x, moments, gamma: scale.value, addend: None, out })?;
         Ok(vec![out])
     }
 }
