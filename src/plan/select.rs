@@ -158,7 +158,8 @@ pub(super) fn broadcast(outputs: Outputs, has_window: bool) -> Variant {
     match (outputs.rows, outputs.cols) {
         (0..=16, _) => Variant::Broadcast16x64,
         (64.., 0..=16) if !has_window => Variant::Broadcast64x16,
-        (64.., 0..=32) => Variant::Broadcast64x32,
+        // 64 columns would be half idle, of the first tile or of the second.
+        (64.., 0..=32 | 65..=96) => Variant::Broadcast64x32,
         _ if Variant::Broadcast32x64.workgroups(outputs) >= BUSY_CPU => Variant::Broadcast32x64,
         _ => Variant::Broadcast32x32,
     }
