@@ -270,6 +270,9 @@ fn single_layers_can_be_constrained() {
     assert_eq!(kept.cells[1].config.feedback.ranks.len(), 1);
     let rest = "layers.2 keeps r=8 (feedback.ranks), layers.6 the exact transport (feedback.exact); --ranks is the rank of layers.4";
     assert_eq!(kept.kept(), [format!("local: {rest}"), format!("fixed: {rest}")]);
+    // A rank that is a multiple of the one that is varied is not kept.
+    let times = sweep(&axes(&["local"], &[1], &[]), &[("feedback.ranks", "{ \"layers.2\" = \"3r\" }")]);
+    assert!(times.kept().is_empty(), "{:?}", times.kept());
     // The name of a rule says where its errors come from, whatever the configuration takes.
     let direct = sweep(&axes(&["local", "direct:local"], &[1], &[]), &[("feedback.source", "\"output\"")]);
     let sources = direct.cells.iter().map(|cell| cell.config.rule().to_string()).collect::<Vec<_>>();

@@ -26,7 +26,7 @@ pub use verdict::{Gap, MARGIN, Measure, NoRank, table};
 
 use super::{ExperimentError, setting};
 use crate::data::SearchPath;
-use crate::feedback::{FeedbackSpec, Rank, Ranks, Route, RuleName};
+use crate::feedback::{FeedbackSpec, LayerRank, Rank, Ranks, Route, RuleName};
 use crate::files::{self, FileError, create_folder, is_leftover, write_atomically};
 use crate::gpu::DeviceChoice;
 use crate::model::{LayerSpec, weighted};
@@ -166,8 +166,9 @@ impl Sweep {
             let FeedbackSpec { ranks, exact, .. } = &cell.config.feedback;
             let is_single = matches!(cell.rule, RuleName::Factored { route: Route::Only(_), .. });
             let mut parts: Vec<String> = Vec::new();
-            if !ranks.is_empty() {
-                let each: Vec<String> = ranks.iter().map(|(layer, rank)| format!("{layer} keeps r={rank}")).collect();
+            let pinned = ranks.iter().filter(|(_, rank)| matches!(rank, LayerRank::Own(_)));
+            let each: Vec<String> = pinned.map(|(layer, rank)| format!("{layer} keeps r={rank}")).collect();
+            if !each.is_empty() {
                 parts.push(format!("{} (feedback.ranks)", each.join(", ")));
             }
             if !exact.is_empty() && !is_single {
@@ -377,7 +378,8 @@ fn of_rule(
 fn free(config: &Config) -> Vec<String> {
     let FeedbackSpec { ranks, exact, .. } = &config.feedback;
     let constrained = weighted(&config.model.layers).into_iter().skip(1);
-    constrained.filter(|name| !ranks.contains_key(name) && !exact.contains(name)).collect()
+    let is_pinned = |name: &String| matches!(ranks.get(name), Some(LayerRank::Own(_)));
+    constrained.filter(|name| !is_pinned(name) && !exact.contains(name)).collect()
 }
 
 /// To vary the rank where no layer has it would show nothing.
