@@ -8,7 +8,7 @@
 struct Params {
     rows: u32,
     cols: u32,
-    // Rows of a part, of which each has sums of its own.
+    // Rows of a split, of which each has sums of its own.
     depth: u32,
     epsilon: f32,
     stride_x: u32,
@@ -129,7 +129,7 @@ fn sum_alone{{ quads }}(
     }
 }
 
-// A part's workgroups follow each other.
+// A split's workgroups follow each other.
 @compute @workgroup_size({{ across }}, {{ down }})
 fn scale_gradient{{ quads }}(
     @builtin(workgroup_id) group: vec3<u32>,
@@ -139,9 +139,9 @@ fn scale_gradient{{ quads }}(
     let pitch = params.cols / {{ each }}u;
     let blocks = (pitch + {{ across - 1 }}u) / {{ across }}u;
     let index = linear_group(group, groups);
-    let part = index / blocks;
+    let split = index / blocks;
     let col = index % blocks * {{ across }}u + lane.x;
-    let first = part * params.depth;
+    let first = split * params.depth;
     let inside = col < pitch && first < params.rows;
     var local = Pair{{ quads }}();
     if inside {
@@ -153,7 +153,7 @@ fn scale_gradient{{ quads }}(
     }
     let total = sum_column{{ quads }}(lane, local);
     if lane.y == 0u && inside {
-        let at = group.z * params.stride_out / {{ each }}u + part * pitch + col;
+        let at = group.z * params.stride_out / {{ each }}u + split * pitch + col;
         if accumulate {
             out{{ quads }}[at] += total.one;
         } else {
@@ -228,7 +228,7 @@ fn normalise_gradients{{ quads }}(
     }
 }
 
-// Of columns that differ in mean and deviation from row to row; a part's workgroups follow each other.
+// Of columns that differ in mean and deviation from row to row; a split's workgroups follow each other.
 @compute @workgroup_size({{ across }}, {{ down }})
 fn layer_norm_gradients{{ quads }}(
     @builtin(workgroup_id) group: vec3<u32>,
@@ -238,9 +238,9 @@ fn layer_norm_gradients{{ quads }}(
     let pitch = params.cols / {{ each }}u;
     let blocks = (pitch + {{ across - 1 }}u) / {{ across }}u;
     let index = linear_group(group, groups);
-    let part = index / blocks;
+    let split = index / blocks;
     let col = index % blocks * {{ across }}u + lane.x;
-    let first = part * params.depth;
+    let first = split * params.depth;
     let inside = col < pitch && first < params.rows;
     var local = Pair{{ quads }}();
     if inside {
@@ -257,8 +257,8 @@ fn layer_norm_gradients{{ quads }}(
     }
     let total = sum_column{{ quads }}(lane, local);
     if lane.y == 0u && inside {
-        let at_gamma = group.z * params.stride_grad_gamma / {{ each }}u + part * pitch + col;
-        let at_beta = group.z * params.stride_grad_beta / {{ each }}u + part * pitch + col;
+        let at_gamma = group.z * params.stride_grad_gamma / {{ each }}u + split * pitch + col;
+        let at_beta = group.z * params.stride_grad_beta / {{ each }}u + split * pitch + col;
         if accumulate {
             grad_gamma{{ quads }}[at_gamma] += total.one;
             grad_beta{{ quads }}[at_beta] += total.two;

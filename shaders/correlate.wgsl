@@ -8,7 +8,7 @@ struct Params {
     rank: u32,
     inputs: u32,
     // pieces of the rows, and how long each but the last is
-    parts: u32,
+    splits: u32,
     depth: u32,
     stride_x: u32,
     stride_y: u32,
@@ -77,7 +77,7 @@ fn tiled(
     let down = (params.rank + RANKS - 1u) / RANKS;
     let which = linear_group(group, groups);
     let each = (across.x + across.y + across.z) * down;
-    let part = which / each;
+    let split = which / each;
     let first_rank = which % down * RANKS;
     var tile_of = which % each / down;
     var source = ERROR;
@@ -124,8 +124,8 @@ fn tiled(
 //% endfor
     var total = vec4<f32>();
     var squares = vec4<f32>();
-    let end = min((part + 1u) * params.depth, params.rows);
-    for (var row = part * params.depth; row < end; row += DEPTH) {
+    let end = min((split + 1u) * params.depth, params.rows);
+    for (var row = split * params.depth; row < end; row += DEPTH) {
         for (var i = 0u; i < DEPTH; i++) {
             var value = 0.0;
             if has_col && row + i < end {
@@ -159,10 +159,10 @@ fn tiled(
         }
         workgroupBarrier();
     }
-    if part >= params.parts {
+    if split >= params.splits {
         return;
     }
-    let base = replica * params.stride_statistics + part * (params.rank + 3u) * wide;
+    let base = replica * params.stride_statistics + split * (params.rank + 3u) * wide;
     let begin = select(0u, params.outputs, source == SQUEEZED);
 //% for c in range(4)
     let col{{ c }} = tile_of * COLS + own_col + {{ 16 * c }}u;
@@ -171,7 +171,7 @@ fn tiled(
         let rank{{ j }} = first_rank + own_ranks * 4u + {{ j }}u;
         if rank{{ j }} < params.rank {
             if source == INPUT {
-                let at = (part * params.rank + rank{{ j }}) * params.inputs + col{{ c }};
+                let at = (split * params.rank + rank{{ j }}) * params.inputs + col{{ c }};
                 let place = replica * params.stride_gradient + at;
                 let value = sum{{ c }}.{{ "xyzw"[j] }};
                 gradient[place] = select(value, gradient[place] + value, accumulate);
@@ -184,7 +184,7 @@ fn tiled(
             statistics[base + params.rank * wide + begin + col{{ c }}] = total.{{ "xyzw"[c] }};
             statistics[base + (params.rank + 1u) * wide + begin + col{{ c }}] = squares.{{ "xyzw"[c] }};
             var first{{ c }} = 0.0;
-            if !has_origin && part == 0u {
+            if !has_origin && split == 0u {
                 first{{ c }} = element(source, replica, 0u, col{{ c }});
             }
             statistics[base + (params.rank + 2u) * wide + begin + col{{ c }}] = first{{ c }};

@@ -1,7 +1,7 @@
 // Products of y with errors, for software adapters with subgroups of eight lanes; see src/ops/correlate.rs.
 //
 // Lanes lie along the columns of x; they load different ranks of y and pass them round. The last workgroup of
-// a part correlates y with itself.
+// a split correlates y with itself.
 //% include "common.wgsl"
 
 struct Params {
@@ -9,8 +9,8 @@ struct Params {
     // columns of x and of y
     outputs: u32,
     rank: u32,
-    // Every part of the rows is `depth` long but the last, and has statistics of its own.
-    parts: u32,
+    // Every split of the rows is `depth` long but the last, and has statistics of its own.
+    splits: u32,
     depth: u32,
     stride_x: u32,
     stride_y: u32,
@@ -51,18 +51,18 @@ fn broadcast_{{ "blocks" if blocks else ranks }}{{ quads }}(
 //% if blocks
     let count = (params.rank + 31u) / 32u;
     let first_rank = number / all % count * 32u;
-    let part = number / all / count;
+    let split = number / all / count;
 //% else
     let first_rank = 0u;
-    let part = number / all;
+    let split = number / all;
 //% endif
-    if part >= params.parts {
+    if split >= params.splits {
         return;
     }
-    let end = min((part + 1u) * params.depth, params.rows);
+    let end = min((split + 1u) * params.depth, params.rows);
     // Rows, ranks and columns past the edge repeat the last ones; rows count for nothing, the rest is not stored.
     let wide = params.outputs + params.rank;
-    let base = replica * params.stride_statistics + part * (params.rank + 3u) * wide;
+    let base = replica * params.stride_statistics + split * (params.rank + 3u) * wide;
     let shift = replica * params.stride_origin + (params.rank + 2u) * wide;
 //% for h in range(halves)
     let rank{{ h }} = min(first_rank + {{ 8 * h }}u + lane, params.rank - 1u);
@@ -103,7 +103,7 @@ fn broadcast_{{ "blocks" if blocks else ranks }}{{ quads }}(
         var total{{ c }} = {{ "vec4<f32>()" if wide else "0.0" }};
         var squares{{ c }} = {{ "vec4<f32>()" if wide else "0.0" }};
 //% endfor
-        for (var row = part * params.depth; row < end; row += {{ steps }}u) {
+        for (var row = split * params.depth; row < end; row += {{ steps }}u) {
 //% for i in range(steps)
             let row{{ i }} = min(row + {{ i }}u, params.rows - 1u);
             let weight{{ i }} = select(0.0, 1.0, row + {{ i }}u < end);
@@ -146,7 +146,7 @@ fn broadcast_{{ "blocks" if blocks else ranks }}{{ quads }}(
             if first_rank == 0u {
                 statistics[at + params.rank * wide] = total{{ c }}{{ component }};
                 statistics[at + (params.rank + 1u) * wide] = squares{{ c }}{{ component }};
-                statistics[at + (params.rank + 2u) * wide] = select(0.0, {{ "first" if wide else "first_y" }}{{ c }}{{ component }}, !has_origin && part == 0u);
+                statistics[at + (params.rank + 2u) * wide] = select(0.0, {{ "first" if wide else "first_y" }}{{ c }}{{ component }}, !has_origin && split == 0u);
             }
         }
 //% endfor

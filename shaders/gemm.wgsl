@@ -1,10 +1,10 @@
-// Products from tiles in workgroup memory, for GPUs, and the sums of their parts; see src/ops/gemm.rs.
+// Products from tiles in workgroup memory, for GPUs, and the sums of their splits; see src/ops/gemm.rs.
 //% set kind = "tile"
 //% set real = "f32"
 //% set sizes = [(16, 64, 1, 1), (64, 16, 1, 1), (32, 32, 1, 1), (64, 64, 2, 2), (128, 64, 2, 2)]
 //% include "tiles.wgsl"
 
-// ---- the parts of a product, added in their order ----
+// ---- the splits of a product, added in their order ----
 
 //% for quads in ["", "_quads"]
 @compute @workgroup_size(256)
@@ -25,11 +25,11 @@ fn sum_parts{{ quads }}(
     var at: Place;
     at.base_out = group.z * params.stride_out;
     var total = {{ "vec4<f32>()" if quads else "0.0" }};
-    for (var part = 0u; part < params.parts; part++) {
+    for (var split = 0u; split < params.splits; split++) {
 //% if quads
-        total += a_quads[(group.z * params.stride_a + part * count + i) / 4u];
+        total += a_quads[(group.z * params.stride_a + split * count + i) / 4u];
 //% else
-        total += a[group.z * params.stride_a + part * count + i];
+        total += a[group.z * params.stride_a + split * count + i];
 //% endif
     }
     {{ "store_quad" if quads else "store" }}(group.z, at, i / params.cols, i % params.cols, total);

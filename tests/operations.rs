@@ -124,9 +124,9 @@ fn reductions_need_a_row_for_each_statistic() {
     accepts(ScaleGradient { out: two, accumulate: false, ..gradient });
     refuses(ScaleGradient { error: two, ..gradient }, "scale-gradient", "error and x must have one shape");
     refuses(ScaleGradient { out: t.floats(1, 5), ..gradient }, "scale-gradient", "out must be rows of x's columns");
-    refuses(ScaleGradient { out: two, ..gradient }, "scale-gradient", "the sum of the parts is added to");
+    refuses(ScaleGradient { out: two, ..gradient }, "scale-gradient", "the sum of the splits is added to");
     let four = ScaleGradient { out: t.floats(4, 3), accumulate: false, ..gradient };
-    refuses(four, "scale-gradient", "a part would be empty");
+    refuses(four, "scale-gradient", "a split would be empty");
     accepts(Moments { x, out: two });
     refuses(Moments { x, out: one }, "moments", "out must be two rows of x's columns");
 }
@@ -207,14 +207,14 @@ fn layer_norm_needs_moments_of_the_rows_and_a_scale_of_the_columns() {
     }
 
     let gradients = LayerNormGradients { error: out, x, moments, grad_gamma: row, grad_beta: row, accumulate: false };
-    let (parts, many) = (t.floats(3, 3), t.floats(4, 3));
+    let (splits, many) = (t.floats(3, 3), t.floats(4, 3));
     accepts(gradients);
-    accepts(LayerNormGradients { grad_gamma: parts, grad_beta: parts, ..gradients });
+    accepts(LayerNormGradients { grad_gamma: splits, grad_beta: splits, ..gradients });
     refuses(LayerNormGradients { error: turned, ..gradients }, "layer-norm-gradients", "must have one shape");
     refuses(LayerNormGradients { moments: x, ..gradients }, "layer-norm-gradients", "row_moments must be two columns");
-    refuses(LayerNormGradients { grad_beta: parts, ..gradients }, "layer-norm-gradients", "the gradients must be");
+    refuses(LayerNormGradients { grad_beta: splits, ..gradients }, "layer-norm-gradients", "the gradients must be");
     let four = LayerNormGradients { grad_gamma: many, grad_beta: many, ..gradients };
-    refuses(four, "layer-norm-gradients", "a part would be empty");
+    refuses(four, "layer-norm-gradients", "a split would be empty");
 
     let backward = LayerNormBackward { error: x, x, moments, gamma: row, addend: Some(x), out };
     accepts(backward);

@@ -5,8 +5,8 @@ struct Params {
     rows: u32,
     cols: u32,
     inner: u32,
-    // Every part of the inner dimension is `depth` long but the last; out holds one matrix a part.
-    parts: u32,
+    // Every split of the inner dimension is `depth` long but the last; out holds one matrix a split.
+    splits: u32,
     depth: u32,
     alpha: f32,
     addend_scale: f32,
@@ -135,20 +135,20 @@ struct Place {
     base_sums: u32,
 }
 
-// Workgroups number tiles row by row, part by part; those that only fill up the grid lie below the last row.
+// Workgroups number tiles row by row, split by split; those that only fill up the grid lie below the last row.
 fn place(group: vec3<u32>, groups: vec3<u32>, tile_rows: u32, tile_cols: u32) -> Place {
     let across = (params.cols + tile_cols - 1u) / tile_cols;
     let tiles = across * ((params.rows + tile_rows - 1u) / tile_rows);
     let which = linear_group(group, groups);
-    let part = which / tiles;
+    let split = which / tiles;
     let tile = which % tiles;
     var at: Place;
-    at.row = select(params.rows, tile / across * tile_rows, part < params.parts);
+    at.row = select(params.rows, tile / across * tile_rows, split < params.splits);
     at.col = tile % across * tile_cols;
-    at.begin = part * params.depth;
+    at.begin = split * params.depth;
     at.end = min(at.begin + params.depth, params.inner);
-    at.base_out = group.z * params.stride_out + part * params.rows * params.cols;
-    at.base_sums = group.z * params.stride_sums + part * params.rows;
+    at.base_out = group.z * params.stride_out + split * params.rows * params.cols;
+    at.base_sums = group.z * params.stride_sums + split * params.rows;
     return at;
 }
 

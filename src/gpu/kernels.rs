@@ -100,7 +100,7 @@ pub(super) fn lower(op: &Op, variant: Variant, profile: &Profile) -> Kernel {
             .f("threshold", Significant::THRESHOLD),
         Op::Fit(op) => fit(op),
         Op::ColumnSum(op) => column_sum(op),
-        Op::ScaleGradient(op) => in_parts("scale_gradient", op.x, [op.splits(), op.depth()], op.accumulate),
+        Op::ScaleGradient(op) => in_splits("scale_gradient", op.x, [op.splits(), op.depth()], op.accumulate),
         Op::Moments(op) => columns("mean_variance", op.x.rows(), op.x.cols(), 0.0),
         Op::NormaliseGradients(op) => {
             columns("normalise_gradients", op.x.rows(), op.x.cols(), op.epsilon).flag("has_totals", op.totals.is_some())
@@ -115,7 +115,7 @@ pub(super) fn lower(op: &Op, variant: Variant, profile: &Profile) -> Kernel {
             normalise(entry, elements, op.x.rows(), op.x.cols(), op.epsilon, 0.0)
         }
         Op::LayerNorm(op) => layer_norm("forward", op.x, op.epsilon),
-        Op::LayerNormGradients(op) => in_parts("layer_norm_gradients", op.x, [op.splits(), op.depth()], op.accumulate),
+        Op::LayerNormGradients(op) => in_splits("layer_norm_gradients", op.x, [op.splits(), op.depth()], op.accumulate),
         Op::LayerNormBackward(op) => layer_norm("backward", op.x, 0.0).flag("has_addend", op.addend.is_some()),
         Op::Attention(op) => attention("forward", op.out, &op.heads, variant),
         Op::AttentionQueries(op) => attention("queries", op.error, &op.heads, variant),
@@ -320,10 +320,10 @@ fn layer_norm(entry: &str, x: View, epsilon: f64) -> Kernel {
         .f("epsilon", epsilon)
 }
 
-/// Sums of columns over parts of the rows, each `depth` long.
-fn in_parts(entry: &'static str, x: View, [parts, depth]: [u32; 2], accumulate: bool) -> Kernel {
+/// Sums of columns over splits of the rows, each `depth` long.
+fn in_splits(entry: &'static str, x: View, [splits, depth]: [u32; 2], accumulate: bool) -> Kernel {
     let mut kernel = columns(entry, x.rows(), x.cols(), 0.0).u("depth", depth);
-    kernel.groups *= parts;
+    kernel.groups *= splits;
     kernel.flag("accumulate", accumulate)
 }
 
@@ -486,7 +486,7 @@ fn gemm(op: &Gemm, variant: Variant, profile: &Profile) -> Kernel {
         .u("rows", op.rows())
         .u("cols", op.cols())
         .u("inner", op.inner())
-        .u("parts", op.splits)
+        .u("splits", op.splits)
         .u("depth", op.depth())
 }
 
@@ -528,7 +528,7 @@ fn sum_splits(op: &SumSplits) -> Kernel {
         .flag("accumulate", op.accumulate)
         .u("rows", op.out.rows())
         .u("cols", op.out.cols())
-        .u("parts", op.splits())
+        .u("splits", op.splits())
 }
 
 fn is_quads(tensors: &[View]) -> bool {
@@ -580,7 +580,7 @@ fn correlate(op: &Correlate, variant: Variant) -> Kernel {
         .u("rows", op.x.rows())
         .u("outputs", outputs)
         .u("rank", rank)
-        .u("parts", op.splits)
+        .u("splits", op.splits)
         .u("depth", op.depth())
 }
 

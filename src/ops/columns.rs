@@ -33,7 +33,7 @@ impl Operation for ColumnSum {
 
 /// `out = sum over the rows of error . x`, element by element: the gradient of what [`super::ScaleColumns`] multiplies by.
 ///
-/// With several rows of sums the rows of x are cut into as many parts of [`ScaleGradient::depth`] (the last may be shorter), each
+/// With several rows of sums the rows of x are cut into as many splits of [`ScaleGradient::depth`] (the last may be shorter), each
 /// with sums of its own, which a [`super::SumSplits`] adds in their order.
 #[derive(Clone, Copy, Debug)]
 pub struct ScaleGradient {
@@ -41,9 +41,9 @@ pub struct ScaleGradient {
     pub error: View,
     /// What was scaled, rows x cols.
     pub x: View,
-    /// Parts x cols.
+    /// Splits x cols.
     pub out: View,
-    /// Whether the sums are added to what out holds, of one part.
+    /// Whether the sums are added to what out holds, of one split.
     pub accumulate: bool,
 }
 
@@ -53,7 +53,7 @@ impl ScaleGradient {
         self.out.rows()
     }
 
-    /// Rows of a part.
+    /// Rows of a split.
     pub fn depth(&self) -> u32 {
         self.x.rows().div_ceil(self.splits().max(1))
     }
@@ -73,9 +73,9 @@ impl Operation for ScaleGradient {
         require(self.out.cols() == self.x.cols(), "out must be rows of x's columns")?;
         require(
             self.splits() >= 1 && self.depth() * (self.splits() - 1) < self.x.rows().max(1),
-            "a part would be empty",
+            "a split would be empty",
         )?;
-        require(self.splits() == 1 || !self.accumulate, "the sum of the parts is added to, not each of them")
+        require(self.splits() == 1 || !self.accumulate, "the sum of the splits is added to, not each of them")
     }
 
     fn flops(&self) -> u64 {
@@ -83,7 +83,7 @@ impl Operation for ScaleGradient {
     }
 
     fn details(&self) -> String {
-        if self.splits() == 1 { String::new() } else { format!("{} parts", self.splits()) }
+        if self.splits() == 1 { String::new() } else { format!("{} splits", self.splits()) }
     }
 }
 

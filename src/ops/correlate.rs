@@ -4,20 +4,20 @@ use super::{Operand, Operation, View, read, require, sum, write};
 
 /// Everything that [`Oja`] needs of a batch, and with `hebbian` also the gradient of q, from one pass over the rows.
 ///
-/// With x' = x - first row of x and y' likewise, `statistics` is, once a part of the rows, (r + 3) x (m + r):
+/// With x' = x - first row of x and y' likewise, `statistics` is, once a split of the rows, (r + 3) x (m + r):
 /// row j < r holds the sums over the rows of `y'_j [x' | y']`, row r those of `[x' | y']`, row r + 1 those of its squares,
 /// row r + 2 the first row of `[x | y]`. A covariance is the same for shifted samples, and those are as small as their
 /// deviation: a large mean costs no digits, and where all rows are equal everything is exactly zero.
 ///
 /// Statistics add up where all are shifted alike. So those of a later accumulation step take the shift from the `origin`,
-/// the sum of the statistics before, and have zeros in row r + 2; and so do all parts but the first.
+/// the sum of the statistics before, and have zeros in row r + 2; and so do all splits but the first.
 #[derive(Clone, Copy, Debug)]
 pub struct Correlate {
     /// Samples, rows x m: the error, or the labels in its place.
     pub x: View,
     /// x p, rows x r.
     pub y: View,
-    /// (parts (r + 3)) x (m + r).
+    /// (splits (r + 3)) x (m + r).
     pub statistics: View,
     /// (r + 3) x (m + r): statistics of the step's rows so far.
     pub origin: Option<View>,
@@ -27,19 +27,19 @@ pub struct Correlate {
     pub splits: u32,
 }
 
-/// `gradient = y^T input`, once a part of the rows.
+/// `gradient = y^T input`, once a split of the rows.
 #[derive(Clone, Copy, Debug)]
 pub struct Hebbian {
     /// The layer's input h, rows x k.
     pub input: View,
-    /// (parts r) x k.
+    /// (splits r) x k.
     pub gradient: View,
-    /// Whether it is added to what `gradient` holds, of one part.
+    /// Whether it is added to what `gradient` holds, of one split.
     pub accumulate: bool,
 }
 
 impl Correlate {
-    /// Rows of a part.
+    /// Rows of a split.
     pub fn depth(&self) -> u32 {
         self.x.rows().div_ceil(self.splits)
     }
@@ -62,24 +62,24 @@ impl Operation for Correlate {
     fn check(&self) -> Result<(), String> {
         let (rows, rank) = (self.x.rows(), self.y.cols());
         require(self.y.rows() == rows, "x and y must have as many rows")?;
-        require(self.splits >= 1 && self.depth() * (self.splits - 1) < rows, "a part would be empty")?;
-        let fits = |t: View, parts| t.rows() == parts * (rank + 3) && t.cols() == self.x.cols() + rank;
+        require(self.splits >= 1 && self.depth() * (self.splits - 1) < rows, "a split would be empty")?;
+        let fits = |t: View, splits| t.rows() == splits * (rank + 3) && t.cols() == self.x.cols() + rank;
         require(
             fits(self.statistics, self.splits),
-            "statistics must be (rank + 3) x (columns of x + rank), once a part",
+            "statistics must be (rank + 3) x (columns of x + rank), once a split",
         )?;
         require(
             self.origin.is_none_or(|t| fits(t, 1)),
-            "origin must be statistics of one part, (rank + 3) x (columns of x + rank)",
+            "origin must be statistics of one split, (rank + 3) x (columns of x + rank)",
         )?;
         require(
             self.hebbian.is_none_or(|h| {
                 h.input.rows() == rows && h.gradient.rows() == self.splits * rank && h.gradient.cols() == h.input.cols()
             }),
-            "input must have x's rows, its gradient be rank x its columns, once a part",
+            "input must have x's rows, its gradient be rank x its columns, once a split",
         )?;
         let accumulates = self.hebbian.is_some_and(|h| h.accumulate);
-        require(self.splits == 1 || !accumulates, "the sum of the parts is added to, not each of them")
+        require(self.splits == 1 || !accumulates, "the sum of the splits is added to, not each of them")
     }
 
     fn flops(&self) -> u64 {
@@ -91,9 +91,9 @@ impl Operation for Correlate {
 
     fn details(&self) -> String {
         let hebbian = if self.hebbian.is_some() { " +hebbian" } else { "" };
-        let parts = if self.splits == 1 { String::new() } else { format!(" {} parts", self.splits) };
+        let splits = if self.splits == 1 { String::new() } else { format!(" {} splits", self.splits) };
         let origin = if self.origin.is_some() { " shifted as before" } else { "" };
-        format!("r={}{parts}{origin}{hebbian}", self.y.cols())
+        format!("r={}{splits}{origin}{hebbian}", self.y.cols())
     }
 }
 

@@ -17,7 +17,7 @@ pub struct Augment {
     pub cutout: u32,
 }
 
-/// A batch, or the part of one that follows its first `skip` rows: row i is image `permutation[cursor + skip + i]`, its
+/// A batch, or the micro-batch that follows its first `skip` rows: row i is image `permutation[cursor + skip + i]`, its
 /// bytes v turned into `v * scale[c] + shift[c]`.
 ///
 /// images holds bytes (one image a row, channels last) and class labels those `first..first + images.rows()` of the

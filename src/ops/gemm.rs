@@ -82,7 +82,7 @@ impl Half {
 /// With `accumulate` the result is added to what out holds, at the very end.
 ///
 /// With several `splits` (split-K) the inner dimension is cut into as many pieces of [`Gemm::depth`] (the last may be shorter),
-/// and out, (parts rows) x cols, holds the product over each: more workgroups for a long sum of few outputs.
+/// and out, (splits rows) x cols, holds the product over each: more workgroups for a long sum of few outputs.
 /// [`SumSplits`] adds them and applies the epilogue.
 #[derive(Clone, Copy, Debug)]
 pub struct Gemm {
@@ -100,7 +100,7 @@ pub struct Gemm {
     pub alpha: f64,
     /// What follows before the store.
     pub epilogue: Epilogue,
-    /// Row sums of op(a), parts x rows: for a weight's gradient `delta^T h` the bias's, from the same tiles.
+    /// Row sums of op(a), splits x rows: for a weight's gradient `delta^T h` the bias's, from the same tiles.
     pub sums: Option<View>,
     /// Pieces of the inner dimension, each with an output of its own.
     pub splits: u32,
@@ -170,7 +170,7 @@ impl Gemm {
         self.extents()[2]
     }
 
-    /// Length of a part of the sums, a multiple of 16 unless there is one part only.
+    /// Length of a split of the sums, a multiple of 16 unless there is one split only.
     pub fn depth(&self) -> u32 {
         if self.splits == 1 { self.inner() } else { self.inner().div_ceil(self.splits).next_multiple_of(DEPTH) }
     }
@@ -209,18 +209,18 @@ impl Operation for Gemm {
             }
         }
         let [rows, cols, _] = self.extents();
-        require(self.splits >= 1 && self.depth() * (self.splits - 1) < self.inner().max(1), "a part would be empty")?;
+        require(self.splits >= 1 && self.depth() * (self.splits - 1) < self.inner().max(1), "a split would be empty")?;
         require(
             rows.checked_mul(self.splits) == Some(self.out.rows()) && cols == self.out.cols(),
-            "out must be rows of a x columns of b, once a part",
+            "out must be rows of a x columns of b, once a split",
         )?;
         require(
             self.splits == 1 || (self.epilogue == Epilogue::default() && self.alpha == 1.0 && !self.accumulate),
-            "factor, epilogue and what is added to apply to the sum of the parts",
+            "factor, epilogue and what is added to apply to the sum of the splits",
         )?;
         require(
             self.sums.is_none_or(|t| t.rows() == self.splits && t.cols() == rows),
-            "sums must be one row a part of a's rows",
+            "sums must be one row a split of a's rows",
         )?;
         let reads_a = self.convolution.is_some_and(|c| c.pass != Pass::Weight);
         require(self.sums.is_none() || !reads_a, "there are no sums of what a window reads")?;
@@ -236,24 +236,24 @@ impl Operation for Gemm {
     fn details(&self) -> String {
         let letter = |t| if t { 'T' } else { 'N' };
         let alpha = if self.alpha == 1.0 { String::new() } else { format!(" *{}", self.alpha) };
-        let parts = if self.splits == 1 { String::new() } else { format!(" {} parts", self.splits) };
+        let splits = if self.splits == 1 { String::new() } else { format!(" {} splits", self.splits) };
         let sums = if self.sums.is_some() { " +sums" } else { "" };
         let accumulate = if self.accumulate { " accumulated" } else { "" };
         let epilogue = self.epilogue.details();
         let convolution = self.convolution.map_or(String::new(), |c| format!(" {}", c.window));
         let half = if self.half.is_some() { " f16" } else { "" };
         format!(
-            "{}{}{convolution}{half}{alpha}{parts}{epilogue}{sums}{accumulate}",
+            "{}{}{convolution}{half}{alpha}{splits}{epilogue}{sums}{accumulate}",
             letter(self.transpose_a),
             letter(self.transpose_b)
         )
     }
 }
 
-/// `out = epilogue(alpha * sum of the parts)`: what a [`Gemm`] in several parts leaves, added in their order.
+/// `out = epilogue(alpha * sum of the splits)`: what a [`Gemm`] in several splits leaves, added in their order.
 #[derive(Clone, Copy, Debug)]
 pub struct SumSplits {
-    /// (parts rows) x cols.
+    /// (splits rows) x cols.
     pub a: View,
     /// rows x cols.
     pub out: View,
@@ -299,6 +299,6 @@ impl Operation for SumSplits {
 
     fn details(&self) -> String {
         let accumulate = if self.accumulate { " accumulated" } else { "" };
-        format!("{} parts{}{accumulate}", self.splits(), self.epilogue.details())
+        format!("{} splits{}{accumulate}", self.splits(), self.epilogue.details())
     }
 }

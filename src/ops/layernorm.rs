@@ -62,7 +62,7 @@ impl Operation for LayerNorm {
 /// Gradients of layer norm's scale and shift: `grad_gamma = sum error . xhat`, `grad_beta = sum error` over the rows, with
 /// `xhat = (x - mean) / sqrt(variance + epsilon)`.
 ///
-/// With several rows of gradients the rows of x are cut into as many parts of [`LayerNormGradients::depth`] (the last may be
+/// With several rows of gradients the rows of x are cut into as many splits of [`LayerNormGradients::depth`] (the last may be
 /// shorter), each with sums of its own, which a [`super::SumSplits`] adds in their order.
 #[derive(Clone, Copy, Debug)]
 pub struct LayerNormGradients {
@@ -72,11 +72,11 @@ pub struct LayerNormGradients {
     pub x: View,
     /// From [`LayerNorm`], rows x 2.
     pub moments: View,
-    /// Parts x cols.
+    /// Splits x cols.
     pub grad_gamma: View,
-    /// Parts x cols.
+    /// Splits x cols.
     pub grad_beta: View,
-    /// Whether both are added to what they hold, of one part.
+    /// Whether both are added to what they hold, of one split.
     pub accumulate: bool,
 }
 
@@ -86,7 +86,7 @@ impl LayerNormGradients {
         self.grad_gamma.rows()
     }
 
-    /// Rows of a part.
+    /// Rows of a split.
     pub fn depth(&self) -> u32 {
         self.x.rows().div_ceil(self.splits().max(1))
     }
@@ -117,9 +117,9 @@ impl Operation for LayerNormGradients {
         )?;
         require(
             self.splits() >= 1 && self.depth() * (self.splits() - 1) < self.x.rows().max(1),
-            "a part would be empty",
+            "a split would be empty",
         )?;
-        require(self.splits() == 1 || !self.accumulate, "the sum of the parts is added to, not each of them")
+        require(self.splits() == 1 || !self.accumulate, "the sum of the splits is added to, not each of them")
     }
 
     fn flops(&self) -> u64 {
@@ -127,7 +127,7 @@ impl Operation for LayerNormGradients {
     }
 
     fn details(&self) -> String {
-        if self.splits() == 1 { String::new() } else { format!("{} parts", self.splits()) }
+        if self.splits() == 1 { String::new() } else { format!("{} splits", self.splits()) }
     }
 }
 

@@ -135,8 +135,8 @@ impl Operation for OneHot {
     }
 }
 
-/// Adds a batch, or a part of one, to the running metrics: `metrics += (sum of losses, sum of correct, active rows)`; the
-/// rows of a part are all active.
+/// Adds a batch, or a micro-batch, to the running metrics: `metrics += (sum of losses, sum of correct, active rows)`; the
+/// rows of a micro-batch are all active.
 ///
 /// The first step whose loss is not finite is remembered in `fault` as step + 1; from then on the replica's metrics
 /// stay as they are.

@@ -137,7 +137,7 @@ fn fuse_sums(recording: &mut Recording, phase: Phase) {
     recording.replace(phase, entries);
 }
 
-/// Products whose few outputs leave most of a GPU idle: their sums are cut into parts, and those added by a second
+/// Products whose few outputs leave most of a GPU idle: their sums are cut into splits, and those added by a second
 /// operation in a fixed order.
 fn split_sums(recording: &mut Recording, phase: Phase, profile: &Profile) {
     let mut entries = Vec::new();

@@ -228,7 +228,7 @@ impl<'a> Replica<'a> {
         let depth = op.depth() as usize;
         let product = match op.splits {
             1 => gemm::gemm(a, b, transposes, op.alpha, &epilogue),
-            _ => gemm::parts(a, b, transposes, depth),
+            _ => gemm::splits(a, b, transposes, depth),
         };
         let mut outputs = self.sum(op.out, product, op.accumulate)?;
         if let Some(sums) = op.sums {
@@ -243,7 +243,7 @@ impl<'a> Replica<'a> {
         let mut outputs = one(op.statistics, correlate::statistics(x, y, origin, depth));
         if let Some(hebbian) = op.hebbian {
             let turned = gemm::Transposes { a: true, b: false };
-            let gradient = gemm::parts(y, self.matrix(hebbian.input)?, turned, depth);
+            let gradient = gemm::splits(y, self.matrix(hebbian.input)?, turned, depth);
             outputs.extend(self.sum(hebbian.gradient, gradient, hebbian.accumulate)?);
         }
         Ok(outputs)

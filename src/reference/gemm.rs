@@ -62,7 +62,7 @@ pub(super) fn gemm(
 }
 
 /// The products over consecutive pieces of the inner dimension, each `depth` long but the last, one below the other.
-pub(super) fn parts(a: Matrix<'_>, b: Matrix<'_>, transposes: Transposes, depth: usize) -> Vec<f64> {
+pub(super) fn splits(a: Matrix<'_>, b: Matrix<'_>, transposes: Transposes, depth: usize) -> Vec<f64> {
     let (a, b) = (a.turned(transposes.a), b.turned(transposes.b));
     let (a, b) = (a.matrix(), b.matrix());
     let piece = |begin: usize| {
@@ -157,7 +157,7 @@ mod tests {
     fn parts_by_hand() {
         let a = Matrix::new(2, 5, &[1.0, 2.0, 3.0, 4.0, 5.0, 10.0, 20.0, 30.0, 40.0, 50.0]);
         let b = Matrix::new(5, 1, &[1.0, -1.0, 2.0, 1.0, 3.0]);
-        let all = parts(a, b, Transposes::default(), 2);
+        let all = splits(a, b, Transposes::default(), 2);
         assert_eq!(all, [-1.0, -10.0, 10.0, 100.0, 15.0, 150.0]);
         let bias = Epilogue { bias: Some(&[0.5]), ..Epilogue::default() };
         assert_eq!(sum_splits(Matrix::new(6, 1, &all), 2, 2.0, &bias), [48.5, 480.5]);

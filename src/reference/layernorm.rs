@@ -27,8 +27,8 @@ fn normalised(x: Matrix<'_>, moments: Matrix<'_>) -> Vec<f64> {
 /// Gradients of gamma and of beta, each over `depth` rows after the other.
 pub(super) fn gradients(error: Matrix<'_>, x: Matrix<'_>, moments: Matrix<'_>, depth: usize) -> (Vec<f64>, Vec<f64>) {
     let normal = normalised(x, moments);
-    let parts = x.rows.div_ceil(depth.max(1));
-    let (mut gamma, mut beta) = (vec![0.0; parts * x.cols], vec![0.0; parts * x.cols]);
+    let splits = x.rows.div_ceil(depth.max(1));
+    let (mut gamma, mut beta) = (vec![0.0; splits * x.cols], vec![0.0; splits * x.cols]);
     for row in 0..x.rows {
         for col in 0..x.cols {
             let at = row / depth * x.cols + col;
@@ -90,10 +90,10 @@ mod tests {
         assert_close(&grad_gamma, &differences(&gamma, |gamma| loss(&x, gamma, &beta)), 1e-8);
         assert_close(&grad_beta, &differences(&beta, |beta| loss(&x, &gamma, beta)), 1e-8);
 
-        // Parts of two rows, the last of one.
-        let (parts, _) = gradients(at(&error), at(&x), moments, 2);
-        assert_eq!(parts.len(), 3 * cols);
-        assert_close(&columns::column_sum(Matrix::new(3, cols, &parts)), &grad_gamma, 1e-12);
+        // Splits of two rows, the last of one.
+        let (splits, _) = gradients(at(&error), at(&x), moments, 2);
+        assert_eq!(splits.len(), 3 * cols);
+        assert_close(&columns::column_sum(Matrix::new(3, cols, &splits)), &grad_gamma, 1e-12);
     }
 
     /// The layer's output does not change when a constant is added to a row, so its errors sum to nothing.
