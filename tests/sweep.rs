@@ -10,6 +10,7 @@ use ldfa_gpu::data::SearchPath;
 use ldfa_gpu::experiment::sweep::{Axes, Results, Setup, Sweep, draw_accuracies, is_sweep, open, reaches};
 use ldfa_gpu::feedback::{Rank, RuleName};
 use ldfa_gpu::gpu::DeviceChoice;
+use ldfa_gpu::plan::Profile;
 use ldfa_gpu::train::machine::Preparation;
 
 fn rule(name: &str) -> RuleName {
@@ -39,7 +40,7 @@ fn sweep(axes: &Axes, changes: &[(&str, &str)]) -> Sweep {
 fn train(sweep: &Sweep, folder: &Path, stop: &AtomicBool) -> bool {
     let search = SearchPath::new(Vec::new());
     let setup = Setup { device: &DeviceChoice::Best, search: &search, preparation: Preparation::default(), stop };
-    let costs = sweep.check(&search).unwrap();
+    let costs = sweep.check(&search, &Profile::reference()).unwrap();
     sweep.prepare(folder, &costs).unwrap();
     sweep.cells.iter().all(|cell| sweep.train(cell, folder, &setup).unwrap())
 }
@@ -85,7 +86,7 @@ fn accuracy_rises_with_the_rank_and_meets_backprop_near_the_number_of_classes() 
         );
     }
     // Each rank costs more a step than the one below.
-    let costs = sweep.check(&SearchPath::new(Vec::new())).unwrap();
+    let costs = sweep.check(&SearchPath::new(Vec::new()), &Profile::reference()).unwrap();
     let cost = |name: &str, rank: u32| {
         let wanted = (rule(name), Some(Rank::Of(rank)));
         costs.iter().find(|cost| (cost.rule, cost.rank) == wanted).unwrap().flops_per_step
@@ -259,7 +260,11 @@ fn single_layers_can_be_constrained() {
     assert_eq!(told, [("local", 2, 0), ("local-layers.2", 2, 3), ("fixed-layers.6", 1, 3), ("direct-local", 1, 0)]);
     assert_eq!(configs[1].1.exact, ["layers.0", "layers.4", "layers.6"]);
     assert_eq!(configs[2].1.exact, ["layers.0", "layers.2", "layers.4"]);
-    found.check(&SearchPath::new(Vec::new())).unwrap();
+    found.check(&SearchPath::new(Vec::new()), &Profile::reference()).unwrap();
+    // Networks that are too many for the adapter are refused before the first cell is trained.
+    let small = Profile { max_binding_bytes: 1 << 16, ..Profile::reference() };
+    let refused = found.check(&SearchPath::new(Vec::new()), &small).unwrap_err().to_string();
+    assert!(refused.contains("cell local: tensor") && refused.contains("of a sweep --networks"), "{refused}");
     assert!(found.kept().is_empty(), "{:?}", found.kept());
     // What a configuration says of single layers' ranks would contradict it.
     let ranked = sweep(&axes(&["local@layers.2"], &[1], &[]), &[("feedback.ranks", "{ \"layers.2\" = 8 }")]);

@@ -14,6 +14,7 @@ use crate::experiment::sweep::{
     write_reaches,
 };
 use crate::feedback::{Rank, RuleName};
+use crate::train::machine::profile_of;
 use crate::train::progress::tell;
 
 /// Train rules x ranks x seeds (x classes), and show accuracy against rank; the same command goes on with a stopped sweep.
@@ -131,7 +132,7 @@ impl SweepArgs {
             tell(line);
         }
         let search = self.data.search();
-        let costs = sweep.check(&search)?;
+        let costs = sweep.check(&search, &profile_of(&self.device.device)?)?;
         sweep.prepare(&self.out, &costs)?;
         catch_interrupts();
         let preparation = self.kernels.preparation();

@@ -68,6 +68,26 @@ pub fn machine_on(
     Ok(Machine { plan, executor: Box::new(executor), is_software, kernels, warning })
 }
 
+/// The chosen adapter; none for the f64 reference, and where there is no adapter at all.
+fn opened(choice: &DeviceChoice, open: impl Fn() -> Result<Context, GpuError>) -> Result<Option<Context>, GpuError> {
+    match choice {
+        DeviceChoice::Reference => Ok(None),
+        _ => match open() {
+            Err(GpuError::NoAdapter) if *choice == DeviceChoice::Best => Ok(None),
+            opened => opened.map(Some),
+        },
+    }
+}
+
+/// What plans for the chosen adapter have to fit; without any adapter, those of the f64 reference.
+///
+/// # Errors
+/// If the adapter does not exist or fails.
+pub fn profile_of(choice: &DeviceChoice) -> Result<Profile, GpuError> {
+    let context = opened(choice, || Context::open(choice, LimitPolicy::from_env()))?;
+    Ok(context.map_or_else(Profile::reference, |context| context.profile()))
+}
+
 /// Plans a recording for the chosen adapter; without any adapter, for the f64 reference.
 ///
 /// # Errors
@@ -79,14 +99,7 @@ pub fn machine(
     preparation: &Preparation,
 ) -> Result<Machine, TrainError> {
     let open = || Context::open_with(choice, LimitPolicy::from_env(), preparation.cache.as_ref());
-    let opened = match choice {
-        DeviceChoice::Reference => None,
-        _ => match open() {
-            Err(GpuError::NoAdapter) if *choice == DeviceChoice::Best => None,
-            opened => Some(opened?),
-        },
-    };
-    match opened {
+    match opened(choice, open)? {
         Some(mut context) => {
             tracing::debug!(adapter = context.describe(), "adapter open");
             let chosen = match (&preparation.kernels, &preparation.cache) {

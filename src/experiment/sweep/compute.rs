@@ -17,6 +17,7 @@ use crate::files::{self, FileError, write_atomically};
 use crate::model::{Network, NetworkSpec};
 use crate::ops::Phase;
 use crate::picture::{Axis, Frame, Sheet, encode};
+use crate::plan::{Options, Plan, Profile};
 use crate::train::TrainError;
 use crate::train::labels::ranked;
 use crate::train::metrics::Spread;
@@ -36,10 +37,11 @@ pub struct Cost {
 }
 
 impl Cost {
-    /// Of every rank of a cell.
-    pub(super) fn of_cell(cell: &Cell, search: &SearchPath) -> Result<Vec<Cost>, TrainError> {
+    /// Of every rank of a cell, whose networks such an adapter can train side by side.
+    pub(super) fn of_cell(cell: &Cell, search: &SearchPath, profile: &Profile) -> Result<Vec<Cost>, TrainError> {
         let data = cell.config.dataset(search)?;
         let spec = network_spec(&cell.config.clone().resolved(), &data)?;
+        Plan::new(Network::new(&spec)?.recording, profile, Options::default())?;
         let mut ranks = spec.ranks.clone();
         ranks.sort_unstable();
         ranks.dedup();

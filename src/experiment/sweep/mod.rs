@@ -31,7 +31,7 @@ use crate::files::{self, FileError, create_folder, is_leftover, write_atomically
 use crate::gpu::DeviceChoice;
 use crate::model::{LayerSpec, weighted};
 use crate::ops::MAX_REPLICAS;
-use crate::plan::Options;
+use crate::plan::{Options, Profile};
 use crate::train::TrainError;
 use crate::train::config::{Config, Draft};
 use crate::train::machine::{Kernels, Preparation};
@@ -195,17 +195,17 @@ impl Sweep {
         self.cells.first().map_or("", |cell| cell.config.data.name.as_str())
     }
 
-    /// Looks whether every cell can be trained, before the first one is: what its networks cost.
+    /// Looks whether every cell can be trained on such an adapter, before the first one is: what its networks cost.
     ///
     /// # Errors
-    /// The first cell whose data or network is not possible.
-    pub fn check(&self, search: &SearchPath) -> Result<Vec<Cost>, ExperimentError> {
+    /// The first cell whose data or network is not possible, or does not fit the adapter.
+    pub fn check(&self, search: &SearchPath, profile: &Profile) -> Result<Vec<Cost>, ExperimentError> {
         let mut costs = Vec::new();
         for cell in &self.cells {
             if cell.rule.has_rank() {
                 refuse_pinned(cell.rule, &cell.config)?;
             }
-            let own = Cost::of_cell(cell, search);
+            let own = Cost::of_cell(cell, search, profile);
             costs.extend(own.map_err(|error| setting(format!("cell {}: {error}", cell.name)))?);
         }
         Ok(costs)
