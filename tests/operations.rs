@@ -87,7 +87,11 @@ fn transports_need_one_rank() {
     refuses(Transport { y: out, ..op }, "transport", "y must be rows of delta x rank");
     refuses(Transport { out: y, ..op }, "transport", "out must be rows of delta x columns of q");
     let biased = Epilogue { bias: Some(t.floats(1, 3)), ..Epilogue::default() };
-    refuses(Transport { epilogue: biased, ..op }, "transport", "takes no bias or addend");
+    refuses(Transport { epilogue: biased, ..op }, "transport", "takes no bias and scales no addend");
+    let added = |scale| Epilogue { addend: Some((out, scale)), ..Epilogue::default() };
+    let out = t.floats(5, 3);
+    accepts(Transport { out, epilogue: added(1.0), ..op });
+    refuses(Transport { out, epilogue: added(0.5), ..op }, "transport", "takes no bias and scales no addend");
 }
 
 #[test]

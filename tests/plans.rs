@@ -2,7 +2,7 @@
 
 use ldfa_gpu::feedback::{FeedbackSpec, PRule, QRule, Rank, Ranks, Rule};
 use ldfa_gpu::model::{Network, NetworkSpec};
-use ldfa_gpu::ops::Phase;
+use ldfa_gpu::ops::{Add, Dtype, Gemm, LayerNormBackward, Op, Phase, Recording, Role};
 use ldfa_gpu::plan::{Options, Plan, Profile};
 use ldfa_gpu::train::config::{Draft, presets};
 use ldfa_gpu::train::spec::network_spec;
@@ -75,4 +75,42 @@ fn no_training_step_takes_more_dispatches_than_it_did() {
         }
     }
     assert!(grown.is_empty(), "{}", grown.join("\n"));
+}
+
+/// What a residual layer adds comes for free behind a product, a transport through low rank, and layer norm's way back.
+#[test]
+fn residual_sums_join_what_they_follow() {
+    let mut rec = Recording::new(1);
+    let mut state = |name: &str, rows, cols| rec.state(name, rows, cols, Dtype::F32);
+    let (delta, p, q) = (state("delta", 40, 24), state("p", 24, 4), state("q", 4, 24));
+    let (skip, moments, gamma) = (state("skip", 40, 24), state("moments", 40, 2), state("gamma", 1, 24));
+    rec.begin(Phase::Train);
+    let mut made = || rec.scratch("made", 40, 24);
+    let [sent, through, normal] = [made(), made(), made()];
+    let [first, second, third] = [made(), made(), made()];
+    let y = rec.scratch("y", 40, 4);
+    rec.role(Role::Transport);
+    rec.push(Gemm::nn(delta, p, y)).unwrap();
+    rec.push(Gemm::nn(y, q, sent)).unwrap();
+    rec.push(Add { a: skip, b: sent, out: first }).unwrap();
+    rec.role(Role::Forward);
+    rec.push(Gemm::nn(y, q, through)).unwrap();
+    rec.push(Add { a: through, b: first, out: second }).unwrap();
+    rec.push(LayerNormBackward { error: second, x: skip, moments, gamma, addend: None, out: normal }).unwrap();
+    rec.push(Add { a: normal, b: skip, out: third }).unwrap();
+    // Added to itself it has no other addend.
+    let twice = rec.scratch("twice", 40, 24);
+    rec.push(Add { a: third, b: third, out: twice }).unwrap();
+    rec.keep(twice);
+    for software in [false, true] {
+        let profile = Profile { software, subgroup_lanes: Some(if software { 8 } else { 32 }), ..Profile::reference() };
+        let plan = Plan::new(rec.clone(), &profile, Options::default()).unwrap();
+        let found: Vec<_> = plan.nodes(Phase::Train).iter().map(|node| node.entry.op.clone()).collect();
+        let [Op::Transport(transport), Op::Gemm(product), Op::LayerNormBackward(norm), Op::Add(_)] = &found[..] else {
+            panic!("{found:?}");
+        };
+        assert_eq!((transport.out, transport.epilogue.addend), (first, Some((skip, 1.0))));
+        assert_eq!((product.out, product.epilogue.addend), (second, Some((first, 1.0))));
+        assert_eq!((norm.out, norm.addend), (third, Some(skip)));
+    }
 }

@@ -10,6 +10,7 @@ struct Params {
     stride_delta: u32,
     stride_p: u32,
     stride_q: u32,
+    stride_addend: u32,
     stride_saved: u32,
     stride_y: u32,
     stride_out: u32,
@@ -22,13 +23,16 @@ struct Params {
 @group(1) @binding(4) var<storage, read> saved: array<f32>;
 @group(1) @binding(5) var<storage, read_write> y: array<f32>;
 @group(1) @binding(6) var<storage, read_write> out: array<f32>;
+@group(1) @binding(7) var<storage, read> addend: array<f32>;
 
 // The same tensors where every row is whole quads.
 @group(1) @binding(1) var<storage, read> delta_quads: array<vec4<f32>>;
 @group(1) @binding(3) var<storage, read> q_quads: array<vec4<f32>>;
 @group(1) @binding(4) var<storage, read> saved_quads: array<vec4<f32>>;
 @group(1) @binding(6) var<storage, read_write> out_quads: array<vec4<f32>>;
+@group(1) @binding(7) var<storage, read> addend_quads: array<vec4<f32>>;
 
+override has_addend: bool = false;
 override has_bound: bool = false;
 override gate: u32 = 0u;
 // Whether tiles cover rows and columns with nothing left over; see product.wgsl.
@@ -43,6 +47,9 @@ fn store(replica: u32, row: u32, col: u32, sum: f32) {
     }
     let at = row * params.inputs + col;
     var value = sum;
+    if has_addend {
+        value += addend[replica * params.stride_addend + at];
+    }
     if has_bound {
         value = clamp(value, -params.bound, params.bound);
     }
@@ -58,6 +65,9 @@ fn store_quad(replica: u32, row: u32, col: u32, sum: vec4<f32>) {
     }
     let at = row * params.inputs + col;
     var value = sum;
+    if has_addend {
+        value += addend_quads[(replica * params.stride_addend + at) / 4u];
+    }
     if has_bound {
         value = clamp(value, vec4<f32>(-params.bound), vec4<f32>(params.bound));
     }

@@ -418,6 +418,7 @@ fn ceiling(entry: &'static str, quads: u32, each: u32) -> Kernel {
 
 fn epilogue(kernel: Kernel, epilogue: &Epilogue) -> Kernel {
     kernel
+        .flag("has_addend", epilogue.addend.is_some())
         .flag("has_bound", epilogue.clamp.is_some())
         .constant("gate", code(epilogue.gate.map(|(f, _)| f)))
         .f("bound", epilogue.clamp.unwrap_or(0.0))
@@ -426,7 +427,6 @@ fn epilogue(kernel: Kernel, epilogue: &Epilogue) -> Kernel {
 /// The epilogue of a product, with the factor before it.
 fn product_epilogue(kernel: Kernel, op: &Epilogue, alpha: f64) -> Kernel {
     epilogue(kernel, op)
-        .flag("has_addend", op.addend.is_some())
         .flag("has_bias", op.bias.is_some())
         .constant("activation", code(op.activation))
         .f("alpha", alpha)

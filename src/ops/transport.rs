@@ -18,7 +18,7 @@ pub struct Transport {
     pub y: View,
     /// What reaches the layer's input.
     pub out: View,
-    /// Clamp and gate.
+    /// Addend as it is, clamp and gate.
     pub epilogue: Epilogue,
 }
 
@@ -53,7 +53,8 @@ impl Operation for Transport {
             self.out.rows() == self.delta.rows() && self.out.cols() == self.q.cols(),
             "out must be rows of delta x columns of q",
         )?;
-        require(self.epilogue.bias.is_none() && self.epilogue.addend.is_none(), "a transport takes no bias or addend")?;
+        let scaled = self.epilogue.addend.is_some_and(|(_, scale)| scale != 1.0);
+        require(self.epilogue.bias.is_none() && !scaled, "a transport takes no bias and scales no addend")?;
         self.epilogue.check(self.out.rows(), self.out.cols())
     }
 

@@ -349,7 +349,7 @@ fn transport_at(project: &Entry, mix: &Entry) -> Option<Transport> {
         && first.epilogue == Epilogue::default()
         && second.a == first.out
         && second.epilogue.bias.is_none()
-        && second.epilogue.addend.is_none();
+        && second.epilogue.addend.is_none_or(|(_, scale)| scale == 1.0);
     fits.then_some(Transport {
         delta: first.a,
         p: first.b,
