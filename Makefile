@@ -45,11 +45,12 @@ bench: driver build
 	cargo bench --locked --bench kernels
 	$(LDFA) bench kernels
 
-## The training step and single products beside burn, meganeura and, where it is installed, PyTorch. The first build takes
-## a while: the peers bring some four hundred crates. On a software adapter burn tunes its products for minutes.
+## Training steps and single products beside burn, meganeura and, where it is installed, PyTorch. The first build takes
+## a while: the peers bring some four hundred crates. On a software adapter burn tunes its products for minutes. PEERS hands
+## options on: PEERS="--only vit" times the vision transformer alone.
 bench-peers: driver
 	@mkdir -p target
-	cargo run --release --manifest-path benches/peers/Cargo.toml --locked -- --json target/peers.json
+	cargo run --release --manifest-path benches/peers/Cargo.toml --locked -- --json target/peers.json $(PEERS)
 	@if python3 -c 'import torch' 2>/dev/null; then \
 		python3 benches/peers/torch_step.py --json target/peers-torch.json; \
 	else \

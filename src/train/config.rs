@@ -389,7 +389,7 @@ impl Draft {
     ///
     /// # Errors
     /// If it is not TOML, or no configuration.
-    pub(crate) fn parse(origin: String, text: &str) -> Result<Draft, ConfigError> {
+    pub fn parse(origin: String, text: &str) -> Result<Draft, ConfigError> {
         // Checked as written first: only then do messages have lines.
         toml::from_str::<Config>(text)
             .map_err(|e| ConfigError::Parse { origin: origin.clone(), message: in_plain_words(&e.to_string()) })?;

@@ -2,19 +2,17 @@
 
 use burn::cubecl::Device as CubeDevice;
 use burn::cubecl::device::WgpuDeviceKind;
-use burn::module::{Module, Param};
-use burn::nn::conv::{Conv2d, Conv2dConfig};
 use burn::nn::loss::{CrossEntropyLoss, CrossEntropyLossConfig};
-use burn::nn::pool::{MaxPool2d, MaxPool2dConfig};
-use burn::nn::{Linear, PaddingConfig2d};
-use burn::optim::{AdamConfig, GradientsParams, ModuleOptimizer};
-use burn::tensor::activation::relu;
+use burn::optim::{AdamConfig, AdamWConfig, GradientsParams, ModuleOptimizer};
 use burn::tensor::{Device, Int, Tensor, TensorData};
+use ldfa_gpu::ops::Update;
+use ldfa_gpu::optim::OptimizerSpec;
 
 use crate::adapter::Adapter;
+use crate::burn_networks::Classifier;
 use crate::engine::{Engine, EngineError};
 use crate::product::{Product, UNITS};
-use crate::workload::{BETAS, EPSILON, Layer, RATE, Workload};
+use crate::workload::Workload;
 
 /// A burn device on the adapter, and what burn calls the runtime: `wgpu<spirv>` or `wgpu<wgsl>`.
 ///
@@ -42,95 +40,67 @@ pub(crate) fn open(adapter: &Adapter) -> Result<(Device, &'static str), EngineEr
     Ok((Device::new(device), client.name()))
 }
 
-/// The network as a module of burn: convolutions, if any, then dense layers.
-#[derive(Module, Debug)]
-struct Net {
-    convolutions: Vec<Conv2d>,
-    pool: MaxPool2d,
-    dense: Vec<Linear>,
-}
-
-impl Net {
-    fn new(layers: &[Layer], device: &Device) -> Net {
-        let bias = |layer: &Layer| Some(Param::from_data(TensorData::new(layer.bias.clone(), [layer.outputs]), device));
-        let dense = |layer: &Layer| Linear {
-            weight: Param::from_data(TensorData::new(layer.weight_by_input(), [layer.inputs, layer.outputs]), device),
-            bias: bias(layer),
-        };
-        let convolution = |layer: &Layer, kernel: [usize; 2]| {
-            let config = Conv2dConfig::new([layer.inputs, layer.outputs], kernel);
-            let mut made = config.with_padding(PaddingConfig2d::Explicit(1, 1, 1, 1)).init(device);
-            let shape = [layer.outputs, layer.inputs, kernel[0], kernel[1]];
-            made.weight = Param::from_data(TensorData::new(layer.weight_by_channel(), shape), device);
-            made.bias = bias(layer);
-            made
-        };
-        Net {
-            convolutions: layers.iter().filter_map(|l| l.kernel.map(|kernel| convolution(l, kernel))).collect(),
-            pool: MaxPool2dConfig::new([2, 2]).init(),
-            dense: layers.iter().filter(|l| l.kernel.is_none()).map(dense).collect(),
-        }
-    }
-
-    /// Logits, rows x classes.
-    fn forward(&self, inputs: Tensor<4>) -> Tensor<2> {
-        let image = self.convolutions.iter().enumerate().fold(inputs, |h, (at, layer)| {
-            let h = relu(layer.forward(h));
-            if at % 2 == 1 { self.pool.forward(h) } else { h }
-        });
-        let last = self.dense.len() - 1;
-        self.dense.iter().enumerate().fold(image.flatten(1, 3), |h, (at, layer)| {
-            let a = layer.forward(h);
-            if at == last { a } else { relu(a) }
-        })
-    }
-}
-
 /// A network in training.
-pub(crate) struct Training {
+pub(crate) struct Training<N> {
     device: Device,
     /// Taken out during a step, since burn's optimizer consumes the module.
-    model: Option<Net>,
+    network: Option<N>,
     optimizer: ModuleOptimizer,
+    rate: f64,
     criterion: CrossEntropyLoss,
     inputs: Tensor<4>,
     labels: Tensor<1, Int>,
     loss: Option<Tensor<1>>,
 }
 
-impl Training {
+impl<N: Classifier> Training<N> {
     /// Uploads first values and batch.
-    pub(crate) fn new(device: &Device, workload: &Workload) -> Training {
+    pub(crate) fn new(
+        device: &Device,
+        workload: &Workload,
+        make: impl FnOnce(&Workload, &Device) -> Result<N, EngineError>,
+    ) -> Result<Training<N>, EngineError> {
         let device = device.clone().autodiff();
         let labels: Vec<i32> = workload.labels.iter().map(|&label| label as i32).collect();
         let [height, width, channels] = workload.model.image();
-        let shape = [workload.model.batch(), channels, height, width];
+        let shape = [labels.len(), channels, height, width];
         // The inputs need no gradient, so they stay outside of autodiff.
         let plain = device.clone().without_autodiff();
-        Training {
-            model: Some(Net::new(&workload.layers, &device)),
-            optimizer: AdamConfig::new()
-                .with_beta_1(BETAS[0] as f32)
-                .with_beta_2(BETAS[1] as f32)
-                .with_epsilon(EPSILON as f32)
-                .init(),
+        Ok(Training {
+            network: Some(make(workload, &device)?),
+            optimizer: optimizer(&workload.spec.optimizer)?,
+            rate: workload.spec.optimizer.lr,
             criterion: CrossEntropyLossConfig::new().init(&device),
             inputs: Tensor::from_data(TensorData::new(workload.inputs_by_channel(), shape), &device),
             labels: Tensor::from_data(TensorData::new(labels, [shape[0]]), &device),
             loss: None,
             device: plain,
-        }
+        })
     }
 }
 
-impl Engine for Training {
+/// burn's Adam or AdamW with this repository's settings.
+fn optimizer(spec: &OptimizerSpec) -> Result<ModuleOptimizer, EngineError> {
+    let Update::Adam { betas: (beta1, beta2), epsilon, decoupled, .. } = spec.update() else {
+        return Err(EngineError::Wrong(format!("it is set up for adam and adamw only, not for {:?}", spec.algorithm)));
+    };
+    let (beta1, beta2, epsilon) = (beta1 as f32, beta2 as f32, epsilon as f32);
+    Ok(if decoupled {
+        let config = AdamWConfig::new().with_beta_1(beta1).with_beta_2(beta2).with_epsilon(epsilon);
+        config.with_weight_decay(spec.decay() as f32).init()
+    } else {
+        AdamConfig::new().with_beta_1(beta1).with_beta_2(beta2).with_epsilon(epsilon).init()
+    })
+}
+
+impl<N: Classifier> Engine for Training<N> {
     fn advance(&mut self) -> Result<(), EngineError> {
-        let Some(model) = self.model.take() else {
+        let Some(network) = self.network.take() else {
             return Err(EngineError::Failed("an earlier step did not finish".into()));
         };
-        let loss = self.criterion.forward(model.forward(self.inputs.clone()), self.labels.clone());
-        let gradients = GradientsParams::from_grads(loss.backward(), &model);
-        self.model = Some(self.optimizer.step(RATE, model, gradients));
+        let loss = self.criterion.forward(network.forward(self.inputs.clone()), self.labels.clone());
+        let gradients = GradientsParams::from_grads(loss.backward(), &network);
+        self.network = Some(self.optimizer.step(self.rate, network, gradients));
         self.loss = Some(loss.without_autodiff());
         self.device.sync().map_err(EngineError::of)
     }

@@ -6,6 +6,7 @@
 
 mod adapter;
 mod burn_engine;
+mod burn_networks;
 mod engine;
 mod meganeura_engine;
 mod ours;
@@ -19,22 +20,16 @@ use std::process::ExitCode;
 
 use burn::tensor::Device;
 use clap::Parser;
-use ldfa_gpu::feedback::{FeedbackSpec, PRule, QRule, Ranks};
 use ldfa_gpu::gpu::DeviceChoice;
 
 use adapter::Adapter;
+use burn_networks::{Plain, Transformer};
 use engine::{EngineError, guard};
 use ours::Bench;
 use product::Product;
 use report::{Group, Report};
 use timing::Entry;
-use workload::{CHANNELS, Model, WIDTHS, Workload};
-
-/// Steps before the timing.
-const LEARNING: usize = 20;
-
-/// Losses of different engines are compared up to this step; after it, rounding has room to grow.
-const COMPARED: usize = 5;
+use workload::{COMPARED, Model, Workload};
 
 /// Largest relative difference of these losses.
 const LOSS_TOLERANCE: f64 = 1e-3;
@@ -52,15 +47,15 @@ struct Arguments {
     /// Turns of every engine
     #[arg(long, default_value_t = 5, value_parser = positive)]
     rounds: usize,
-    /// Timed steps of a turn (for products: waits, each for eight products)
+    /// Timed steps of a turn (for products: waits, each for eight products); the transformer's, which are long, once
     #[arg(long, default_value_t = 5, value_parser = positive)]
     advances: usize,
-    /// Rank of the feedback
-    #[arg(long, default_value_t = 16)]
-    rank: u32,
-    /// Only training steps, no products
+    /// Rank of the feedback, in place of the one in the network's file
     #[arg(long)]
-    no_products: bool,
+    rank: Option<u32>,
+    /// Time only this (repeatable); all if left out
+    #[arg(long, value_name = "WORK")]
+    only: Vec<Work>,
     /// Leave a peer out, such as one that a driver does not survive (repeatable)
     #[arg(long, value_name = "PEER")]
     without: Vec<Peer>,
@@ -76,6 +71,19 @@ enum Peer {
     Meganeura,
 }
 
+/// What is timed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Work {
+    /// Training steps of the perceptron
+    Mlp,
+    /// Of the convolutional network
+    Cnn,
+    /// Of the vision transformer
+    Vit,
+    /// Single matrix products
+    Products,
+}
+
 fn positive(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(0) | Err(_) => Err("a whole number of at least 1 is needed".into()),
@@ -86,6 +94,10 @@ fn positive(text: &str) -> Result<usize, String> {
 impl Arguments {
     fn has(&self, peer: Peer) -> bool {
         !self.without.contains(&peer)
+    }
+
+    fn wants(&self, work: Work) -> bool {
+        self.only.is_empty() || self.only.contains(&work)
     }
 }
 
@@ -131,17 +143,16 @@ fn run(arguments: &Arguments) -> Result<(), PeersError> {
         versions: versions(),
         burn_runtime: runtime,
         threads: std::thread::available_parallelism().map_or(1, usize::from),
-        widths: WIDTHS.to_vec(),
-        channels: CHANNELS.to_vec(),
-        rounds: [arguments.rounds, arguments.advances],
         groups: Vec::new(),
     };
     println!("{}\n", report.header());
     let burn = burn.map(|(device, _)| device);
-    for model in [Model::Mlp, Model::Cnn] {
-        report.groups.push(steps(arguments, &bench, &adapter, &burn, report.burn_runtime.as_deref(), model)?);
+    for (work, model) in [(Work::Mlp, Model::Mlp), (Work::Cnn, Model::Cnn), (Work::Vit, Model::Vit)] {
+        if arguments.wants(work) {
+            report.groups.push(steps(arguments, &bench, &adapter, &burn, report.burn_runtime.as_deref(), model)?);
+        }
     }
-    if !arguments.no_products {
+    if arguments.wants(Work::Products) {
         let (square, batch, large) = ((512, 512, 512), (128, 512, 784), (1024, 1024, 1024));
         // The largest once: burn takes longer to tune each layout than all the timing takes.
         let shapes = [(square, false), (square, true), (batch, false), (batch, true), (large, false)];
@@ -170,47 +181,57 @@ fn steps(
     model: Model,
 ) -> Result<Group, PeersError> {
     let workload = Workload::new(model)?;
-    let rank = arguments.rank;
-    let ldfa =
-        |p, q| FeedbackSpec { p: Some(p), q: Some(q), rank: Some(Ranks::One(rank.into())), ..FeedbackSpec::default() };
-    let ours = |label: String, feedback: FeedbackSpec, units: usize| {
-        Entry::new(label, || ours::Training::new(bench, &workload, feedback, units))
+    let ours = |rule: &str, units: usize| -> Result<Entry, EngineError> {
+        let config = model.config(rule, arguments.rank)?;
+        let mut label = format!("ldfa-gpu, {rule}");
+        if let Some(rank) = config.feedback.rank_list().first() {
+            label += &format!(" r={rank}");
+        }
+        if units > 1 {
+            label += &format!(", waits every {units} steps");
+        }
+        Ok(Entry::new(label, || ours::Training::new(bench, &workload, &config, units)))
     };
-    let mut entries = vec![
-        ours("ldfa-gpu, backprop".into(), FeedbackSpec::backprop(), 1),
-        ours(format!("ldfa-gpu, ldfa oja+hebbian r={rank}"), ldfa(PRule::Oja, QRule::Hebbian), 1),
-        ours(format!("ldfa-gpu, ldfa normative r={rank}"), ldfa(PRule::Normative, QRule::Normative), 1),
-        ours(format!("ldfa-gpu, backprop, waits every {UNWAITED} steps"), FeedbackSpec::backprop(), UNWAITED),
-    ];
+    let mut entries = vec![ours("backprop", 1)?, ours("local", 1)?, ours("normative", 1)?];
+    // Beside a step of seconds, waiting is nothing.
+    if !model.is_long() {
+        entries.push(ours("backprop", UNWAITED)?);
+    }
     let peers = entries.len();
     if arguments.has(Peer::Burn) {
-        entries.push(Entry::new(format!("burn, backprop, {}", runtime.unwrap_or("wgpu")), || {
-            let device = burn.as_ref().map_err(EngineError::of)?;
-            Ok(burn_engine::Training::new(device, &workload))
-        }));
+        let label = format!("burn, backprop, {}", runtime.unwrap_or("wgpu"));
+        let device = || burn.as_ref().map_err(EngineError::of);
+        entries.push(match model {
+            Model::Mlp | Model::Cnn => {
+                Entry::new(label, || burn_engine::Training::new(device()?, &workload, Plain::new))
+            }
+            Model::Vit => Entry::new(label, || burn_engine::Training::new(device()?, &workload, Transformer::new)),
+        });
     }
-    // The convolutional network is compared with burn alone.
+    // The other networks are compared with burn alone: meganeura's attention takes one sequence, not a batch of them.
     if arguments.has(Peer::Meganeura) && model == Model::Mlp {
         for (label, tuned) in [("meganeura, backprop", false), ("meganeura, backprop, tuned", true)] {
             entries.push(Entry::new(label, || meganeura_engine::Training::new(adapter, &workload, tuned)));
         }
     }
+    let (steps, share) = model.learning();
     let mut reference = Vec::new();
     for (at, entry) in entries.iter_mut().enumerate() {
         // A driver that crashes takes the program with it; this is the last line then.
         eprintln!("warming up: {}", entry.label);
-        entry.warm_up(LEARNING);
+        entry.warm_up(steps);
         let losses = entry.observed.clone();
         if reference.is_empty() {
             reference.clone_from(&losses);
         }
         entry.try_with(|_| {
-            learns(&losses)?;
+            learns(&losses, share)?;
             if at >= peers { agrees(&losses, &reference) } else { Ok(()) }
         });
     }
-    timing::run(&mut entries, arguments.rounds, arguments.advances);
-    finish(format!("{model:?} step, batch {}", model.batch()), entries)
+    let advances = if model.is_long() { 1 } else { arguments.advances };
+    timing::run(&mut entries, arguments.rounds, advances);
+    finish(format!("{model:?} step, batch {}", workload.spec.batch), entries)
 }
 
 /// One product on this repository's engine and on burn's.
@@ -254,17 +275,18 @@ fn finish(work: String, mut entries: Vec<Entry>) -> Result<Group, PeersError> {
     }
 }
 
-/// Refuses an engine whose loss does not fall by a third while it warms up.
-fn learns(losses: &[f64]) -> Result<(), EngineError> {
+/// Refuses an engine that while it warms up does not bring its loss below that share of the first.
+fn learns(losses: &[f64], share: f64) -> Result<(), EngineError> {
     match (losses.first(), losses.last()) {
-        (Some(first), Some(last)) if *last < 0.67 * first => Ok(()),
-        _ => {
-            Err(EngineError::Wrong(format!("it does not learn: {LEARNING} losses before the timing are {losses:.4?}")))
-        }
+        (Some(first), Some(last)) if *last < share * first => Ok(()),
+        _ => Err(EngineError::Wrong(format!(
+            "it does not learn: of the losses before the timing, the last must be below {share} of the first; they are \
+             {losses:.4?}"
+        ))),
     }
 }
 
-/// Refuses an engine that computes another step than backpropagation by Adam.
+/// Refuses an engine that computes another step than backpropagation.
 fn agrees(losses: &[f64], reference: &[f64]) -> Result<(), EngineError> {
     let off = losses.iter().zip(reference).take(COMPARED).map(|(own, other)| (own - other).abs() / other.abs());
     match off.fold(0.0, f64::max) {
@@ -300,8 +322,10 @@ mod tests {
 
     #[test]
     fn losses_that_stay_or_differ_are_refused() {
-        assert!(learns(&[2.3, 1.0]).is_ok());
-        assert!(learns(&[2.3, 1.2]).is_err() && learns(&[]).is_err() && learns(&[2.3, f64::NAN]).is_err());
+        assert!(learns(&[2.3, 1.5], 0.67).is_ok() && learns(&[2.3, 1.6], 1.0).is_ok());
+        for losses in [&[2.3, 1.6][..], &[], &[2.3, f64::NAN]] {
+            assert!(learns(losses, 0.67).is_err(), "{losses:?}");
+        }
         assert!(agrees(&[2.0, 1.0005], &[2.0, 1.0]).is_ok());
         assert!(agrees(&[2.0, 1.1], &[2.0, 1.0]).is_err());
     }

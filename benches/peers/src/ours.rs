@@ -3,13 +3,13 @@
 use std::cell::RefCell;
 use std::time::Duration;
 
-use ldfa_gpu::feedback::FeedbackSpec;
 use ldfa_gpu::gpu::{Context, DeviceChoice, Gpu, LimitPolicy, tune};
 use ldfa_gpu::model::{Feed, Network, NetworkSpec, initialise};
-use ldfa_gpu::ops::{Dtype, Gemm, Phase, Recording, StepState, Tensor};
+use ldfa_gpu::ops::{Dtype, Gemm, Phase, Recording, StepState, View};
 use ldfa_gpu::optim::{Horizon, step_state};
 use ldfa_gpu::plan::{Blocking, Executor, Options, Plan, Tuned};
 use ldfa_gpu::reference::Reference;
+use ldfa_gpu::train::config::Config;
 
 use crate::engine::{Engine, EngineError, guard};
 use crate::product::{Product, UNITS};
@@ -42,7 +42,9 @@ impl Bench {
         let plan = Plan::tuned(recording.clone(), &profile, Options::default(), &known).map_err(EngineError::of)?;
         let reference = |plan| Box::new(Reference::new(plan)) as Box<dyn Executor>;
         // As in a training, what cannot be measured keeps its default kernel; a device may be lost on the way.
-        let context = match guard(|| context.block_on(tune(&context, &plan, &known, TUNING, &reference)).map_err(EngineError::of)) {
+        let context = match guard(|| {
+            context.block_on(tune(&context, &plan, &known, TUNING, &reference)).map_err(EngineError::of)
+        }) {
             Ok(measured) => {
                 known.complete(&measured.tuned);
                 context
@@ -61,7 +63,7 @@ impl Bench {
 pub(crate) struct Training {
     gpu: Blocking<Gpu>,
     spec: NetworkSpec,
-    metrics: Tensor,
+    metrics: View,
     /// Steps handed over before the host waits.
     units: usize,
     taken: u32,
@@ -70,15 +72,14 @@ pub(crate) struct Training {
 }
 
 impl Training {
-    /// Trains by `feedback`, waiting for the device after every `units` steps.
+    /// Trains the workload's network as `config` says, waiting for the device after every `units` steps.
     pub(crate) fn new(
         bench: &Bench,
         workload: &Workload,
-        feedback: FeedbackSpec,
+        config: &Config,
         units: usize,
     ) -> Result<Training, EngineError> {
-        let rank = feedback.rank_list().first().copied();
-        let spec = workload.model.spec(feedback, rank);
+        let spec = workload.model.spec(config);
         let network = Network::new(&spec).map_err(EngineError::of)?;
         let mut gpu = bench.build(network.recording.clone())?;
         let mut write = |tensor, values: &[f64]| gpu.write(tensor, values).map_err(EngineError::of);
@@ -121,8 +122,8 @@ impl Engine for Training {
 /// A recording with nothing but one product, repeated.
 pub(crate) struct Multiplication {
     gpu: Blocking<Gpu>,
-    out: Tensor,
-    small: Tensor,
+    out: View,
+    small: View,
     product: Product,
 }
 

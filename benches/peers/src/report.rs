@@ -9,6 +9,8 @@ use crate::timing::{Entry, quantile};
 #[derive(Serialize)]
 pub(crate) struct Row {
     engine: String,
+    /// How many were timed.
+    timings: usize,
     /// Milliseconds for one step or product.
     median_ms: Option<f64>,
     /// The shortest of the same, which other programs on the machine disturb least.
@@ -37,6 +39,7 @@ impl Group {
         let base = entries.first().and_then(median);
         let row = |entry: &Entry| Row {
             engine: entry.label.clone(),
+            timings: entry.times.len(),
             median_ms: median(entry),
             fastest_ms: quantile(&entry.times, 0.0),
             quartiles_ms: quantile(&entry.times, 0.25).zip(quantile(&entry.times, 0.75)).map(|(low, high)| [low, high]),
@@ -59,12 +62,6 @@ pub(crate) struct Report {
     pub(crate) burn_runtime: Option<String>,
     /// Threads that the processor runs at once.
     pub(crate) threads: usize,
-    /// Widths of the perceptron.
-    pub(crate) widths: Vec<usize>,
-    /// Output channels of the convolutions.
-    pub(crate) channels: Vec<usize>,
-    /// Turns of every engine, and timed advances of each.
-    pub(crate) rounds: [usize; 2],
     /// In the order of the table.
     pub(crate) groups: Vec<Group>,
 }
@@ -73,10 +70,9 @@ impl Report {
     /// The lines above the table.
     pub(crate) fn header(&self) -> String {
         let versions: Vec<String> = self.versions.iter().map(|(name, version)| format!("{name} {version}")).collect();
-        let [rounds, advances] = self.rounds;
         format!(
-            "{}, {} CPU threads\n{}\nmedians of {rounds} interleaved rounds with {advances} timings each; \
-             ratio = row / first row of its group, above 1 is slower",
+            "{}, {} CPU threads\n{}\nmedians of timings in interleaved rounds; ratio = row / first row of its group, \
+             above 1 is slower",
             self.adapter,
             self.threads,
             versions.join(", ")
@@ -90,13 +86,14 @@ impl Report {
         table.set_header([
             "work",
             "engine",
+            "timings",
             "median ms",
             "ratio",
             "fastest ms",
             "quartiles",
             "first and last before timing",
         ]);
-        for at in 2..7 {
+        for at in 2..8 {
             if let Some(column) = table.column_mut(at) {
                 column.set_cell_alignment(CellAlignment::Right);
             }
@@ -113,6 +110,7 @@ impl Report {
                 table.add_row([
                     work,
                     row.engine.clone(),
+                    row.timings.to_string(),
                     number(row.median_ms),
                     number(row.ratio),
                     number(row.fastest_ms),

@@ -1,146 +1,97 @@
 //! The steps that every engine takes: the same networks, the same first values, the same batches.
 
-use ldfa_gpu::feedback::{FeedbackSpec, Rank};
-use ldfa_gpu::model::{FeedSpec, LayerSpec, Loss, Network, NetworkSpec, Precision, Sides, Weight, initialise, layers};
-use ldfa_gpu::optim::{Algorithm, OptimizerSpec};
+use ldfa_gpu::gpu::DeviceChoice;
+use ldfa_gpu::model::{FeedSpec, Network, NetworkSpec, initialise, weighted};
+use ldfa_gpu::plan::Options;
+use ldfa_gpu::train::config::{Config, Draft};
+use ldfa_gpu::train::machine::{Preparation, machine};
+use ldfa_gpu::train::weights::{NamedTensor, read};
 
 use crate::engine::EngineError;
 
-/// Widths of the perceptron from the input to the logits; ReLU between the layers, cross-entropy after the last.
-pub(crate) const WIDTHS: [usize; 5] = [784, 512, 512, 512, 10];
-
-/// Output channels of the convolutional network: ReLU after each, a pool after every second, a dense layer at the end.
-pub(crate) const CHANNELS: [usize; 4] = [32, 32, 64, 64];
-
-/// Classes, the last width of both.
+/// Classes, the last width of all networks.
 pub(crate) const CLASSES: usize = 10;
 
-/// What is trained.
+/// Seed of the first values.
+pub(crate) const SEED: u32 = 0;
+
+/// Losses of different engines are compared up to this step; after it, rounding has room to grow.
+pub(crate) const COMPARED: usize = 5;
+
+/// What is trained: a configuration of this package each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Model {
     /// 784-512-512-512-10.
     Mlp,
     /// 3 x 32 x 32 through convolutions of 3 x 3.
     Cnn,
+    /// 3 x 32 x 32 in patches through two blocks of attention and MLP.
+    Vit,
 }
 
 impl Model {
-    /// Samples of a step.
-    pub(crate) fn batch(self) -> usize {
-        match self {
-            Model::Mlp => 128,
-            Model::Cnn => 32,
-        }
-    }
-
     /// Height, width, channels.
     pub(crate) fn image(self) -> [usize; 3] {
         match self {
-            Model::Mlp => [1, 1, WIDTHS[0]],
-            Model::Cnn => [32, 32, 3],
+            Model::Mlp => [28, 28, 1],
+            Model::Cnn | Model::Vit => [32, 32, 3],
         }
     }
 
-    fn layers(self) -> Vec<LayerSpec> {
-        let mut layers = Vec::new();
-        match self {
-            Model::Mlp => {
-                for &out in &WIDTHS[1..] {
-                    layers.extend([LayerSpec::Dense(layers::Dense::new(out as u32)), LayerSpec::Relu(layers::Relu {})]);
-                }
-                layers.pop();
-            }
-            Model::Cnn => {
-                for (at, &out) in CHANNELS.iter().enumerate() {
-                    let (kernel, stride, padding) = (Sides::One(3), Sides::One(1), Sides::One(1));
-                    layers.extend([LayerSpec::Conv(layers::Conv { out: out as u32, kernel, stride, padding }), LayerSpec::Relu(layers::Relu {})]);
-                    if at % 2 == 1 {
-                        layers.push(LayerSpec::MaxPool(layers::MaxPool { size: Sides::One(2), stride: None, padding: Sides::One(0) }));
-                    }
-                }
-                layers.extend([LayerSpec::Flatten(layers::Flatten {}), LayerSpec::Dense(layers::Dense::new(CLASSES as u32))]);
-            }
-        }
-        layers
+    /// Whether a step takes seconds where a CPU computes: such steps are taken as few times as will do.
+    pub(crate) fn is_long(self) -> bool {
+        self == Model::Vit
     }
 
-    /// This crate's description of the network.
-    pub(crate) fn spec(self, feedback: FeedbackSpec, rank: Option<Rank>) -> NetworkSpec {
-        let adam = OptimizerSpec {
-            algorithm: Algorithm::Adam,
-            betas: Some(BETAS),
-            eps: Some(EPSILON),
-            ..OptimizerSpec::sgd(RATE)
+    /// Steps before the timing, and the part of the first loss that the last of them may leave.
+    pub(crate) fn learning(self) -> (usize, f64) {
+        if self.is_long() { (COMPARED, 1.0) } else { (20, 0.67) }
+    }
+
+    /// The configuration with a rule in place of its own, and a rank if one is given.
+    pub(crate) fn config(self, rule: &str, rank: Option<u32>) -> Result<Config, EngineError> {
+        let (origin, text) = match self {
+            Model::Mlp => ("benches/peers/mlp.toml", include_str!("../mlp.toml")),
+            Model::Cnn => ("benches/peers/cnn.toml", include_str!("../cnn.toml")),
+            Model::Vit => ("benches/peers/vit.toml", include_str!("../vit.toml")),
         };
+        let mut draft = Draft::parse(origin.into(), text).map_err(EngineError::of)?;
+        if let Some(rank) = rank {
+            draft.set("feedback.rank", &rank.to_string()).map_err(EngineError::of)?;
+        }
+        draft.set_rule(rule).map_err(EngineError::of)?;
+        draft.finish().map_err(EngineError::of)
+    }
+
+    /// This crate's description of the network, whose batches the host writes.
+    pub(crate) fn spec(self, config: &Config) -> NetworkSpec {
         NetworkSpec {
-            layers: self.layers(),
-            freeze: Vec::new(),
-            loss: Loss::CrossEntropy,
-            label_smoothing: 0.0,
-            feedback,
-            optimizer: adam.clone(),
-            feedback_optimizer: adam,
-            precision: Precision::F32,
-            batch: self.batch() as u32,
-            accumulate: 1,
-            evaluation_batch: self.batch() as u32,
-            ranks: vec![rank],
+            layers: config.model.layers.clone(),
+            freeze: config.model.freeze.clone(),
+            loss: config.model.loss,
+            label_smoothing: config.model.label_smoothing,
+            feedback: config.feedback.clone(),
+            optimizer: config.optimizer.clone(),
+            feedback_optimizer: config.feedback_optimizer(),
+            precision: config.train.precision,
+            batch: config.train.batch,
+            accumulate: config.train.accumulate,
+            evaluation_batch: config.train.batch,
+            ranks: config.replicas().into_iter().map(|(rank, _)| rank).collect(),
             feed: FeedSpec::Host { image: self.image().map(|n| n as u32) },
             classes: CLASSES as u32,
         }
     }
 }
 
-/// Adam's learning rate.
-pub(crate) const RATE: f64 = 1e-3;
-
-/// Adam's decay rates of the moments.
-pub(crate) const BETAS: [f64; 2] = [0.9, 0.999];
-
-/// Added to Adam's denominator.
-pub(crate) const EPSILON: f64 = 1e-8;
-
-/// Seed of the first values.
-pub(crate) const SEED: u32 = 0;
-
-/// One layer with a weight before the first step.
-pub(crate) struct Layer {
-    /// Width, or channels, of its input.
-    pub(crate) inputs: usize,
-    /// Width, or channels, of its output.
-    pub(crate) outputs: usize,
-    /// Height and width of a convolution's kernel.
-    pub(crate) kernel: Option<[usize; 2]>,
-    /// outputs x (taps inputs), row-major.
-    weight: Vec<f32>,
-    /// One value an output.
-    pub(crate) bias: Vec<f32>,
-}
-
-impl Layer {
-    /// The weight as inputs x outputs, row-major, which is how the peers store it.
-    pub(crate) fn weight_by_input(&self) -> Vec<f32> {
-        (0..self.inputs)
-            .flat_map(|input| (0..self.outputs).map(move |output| self.weight[output * self.inputs + input]))
-            .collect()
-    }
-
-    /// The weight of a convolution as outputs x inputs x height x width.
-    pub(crate) fn weight_by_channel(&self) -> Vec<f32> {
-        let taps = self.kernel.map_or(1, |[height, width]| height * width);
-        let at = |output: usize, input: usize, tap: usize| self.weight[(output * taps + tap) * self.inputs + input];
-        (0..self.outputs)
-            .flat_map(|output| (0..self.inputs).flat_map(move |input| (0..taps).map(move |tap| at(output, input, tap))))
-            .collect()
-    }
-}
-
-/// First values and the batch.
+/// A network, its first values and the batch.
 pub(crate) struct Workload {
     /// What is trained.
     pub(crate) model: Model,
-    /// Layers with weights from input to output.
-    pub(crate) layers: Vec<Layer>,
+    /// The network by backpropagation, which is what the peers train.
+    pub(crate) spec: NetworkSpec,
+    /// First values of all parameters, as files have them.
+    first: Vec<NamedTensor>,
     /// Inputs, batch x height x width x channels, uniform with zero mean and unit variance.
     pub(crate) inputs: Vec<f32>,
     /// Class of every sample.
@@ -148,47 +99,54 @@ pub(crate) struct Workload {
 }
 
 impl Workload {
-    /// Takes this crate's own first values, U(+-1/sqrt(fan in)), for all engines.
+    /// Takes this crate's own first values for all engines.
     pub(crate) fn new(model: Model) -> Result<Workload, EngineError> {
-        let feedback = FeedbackSpec::backprop();
-        let network = Network::new(&model.spec(feedback.clone(), None)).map_err(EngineError::of)?;
-        let first = initialise(&network, &feedback, &[SEED]).map_err(EngineError::of)?;
-        let of = |tensor| {
-            let found = first.iter().find(|(t, _)| *t == tensor);
-            let values = found.map(|(_, values)| values.iter().map(|&v| v as f32).collect());
-            values.ok_or_else(|| EngineError::Failed("a layer has no first values".into()))
-        };
-        let layers = network
-            .weights
-            .iter()
-            .map(|weight: &Weight| {
-                let value = weight.learned.value;
-                let (outputs, row) = (value.rows() as usize, value.cols() as usize);
-                let kernel = weight.window.map(|w| w.kernel.map(|side| side as usize));
-                let name = format!("{}.bias", weight.name);
-                let bias = network.exchange.iter().find(|e| e.name == name).map(|e| e.tensor);
-                let bias = bias.ok_or_else(|| EngineError::Failed(format!("there is no {name}")))?;
-                let inputs = row / kernel.map_or(1, |[height, width]| height * width);
-                Ok(Layer { inputs, outputs, kernel, weight: of(value)?, bias: of(bias)? })
-            })
-            .collect::<Result<_, EngineError>>()?;
-        let count = model.batch() * model.image().iter().product::<usize>();
+        let spec = model.spec(&model.config("backprop", None)?);
+        let network = Network::new(&spec).map_err(EngineError::of)?;
+        // The reference holds the values once, so that they can be read by the names and in the layout of files.
+        let made = machine(&network.recording, &DeviceChoice::Reference, Options::default(), &Preparation::default());
+        let mut executor = made.map_err(EngineError::of)?.executor;
+        for (tensor, values) in initialise(&network, &spec.feedback, &[SEED]).map_err(EngineError::of)? {
+            executor.write(tensor, &values).map_err(EngineError::of)?;
+        }
+        let first = read(&network.exchange, &mut executor, 0).map_err(EngineError::of)?;
+        let count = spec.batch as usize * model.image().iter().product::<usize>();
         let inputs = uniform(1, count).into_iter().map(|v| v * 3f32.sqrt()).collect();
-        let labels = (0..model.batch()).map(|sample| (sample % CLASSES) as u32).collect();
-        Ok(Workload { model, layers, inputs, labels })
+        let labels = (0..spec.batch).map(|sample| sample % CLASSES as u32).collect();
+        Ok(Workload { model, spec, first, inputs, labels })
+    }
+
+    /// Names of the layers with a weight, from input to output.
+    pub(crate) fn weighted(&self) -> Vec<String> {
+        weighted(&self.spec.layers)
+    }
+
+    /// Shape and first values of a parameter, such as `layers.0.weight`.
+    pub(crate) fn first(&self, name: &str) -> Result<(Vec<usize>, Vec<f32>), EngineError> {
+        let Some(found) = self.first.iter().find(|tensor| tensor.name == name) else {
+            let known: Vec<&str> = self.first.iter().map(|tensor| tensor.name.as_str()).collect();
+            return Err(EngineError::Wrong(format!(
+                "it asks for {name}, which the network of {:?} does not have; there are {}",
+                self.model,
+                known.join(", ")
+            )));
+        };
+        Ok((found.shape.clone(), found.values.iter().map(|&v| v as f32).collect()))
+    }
+
+    /// Those of the weight of a dense layer as inputs x outputs, which is how the peers store it.
+    pub(crate) fn first_by_input(&self, name: &str) -> Result<([usize; 2], Vec<f32>), EngineError> {
+        match self.first(name)? {
+            (shape, values) if shape.len() == 2 => Ok(([shape[1], shape[0]], transpose(&values, [shape[0], shape[1]]))),
+            (shape, _) => Err(EngineError::Wrong(format!("it takes {name} for a matrix, and its shape is {shape:?}"))),
+        }
     }
 
     /// Inputs as batch x channels x height x width.
     pub(crate) fn inputs_by_channel(&self) -> Vec<f32> {
         let [height, width, channels] = self.model.image();
-        let pixels = height * width;
-        let at =
-            |sample: usize, channel: usize, pixel: usize| self.inputs[(sample * pixels + pixel) * channels + channel];
-        (0..self.model.batch())
-            .flat_map(|sample| {
-                (0..channels).flat_map(move |channel| (0..pixels).map(move |pixel| at(sample, channel, pixel)))
-            })
-            .collect()
+        let images = self.inputs.chunks(height * width * channels);
+        images.flat_map(|image| transpose(image, [height * width, channels])).collect()
     }
 
     /// Labels as one-hot rows, batch x [`CLASSES`].
@@ -196,6 +154,11 @@ impl Workload {
         let row = |&label: &u32| (0..CLASSES).map(move |class| if class == label as usize { 1.0 } else { 0.0 });
         self.labels.iter().flat_map(row).collect()
     }
+}
+
+/// A row-major matrix with its sides exchanged.
+fn transpose(values: &[f32], [rows, cols]: [usize; 2]) -> Vec<f32> {
+    (0..cols).flat_map(|col| (0..rows).map(move |row| values[row * cols + col])).collect()
 }
 
 /// Numbers in [-1, 1) that are the same on every machine (SplitMix64).
@@ -216,16 +179,57 @@ pub(crate) fn uniform(stream: u64, count: usize) -> Vec<f32> {
 
 #[cfg(test)]
 mod tests {
+    use ldfa_gpu::model::LayerSpec;
+
     use super::*;
 
     #[test]
-    fn a_transposed_weight_keeps_its_elements() {
-        let weight = vec![1.0, 2.0, 3.0, 4.0, 5.0, 6.0];
-        let layer = Layer { inputs: 3, outputs: 2, kernel: None, weight: weight.clone(), bias: vec![0.0; 2] };
-        assert_eq!(layer.weight_by_input(), [1.0, 4.0, 2.0, 5.0, 3.0, 6.0]);
-        // One output, two taps of three inputs.
-        let layer = Layer { inputs: 3, outputs: 1, kernel: Some([1, 2]), weight, bias: vec![0.0] };
-        assert_eq!(layer.weight_by_channel(), [1.0, 4.0, 2.0, 5.0, 3.0, 6.0]);
+    fn a_transposed_matrix_keeps_its_elements() {
+        assert_eq!(transpose(&[1.0, 2.0, 3.0, 4.0, 5.0, 6.0], [2, 3]), [1.0, 4.0, 2.0, 5.0, 3.0, 6.0]);
+    }
+
+    #[test]
+    fn first_values_have_the_layout_of_files() {
+        let workload = Workload::new(Model::Cnn).unwrap();
+        let (shape, values) = workload.first("layers.2.weight").unwrap();
+        assert_eq!((shape, values.len()), (vec![32, 32, 3, 3], 32 * 32 * 9));
+        let (shape, values) = workload.first("layers.11.weight").unwrap();
+        let (turned, by_input) = workload.first_by_input("layers.11.weight").unwrap();
+        assert_eq!((shape, turned), (vec![10, 4096], [4096, 10]));
+        assert_eq!(by_input[10 * 7 + 3], values[4096 * 3 + 7]);
+        for wrong in
+            [workload.first("layers.1.weight").map(|_| ()), workload.first_by_input("layers.0.weight").map(|_| ())]
+        {
+            assert!(wrong.is_err());
+        }
+    }
+
+    /// Widths, heads, ranks and optimizers are the preset's; blocks are fewer, and nothing is drawn while training.
+    #[test]
+    fn the_transformer_is_the_preset_with_two_blocks_and_without_chance() {
+        let plain = |layers: &[LayerSpec]| {
+            let mut layers = layers.to_vec();
+            layers.retain(|layer| !matches!(layer, LayerSpec::Dropout(_)));
+            for layer in &mut layers {
+                let LayerSpec::Residual(residual) = layer else { continue };
+                residual.drop_path = 0.0;
+                for layer in &mut residual.layers {
+                    if let LayerSpec::Attention(attention) = layer {
+                        attention.dropout = 0.0;
+                    }
+                }
+            }
+            layers
+        };
+        let own = Model::Vit.config("normative", None).unwrap();
+        let preset = Draft::open("vit-cifar10").unwrap().finish().unwrap();
+        let (layers, all) = (plain(&own.model.layers), plain(&preset.model.layers));
+        assert_eq!(layers, own.model.layers);
+        assert_eq!((&layers[..7], &layers[7..]), (&all[..7], &all[19..]));
+        assert_eq!(own.feedback.rank, preset.feedback.rank);
+        assert!(own.feedback.ranks.iter().all(|(name, rank)| preset.feedback.ranks.get(name) == Some(rank)));
+        assert_eq!((own.optimizer.lr, own.optimizer.decay()), (preset.optimizer.lr, preset.optimizer.decay()));
+        assert_eq!(own.feedback_optimizer().lr, preset.feedback_optimizer().lr);
     }
 
     #[test]
