@@ -8,7 +8,7 @@
 
 //% for quads in ["", "_quads"]
 @compute @workgroup_size(256)
-fn sum_parts{{ quads }}(
+fn sum_splits{{ quads }}(
     @builtin(workgroup_id) group: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,

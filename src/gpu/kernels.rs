@@ -523,7 +523,7 @@ fn is_exact(rows: u32, tile_rows: u32, cols: u32, tile_cols: u32, groups: u32) -
 fn sum_splits(op: &SumSplits) -> Kernel {
     let quads = op.out.cols().is_multiple_of(4);
     let elements = op.out.shape.per_replica() / if quads { 4 } else { 1 };
-    let entry = if quads { "sum_parts_quads" } else { "sum_parts" };
+    let entry = if quads { "sum_splits_quads" } else { "sum_splits" };
     product_epilogue(Kernel::elementwise("gemm", entry, elements), &op.epilogue, op.alpha)
         .flag("accumulate", op.accumulate)
         .u("rows", op.out.rows())
