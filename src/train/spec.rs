@@ -203,7 +203,15 @@ fn described(config: &Config, data: &Outline) -> Result<NetworkSpec, TrainError>
         cutout: section.cutout,
     };
     let widest = widest(&config.model.layers, image)?;
-    Ok(NetworkSpec {
+    let feed = DataFeed { image, train, test, scale, shift, augment, shard_bytes: SHARD_BYTES };
+    let evaluation_batch = evaluation_batch(test.max(1), config.train.batch, widest);
+    Ok(network(config, FeedSpec::Data(feed), data.classes, evaluation_batch))
+}
+
+/// The network of a configuration. What depends on the images stands beside it: where they come from, their classes, and how
+/// many a step of evaluation takes.
+pub fn network(config: &Config, feed: FeedSpec, classes: u32, evaluation_batch: u32) -> NetworkSpec {
+    NetworkSpec {
         layers: config.model.layers.clone(),
         freeze: config.model.freeze.clone(),
         loss: config.model.loss,
@@ -214,11 +222,11 @@ fn described(config: &Config, data: &Outline) -> Result<NetworkSpec, TrainError>
         precision: config.train.precision,
         batch: config.train.batch,
         accumulate: config.train.accumulate,
-        evaluation_batch: evaluation_batch(test.max(1), config.train.batch, widest),
+        evaluation_batch,
         ranks: config.replicas().into_iter().map(|(rank, _)| rank).collect(),
-        feed: FeedSpec::Data(DataFeed { image, train, test, scale, shift, augment, shard_bytes: SHARD_BYTES }),
-        classes: data.classes,
-    })
+        feed,
+        classes,
+    }
 }
 
 /// What makes a byte v of a channel an input, `v * scale + shift`: the training pixels then have mean 0 and standard deviation 1.
