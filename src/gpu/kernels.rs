@@ -5,8 +5,9 @@ use std::f64::consts::LOG2_E;
 
 use super::shaders::PipelineKey;
 use crate::ops::{
-    Activation, Augment, AutoAugment, Chain, ColumnSum, Convolution, Correlate, Dropout, Epilogue, Fit, Gather, Gemm,
-    Heads, Op, Optimize, Pass, PlaceRows, Significant, SumSplits, Transport, TransposeBlocks, Update, View, Window,
+    Activation, Augment, AutoAugment, Cell, Chain, ColumnSum, Convolution, Correlate, Dropout, Epilogue, Fit, Gather,
+    Gemm, Heads, Op, Optimize, Pass, PlaceRows, Recurrence, RecurrenceBackward, Significant, StateWeight, Steps, SumSplits,
+    Transport, TransposeBlocks, Update, View, Window,
 };
 use crate::plan::{BROADCAST_MAX_RANK, Profile, Variant};
 
@@ -120,6 +121,8 @@ pub(super) fn lower(op: &Op, variant: Variant, profile: &Profile) -> Kernel {
         Op::Attention(op) => attention("forward", op.out, &op.heads, variant),
         Op::AttentionQueries(op) => attention("queries", op.error, &op.heads, variant),
         Op::AttentionKeys(op) => attention("keys", op.error, &op.heads, variant),
+        Op::Recurrence(op) => recurrence(op, variant),
+        Op::RecurrenceBackward(op) => recurrence_backward(op, variant),
         Op::Correlate(op) => correlate(op, variant),
         Op::Oja(op) => {
             Kernel::new("correlate", "oja", (op.p.rows().div_ceil(4) * op.p.cols().div_ceil(4)).div_ceil(64))
@@ -362,6 +365,80 @@ fn attention(pass: &str, out: View, heads: &Heads, variant: Variant) -> Kernel {
         kernel = kernel.u(pitch, 3 * cols).u(at, begin).u(gradient_pitch, 3 * cols).u(gradient_at, begin);
     }
     kernel
+}
+
+/// Of the entry points, what comes behind the rows that a workgroup owns.
+struct Recurring {
+    entry: String,
+    cell: Cell,
+    steps: Steps,
+    samples: u32,
+    width: u32,
+    /// Units of a tile, with workgroup memory and in registers.
+    tile: [u32; 2],
+    /// Whether a workgroup needs all tiles of its rows.
+    whole: bool,
+    /// Whether sums have whole quads of terms.
+    quads: bool,
+}
+
+fn recurring(of: &Recurring, variant: Variant) -> Kernel {
+    let (pass, rest) = of.entry.split_once('_').unwrap_or((&of.entry, ""));
+    let (shader, entry, rows, tile) = match variant {
+        Variant::Broadcast => {
+            // Fewer rows where more would leave a thread without any.
+            let rows = if of.samples >= 128 { 32 } else { 16 };
+            let quads = if of.quads { "_quads" } else { "" };
+            ("recurrent_broadcast", format!("{pass}_{rows}_{rest}{quads}"), rows, of.tile[1])
+        }
+        _ => ("recurrent", of.entry.clone(), 16, of.tile[0]),
+    };
+    let tiles = of.width.div_ceil(tile);
+    // A single step is cut into its tiles too: nothing has to wait for all of them.
+    let together = if of.steps.count == 1 && !of.whole { 1 } else { tiles };
+    let code = match of.cell {
+        Cell::Rnn => 0,
+        Cell::Gru => 1,
+        Cell::Lstm => 2,
+    };
+    Kernel::new(shader, entry, of.samples.div_ceil(rows) * tiles.div_ceil(together))
+        .constant("cell", code)
+        .u("samples", of.samples)
+        .u("length", of.steps.length)
+        .u("width", of.width)
+        .u("gates", of.cell.gates() * of.width)
+        .u("tiles", tiles)
+        .u("together", together)
+}
+
+fn recurrence(op: &Recurrence, variant: Variant) -> Kernel {
+    let (cell, steps, width) = (op.cell, op.steps, op.out.cols());
+    let entry = format!("forward_{}", cell.gates());
+    let (samples, quads) = (op.out.rows() / steps.length, width.is_multiple_of(4));
+    recurring(&Recurring { entry, cell, steps, samples, width, tile: [64, 16], whole: false, quads }, variant)
+        .u("first", steps.first)
+        .u("steps", steps.count)
+        .u("kept", cell.saved() * width)
+}
+
+fn recurrence_backward(op: &RecurrenceBackward, variant: Variant) -> Kernel {
+    let (cell, steps, width) = (op.cell, op.steps, op.error.cols());
+    let (rank, whole) = match op.through {
+        StateWeight::Whole(_) => (0, false),
+        StateWeight::Factored { p, .. } => (p.cols(), true),
+    };
+    let entry = if whole { "back_factored" } else { "back_whole" }.to_owned();
+    let quads = rank.is_multiple_of(4) && op.gates.cols().is_multiple_of(4);
+    let samples = op.error.rows() / steps.length;
+    recurring(&Recurring { entry, cell, steps, samples, width, tile: [64, 32], whole, quads }, variant)
+        .flag("has_bound", op.clamp.is_some())
+        .u("first", steps.end())
+        // Behind the first step its own errors are projected.
+        .u("steps", steps.count + u32::from(whole && steps.first == 0))
+        .u("kept", op.saved.cols())
+        .u("rank", rank)
+        .u("window", op.window.unwrap_or(0))
+        .f("bound", op.clamp.unwrap_or(0.0))
 }
 
 /// One invocation an element of `over`, or quad.

@@ -21,6 +21,7 @@ mod optimize;
 mod pool;
 pub mod random;
 mod recording;
+mod recurrent;
 mod rows;
 mod step;
 mod tensor;
@@ -44,6 +45,7 @@ pub use normalise::{Normalise, NormaliseBackward, NormaliseGradients, TrackMomen
 pub use optimize::{Optimize, Update};
 pub use pool::{AveragePool, AveragePoolBackward, MaxPool, MaxPoolBackward};
 pub use recording::{Entry, Phase, Recording, Role, Section};
+pub use recurrent::{Cell, Recurrence, RecurrenceBackward, StateWeight, Steps};
 pub use rows::{AddRow, Clear, PlaceRows, ScaleColumns};
 pub use step::{GroupStep, MAX_REPLICAS, ReplicaStep, StepState};
 pub use tensor::{Dtype, Kind, Shape, Strides, TensorInfo, View};
@@ -185,6 +187,8 @@ operations!(
     Attention,
     AttentionQueries,
     AttentionKeys,
+    Recurrence,
+    RecurrenceBackward,
     Correlate,
     Oja,
     TrackMoments,

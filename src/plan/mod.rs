@@ -11,6 +11,7 @@ mod memory;
 mod profile;
 mod rounding;
 mod select;
+mod sequences;
 mod splits;
 pub(crate) mod timing;
 mod tuned;
@@ -119,6 +120,9 @@ impl Plan {
             for phase in Phase::ALL {
                 fuse::fuse(&mut recording, phase, profile);
             }
+        }
+        for phase in Phase::ALL {
+            sequences::cut(&mut recording, phase, profile);
         }
         let is_half = |entry: &Entry| matches!(&entry.op, Op::Gemm(gemm) if gemm.half.is_some());
         if !profile.half && Phase::ALL.into_iter().any(|phase| recording.entries(phase).iter().any(is_half)) {

@@ -29,6 +29,9 @@ pub fn allowance(op: &Op) -> f64 {
         Op::Attention(attention) => attention.heads.width(attention.out.cols()) + attention.heads.length,
         Op::AttentionQueries(queries) => queries.heads.width(queries.out.cols()) + queries.heads.length,
         Op::AttentionKeys(keys) => keys.heads.width(keys.error.cols()) + keys.heads.length,
+        // A step's sums go on into the next one's.
+        Op::Recurrence(op) => op.out.cols() * op.steps.length,
+        Op::RecurrenceBackward(op) => op.gates.cols() * op.steps.length,
         Op::Tally(tally) => tally.losses.rows(),
         Op::AveragePool(pool) => pool.window.taps(),
         Op::MaxPoolBackward(pool) => windows_over_a_pixel(&pool.window),

@@ -25,7 +25,7 @@ pub fn candidates(op: &Op, profile: &Profile) -> Vec<Variant> {
         Op::Gemm(gemm) if gemm.splits > 1 && goes_by_tap(gemm) => return TILES.to_vec(),
         Op::Gemm(_) => [&TILES[..], &[Variant::Yardstick, Variant::Stream16x64]].concat(),
         Op::Transport(_) | Op::Correlate(_) => vec![Variant::Shared],
-        op if attention_width(op).is_some() => vec![Variant::Shared],
+        op if attention_width(op).is_some() || recurs(op) => vec![Variant::Shared],
         Op::Fit(_) => Vec::new(),
         _ => vec![Variant::Plain],
     };
@@ -44,11 +44,16 @@ pub fn candidates(op: &Op, profile: &Profile) -> Vec<Variant> {
             Op::Transport(op) if op.p.cols() <= BROADCAST_MAX_RANK => all.push(Variant::Broadcast),
             Op::Correlate(op) if op.hebbian.is_none() => all.push(Variant::Broadcast),
             Op::Fit(_) => all.push(Variant::Broadcast),
-            op if attention_width(op).is_some_and(attends_in_registers) => all.push(Variant::Broadcast),
+            op if attention_width(op).is_some_and(attends_in_registers) || recurs(op) => all.push(Variant::Broadcast),
             _ => {}
         }
     }
     all
+}
+
+/// Whether an operation goes through the steps of sequences.
+fn recurs(op: &Op) -> bool {
+    matches!(op, Op::Recurrence(_) | Op::RecurrenceBackward(_))
 }
 
 /// Columns of a head, of attention forward or back.
@@ -132,7 +137,7 @@ fn default_variant(op: &Op, profile: &Profile) -> Variant {
         }
         Op::Gemm(_) if profile.software => Variant::Stream16x64,
         Op::Gemm(op) => tile(Outputs::of(op)),
-        op if attention_width(op).is_some() || matches!(op, Op::Transport(_) | Op::Correlate(_)) => {
+        op if attention_width(op).is_some() || recurs(op) || matches!(op, Op::Transport(_) | Op::Correlate(_)) => {
             let broadcast = profile.software && candidates(op, profile).contains(&Variant::Broadcast);
             if broadcast { Variant::Broadcast } else { Variant::Shared }
         }

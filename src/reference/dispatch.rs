@@ -5,11 +5,11 @@ use super::matrix::Matrix;
 use super::storage::{Storage, Values};
 use super::{
     attention, ceiling, columns, convolution, correlate, elementwise, fit, gather, gemm, layernorm, loss, normalise,
-    optimize, pool, rows, transport, transpose,
+    optimize, pool, recurrent, rows, transport, transpose,
 };
 use crate::ops::{
-    Activation, Correlate, Epilogue, Fit, Gather, Gemm, Heads, Op, Optimize, PlaceRows, ReplicaStep, StepState, Tally,
-    Transport, View,
+    Activation, Correlate, Epilogue, Fit, Gather, Gemm, Heads, Op, Optimize, PlaceRows, Recurrence, RecurrenceBackward,
+    ReplicaStep, StateWeight, StepState, Tally, Transport, View,
 };
 
 /// What one replica's share of an operation computed.
@@ -151,6 +151,8 @@ impl<'a> Replica<'a> {
                 let (keys, values) = attention::keys(&input, error, stats, dots);
                 one(op.gradient, self.with_columns(op.gradient, &[(1, &keys), (2, &values)])?)
             }
+            Op::Recurrence(op) => self.recurrence(op)?,
+            Op::RecurrenceBackward(op) => self.recurrence_backward(op)?,
             Op::Correlate(op) => self.correlate(op)?,
             Op::Oja(op) => {
                 let (statistics, p) = (self.matrix(op.statistics)?, self.matrix(op.p)?);
@@ -235,6 +237,50 @@ impl<'a> Replica<'a> {
             outputs.extend(self.sum(sums, gemm::row_sums(a, op.transpose_a, depth), op.accumulate)?);
         }
         Ok(outputs)
+    }
+
+    fn recurrence(&self, op: &Recurrence) -> Result<Outputs, ReferenceError> {
+        let input = recurrent::Input {
+            cell: op.cell,
+            steps: op.steps,
+            a: self.matrix(op.a)?,
+            weight: self.matrix(op.weight)?,
+            bias: self.floats(op.bias)?,
+        };
+        let mut states = self.copy(op.out)?;
+        let mut saved = op.saved.map_or(Ok(Vec::new()), |saved| self.copy(saved))?;
+        recurrent::forward(&input, &mut states, &mut saved);
+        let saved = op.saved.map(|tensor| (tensor, saved.into()));
+        Ok([(op.out, states.into())].into_iter().chain(saved).collect())
+    }
+
+    fn recurrence_backward(&self, op: &RecurrenceBackward) -> Result<Outputs, ReferenceError> {
+        let (through, y) = match op.through {
+            StateWeight::Whole(weight) => (recurrent::Through::Whole(self.matrix(weight)?), None),
+            StateWeight::Factored { p, q, y } => {
+                (recurrent::Through::Factored(self.matrix(p)?, self.matrix(q)?), Some(y))
+            }
+        };
+        let input = recurrent::Backward {
+            cell: op.cell,
+            steps: op.steps,
+            window: op.window,
+            clamp: op.clamp,
+            error: self.matrix(op.error)?,
+            saved: self.matrix(op.saved)?,
+            through,
+        };
+        let so_far = |tensor: Option<View>| tensor.map_or(Ok(Vec::new()), |tensor| self.copy(tensor));
+        let mut found = recurrent::Errors {
+            gates: self.copy(op.gates)?,
+            hidden: self.copy(op.sent())?,
+            y: so_far(y)?,
+            carried: so_far(op.carried)?,
+        };
+        recurrent::backward(&input, &mut found);
+        let others = [(op.hidden, found.hidden), (y, found.y), (op.carried, found.carried)];
+        let others = others.into_iter().filter_map(|(tensor, values)| Some((tensor?, values.into())));
+        Ok([(op.gates, found.gates.into())].into_iter().chain(others).collect())
     }
 
     fn correlate(&self, op: &Correlate) -> Result<Outputs, ReferenceError> {

@@ -21,6 +21,7 @@ mod matrix;
 mod normalise;
 mod optimize;
 mod pool;
+mod recurrent;
 mod rows;
 mod storage;
 #[cfg(test)]

@@ -15,6 +15,7 @@ mod loss;
 mod normalise;
 mod optimize;
 mod pool;
+mod recurrent;
 mod replicas;
 mod rows;
 mod scene;
