@@ -3,7 +3,7 @@
 use ldfa_gpu::feedback::{FeedbackSpec, PRule, QRule, Rank, Ranks};
 use ldfa_gpu::model::{Feed, FeedSpec, LayerSpec, Loss, Network, NetworkSpec, Precision, initialise, layers};
 use ldfa_gpu::ops::random::{pcg4d, unit};
-use ldfa_gpu::ops::{Phase, ReplicaStep, StepState};
+use ldfa_gpu::ops::{Cell, Phase, ReplicaStep, StepState};
 use ldfa_gpu::optim::OptimizerSpec;
 use ldfa_gpu::plan::{Blocking, Options, Plan, Profile};
 use ldfa_gpu::reference::Reference;
@@ -195,10 +195,8 @@ fn what_cannot_be_frozen_is_named() {
     assert!(refused(vec![dense(4), tanh(), dense(CLASSES)], "blocks").contains("residual blocks"));
 }
 
-/// The gradient that backpropagation through tanh writes, against central differences of the loss.
-#[test]
-fn the_derivative_of_tanh_is_exact() {
-    let layers = vec![dense(6), tanh(), dense(5), tanh(), dense(CLASSES)];
+/// The gradients that backpropagation writes, every seventh element, against central differences of the loss.
+fn assert_gradients_are_exact(layers: Vec<LayerSpec>, names: &[&str]) {
     let spec = spec(layers, FeedbackSpec::backprop(), &[]);
     let (network, mut executor) = machine(&spec);
     let loss = |name: &str, at: usize, by: f64| {
@@ -211,12 +209,58 @@ fn the_derivative_of_tanh_is_exact() {
         executor.read(network.train_metrics).unwrap()[0] / f64::from(BATCH)
     };
     executor.run(Phase::Train, &[step(0)]).unwrap();
-    for name in ["layers.0.weight", "layers.2.weight", "layers.2.bias"] {
+    for name in names {
         let gradient = executor.read(network.recording.find(&format!("{name}.gradient")).unwrap()).unwrap();
+        assert!(gradient.iter().any(|g| g.abs() > 1e-6), "{name} has a gradient");
         for at in (0..gradient.len()).step_by(7) {
             let h = 1e-5;
             let slope = (loss(name, at, h) - loss(name, at, -h)) / (2.0 * h);
             assert!((slope - gradient[at]).abs() < 1e-8, "{name}[{at}]: {} against {slope}", gradient[at]);
         }
+    }
+}
+
+#[test]
+fn the_derivative_of_tanh_is_exact() {
+    let layers = vec![dense(6), tanh(), dense(5), tanh(), dense(CLASSES)];
+    assert_gradients_are_exact(layers, &["layers.0.weight", "layers.2.weight", "layers.2.bias"]);
+}
+
+fn recurrent(cell: Cell, out: u32) -> LayerSpec {
+    layers::Recurrent { cell, out, window: None }.into()
+}
+
+fn sequence(of: layers::Token) -> LayerSpec {
+    layers::Sequence { of }.into()
+}
+
+/// Two cells above each other, through a sequence of 4 rows and one of 24 pixels; the last state is judged, or the mean of all.
+#[test]
+fn the_derivatives_through_time_are_exact() {
+    for cell in Cell::ALL {
+        let names: Vec<String> = ["layers.1", "layers.2"]
+            .iter()
+            .flat_map(|layer| ["weight_ih", "weight_hh", "bias_ih", "bias_hh"].map(|name| format!("{layer}.{name}")))
+            .collect();
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let with = |of, last: LayerSpec| vec![sequence(of), recurrent(cell, 5), recurrent(cell, 3), last, dense(CLASSES)];
+        assert_gradients_are_exact(with(layers::Token::Rows, layers::LastToken {}.into()), &names);
+        assert_gradients_are_exact(with(layers::Token::Pixels, layers::GlobalAvgPool {}.into()), &names);
+    }
+}
+
+/// The tokens of an image are its rows, or its pixels, with their channels.
+#[test]
+fn a_sequence_is_an_image_row_by_row_or_pixel_by_pixel() {
+    for (of, position, range) in [(layers::Token::Rows, 1, 12..24), (layers::Token::Pixels, 7, 14..16)] {
+        let first = LayerSpec::from(layers::LastToken {});
+        let layers = vec![sequence(of), first, dense(CLASSES)];
+        let (network, mut executor) = machine(&spec(layers, FeedbackSpec::backprop(), &[]));
+        executor.run(Phase::Diagnose, &[step(0)]).unwrap();
+        let (_, tokens) = network.diagnosis.activations[0].clone();
+        let Feed::Host { x, .. } = network.feed else { unreachable!("asked for a host feed") };
+        let (image, tokens_found) = (executor.read(x).unwrap(), executor.read(tokens).unwrap());
+        let token = &tokens_found[position * tokens.cols() as usize..][..tokens.cols() as usize];
+        assert_eq!(*token, image[range]);
     }
 }

@@ -87,8 +87,8 @@ pub(super) fn allocate(spec: &NetworkSpec, graph: &Graph, rec: &mut Recording) -
                     let learned = factors[at].map(|slot| slot.and_then(|slot| member(1, slot)));
                     stand_in(rec, &format!("{}.{}", node.name, passage.feedback), &plans[at], learned, rules)
                 });
-                let (name, feedback_name) = (node.name.clone(), format!("{}.{}", node.name, passage.feedback));
-                Weight { name, layer: index, learned, window: passage.window, feedback_name, feedback }
+                let (name, feedback_name) = (passage.name(&node.name), format!("{}.{}", node.name, passage.feedback));
+                Weight { name, layer: index, parameter: which, learned, window: passage.window, feedback_name, feedback }
             });
             parameters.push(Parameter { value, gradient: learned.map(|learned| learned.gradient), weight });
         }

@@ -131,7 +131,8 @@ fn first_feedback(
     replica: usize,
     seed: u32,
 ) -> Result<[Vec<f64>; 3], ModelError> {
-    let draws = |purpose| Draws::new(seed, weight.layer, purpose);
+    // Several weights of a layer draw from streams of their own.
+    let draws = |purpose| Draws::new(seed, weight.layer, (weight.parameter as u64) << 6 | purpose);
     let (m, k) = (weight.learned.value.rows() as usize, weight.learned.value.cols() as usize);
     match weight.pathway() {
         Some(Pathway::Random(tensor)) => {
@@ -142,8 +143,7 @@ fn first_feedback(
             let (rank, source) = (weight.ranks()[replica] as usize, p_tensor.rows() as usize);
             let first_weight = || {
                 let placed = &network.layers[weight.layer];
-                let which = placed.parameters.iter().position(|p| p.value == weight.learned.value);
-                which.map_or(Vec::new(), |which| first_values(network, placed, which, seed))
+                first_values(network, placed, weight.parameter, seed)
             };
             let (narrow_p, mut q) = match feedback.initialisation() {
                 Init::Svd => factorise(&first_weight(), m, k, rank)?,

@@ -83,10 +83,30 @@ pub(super) struct FileSpec {
 /// How errors go back through a weight.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Passage {
+    /// What tells it from other weights of the layer in names; empty for the only one.
+    pub(super) part: &'static str,
     /// What files call the feedback behind the layer's name.
     pub(super) feedback: &'static str,
     /// How a convolution moves over its input.
     pub(super) window: Option<Window>,
+    /// Where the errors go.
+    pub(super) to: Destination,
+}
+
+/// What a weight sends errors to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Destination {
+    /// The layer's input.
+    Input,
+    /// The layer's own state of the step before.
+    State,
+}
+
+impl Passage {
+    /// The name of the weight in a layer of that name.
+    pub(super) fn name(&self, layer: &str) -> String {
+        if self.part.is_empty() { layer.to_owned() } else { format!("{layer}.{}", self.part) }
+    }
 }
 
 impl ParameterSpec {
@@ -124,10 +144,12 @@ impl Parameter {
 /// A weight that errors go back through, and what stands in for it on that way.
 #[derive(Clone, Debug)]
 pub struct Weight {
-    /// `layers.<index>`.
+    /// `layers.<index>`; of a recurrent layer `layers.<index>.ih` or `.hh`.
     pub name: String,
     /// Position of its layer among all layers.
     pub layer: usize,
+    /// Which of the layer's parameters it is.
+    pub parameter: usize,
     /// m x k; of a convolution m x (taps k).
     pub learned: Learned,
     /// How a convolution moves over its input.

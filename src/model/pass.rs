@@ -56,6 +56,16 @@ pub(super) struct Tracked {
     pub(super) rows: u32,
 }
 
+/// An error that a weight with feedback has sent.
+struct Sent {
+    weight: Weight,
+    source: View,
+    /// Its projection, if the feedback is factored.
+    y: Option<View>,
+    /// What the weight was applied to.
+    input: View,
+}
+
 /// One batch or micro-batch.
 pub(super) struct Pass<'a> {
     pub(super) rec: &'a mut Recording,
@@ -76,8 +86,7 @@ pub(super) struct Pass<'a> {
     // Error at the output of every layer with a weight.
     deltas: BTreeMap<usize, View>,
     tracked: Vec<Tracked>,
-    // Errors that were sent by weights with feedback, and their projections.
-    sent: Vec<(Weight, View, Option<View>)>,
+    sent: Vec<Sent>,
 }
 
 impl<'a> Pass<'a> {
@@ -232,8 +241,19 @@ impl<'a> Pass<'a> {
         let source = self.deltas[&feedback.source];
         let half = self.half_of_errors();
         let (sent, y) = way.transport(self.rec, source, self.settings.error_clamp, half)?;
-        self.sent.push((weight.clone(), source, y));
+        let input = self.input(&self.layers[weight.layer]);
+        self.note_sent(weight, source, y, input);
         Ok(Some(sent))
+    }
+
+    /// Notes an error that a layer has sent by itself: what the rules of the weight's feedback learn from.
+    pub(super) fn note_sent(&mut self, weight: &Weight, source: View, y: Option<View>, input: View) {
+        self.sent.push(Sent { weight: weight.clone(), source, y, input });
+    }
+
+    /// Says that the error of a layer's weights is another than that at its output.
+    pub(super) fn note_delta(&mut self, at: &Placed, delta: View) {
+        self.deltas.insert(at.index, delta);
     }
 
     /// Errors at the outputs of the layers with weights that one reaches, with the layer's position, from input to output.
@@ -250,11 +270,11 @@ impl<'a> Pass<'a> {
         observed: &mut BTreeMap<String, Observed>,
         mut statistics: impl FnMut(&mut Recording, &Weight, View) -> Result<View, ShapeError>,
     ) -> Result<(), ShapeError> {
-        for (weight, source, y) in std::mem::take(&mut self.sent) {
+        for Sent { weight, source, y, input } in std::mem::take(&mut self.sent) {
             let (Some(feedback), Some(y)) = (&weight.feedback, y) else { continue };
             self.rec.layer(weight.name.clone());
             self.rec.role(Role::Feedback);
-            let (input, window) = (self.input(&self.layers[weight.layer]), weight.window);
+            let window = weight.window;
             let seen = Seen { source, y, statistics: statistics(self.rec, &weight, source)?, input, window };
             let way = BackwardWeight { pathway: &feedback.pathway, weight: weight.learned, window };
             let so_far = observed.get(&weight.feedback_name).copied().unwrap_or_default();

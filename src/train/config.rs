@@ -15,7 +15,7 @@ use crate::optim::{LESS_THAN_ONE, OptimizerError, OptimizerSpec, single};
 use crate::words::{counted, suggest};
 
 /// Configurations that come with the program, by name.
-const PRESETS: [(&str, &str); 11] = [
+const PRESETS: [(&str, &str); 14] = [
     ("digits", include_str!("presets/digits.toml")),
     ("fashion-mnist", include_str!("presets/fashion-mnist.toml")),
     ("cifar10-mlp", include_str!("presets/cifar10-mlp.toml")),
@@ -25,6 +25,9 @@ const PRESETS: [(&str, &str); 11] = [
     ("resnet20-cifar10", include_str!("presets/resnet20-cifar10.toml")),
     ("vit-small", include_str!("presets/vit-small.toml")),
     ("vit-cifar10", include_str!("presets/vit-cifar10.toml")),
+    ("digits-rows", include_str!("presets/digits-rows.toml")),
+    ("mnist-rows", include_str!("presets/mnist-rows.toml")),
+    ("mnist-pixels", include_str!("presets/mnist-pixels.toml")),
     ("retina-small", include_str!("presets/retina-small.toml")),
     ("retina-cifar10", include_str!("presets/retina-cifar10.toml")),
 ];

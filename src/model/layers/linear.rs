@@ -1,7 +1,7 @@
 //! A weight with a bias, on every row or on what a window sees: what dense layers and convolutions have in common.
 
 use super::Layer;
-use crate::model::parameter::{FileSpec, ParameterSpec, Passage, Purpose, Start};
+use crate::model::parameter::{Destination, FileSpec, ParameterSpec, Passage, Purpose, Start};
 use crate::model::pass::{Pass, Placed};
 use crate::ops::{Clear, ColumnSum, Epilogue, Gemm, Role, ShapeError, View, Window};
 
@@ -31,7 +31,7 @@ impl Layer for Linear {
         let mut shape = vec![outputs, inputs];
         shape.extend(window.iter().flat_map(|window| window.kernel));
         let files = vec![FileSpec { name: "weight", row: 0, shape, taps: self.taps(), start: start[0] }];
-        let passage = Some(Passage { feedback: "feedback", window });
+        let passage = Some(Passage { part: "", feedback: "feedback", window, to: Destination::Input });
         let cols = self.taps() * inputs;
         let weight = ParameterSpec { name: "weight", rows: outputs, cols, purpose: Purpose::Learned, files, passage };
         vec![weight, ParameterSpec::row("bias", outputs, start[1])]

@@ -20,8 +20,10 @@ mod layernorm;
 mod linear;
 mod maxpool;
 mod position;
+mod recurrent;
 mod relu;
 mod residual;
+mod sequence;
 mod tanh;
 mod token;
 
@@ -169,9 +171,12 @@ layers! {
     lasttoken::LastToken,
     attention::Attention,
     tanh::Tanh,
+    sequence::Sequence,
+    recurrent::Recurrent,
 }
 
 pub use dense::FirstValues;
+pub use sequence::Token;
 
 impl LayerSpec {
     /// Outputs of a layer with a weight.
