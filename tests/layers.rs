@@ -152,7 +152,7 @@ fn a_diagnosis_has_gradients_of_the_batch_and_its_half_and_follows_the_stream() 
         );
         executor.run(Phase::Train, &[step(0)]).unwrap();
         assert_eq!(gradients.len(), network.weights.len());
-        let output = diagnosis.error_of(network.weights.last().unwrap().layer).unwrap().delta;
+        let output = diagnosis.error_of(network.weights.last().unwrap()).unwrap().delta;
         for (weight, [whole, first]) in network.weights.iter().zip(&gradients) {
             let gradient = executor.read(weight.learned.gradient).unwrap();
             let largest = gradient.iter().fold(0.0, |most: f64, g| most.max(g.abs()));
@@ -243,7 +243,8 @@ fn the_derivatives_through_time_are_exact() {
             .flat_map(|layer| ["weight_ih", "weight_hh", "bias_ih", "bias_hh"].map(|name| format!("{layer}.{name}")))
             .collect();
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
-        let with = |of, last: LayerSpec| vec![sequence(of), recurrent(cell, 5), recurrent(cell, 3), last, dense(CLASSES)];
+        let with =
+            |of, last: LayerSpec| vec![sequence(of), recurrent(cell, 5), recurrent(cell, 3), last, dense(CLASSES)];
         assert_gradients_are_exact(with(layers::Token::Rows, layers::LastToken {}.into()), &names);
         assert_gradients_are_exact(with(layers::Token::Pixels, layers::GlobalAvgPool {}.into()), &names);
     }

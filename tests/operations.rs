@@ -270,6 +270,56 @@ fn attention_needs_whole_samples_and_whole_heads() {
 }
 
 #[test]
+fn recurrences_need_whole_sequences_and_a_row_for_every_gate() {
+    let mut t = Table::new();
+    let (a, weight, bias, out) = (t.floats(10, 12), t.floats(12, 4), t.floats(1, 12), t.floats(10, 4));
+    let (kept, narrow) = (t.floats(10, 20), t.floats(10, 5));
+    let steps = Steps::all(5);
+    let forward = Recurrence { a, weight, bias, out, saved: Some(kept), cell: Cell::Gru, steps };
+    accepts(forward);
+    accepts(Recurrence { steps: Steps { first: 3, count: 2, ..steps }, ..forward });
+    let name = "recurrence";
+    refuses(Recurrence { steps: Steps::all(4), ..forward }, name, "whole sequences of the length");
+    refuses(Recurrence { steps: Steps { first: 3, count: 3, ..steps }, ..forward }, name, "some of the sequence's");
+    refuses(Recurrence { steps: Steps { count: 0, ..steps }, ..forward }, name, "some of the sequence's");
+    refuses(Recurrence { a: out, ..forward }, name, "of every unit each gate");
+    refuses(Recurrence { cell: Cell::Lstm, ..forward }, name, "of every unit each gate");
+    refuses(Recurrence { weight: out, ..forward }, name, "a row for every gate of every unit");
+    refuses(Recurrence { bias: out, ..forward }, name, "bias must be a row");
+    refuses(Recurrence { saved: None, ..forward }, name, "what the cell keeps");
+    refuses(Recurrence { saved: Some(out), ..forward }, name, "what the cell keeps");
+
+    let (gates, hidden, carried) = (t.floats(10, 12), t.floats(10, 12), t.floats(2, 4));
+    let (p, q, y) = (t.floats(12, 5), t.floats(5, 4), narrow);
+    let backward = RecurrenceBackward {
+        error: out,
+        saved: kept,
+        gates,
+        hidden: Some(hidden),
+        carried: Some(carried),
+        through: StateWeight::Whole(weight),
+        clamp: None,
+        window: None,
+        cell: Cell::Gru,
+        steps,
+    };
+    let factored = |p, q, y| RecurrenceBackward { through: StateWeight::Factored { p, q, y }, ..backward };
+    accepts(backward);
+    accepts(factored(p, q, y));
+    let name = "recurrence-backward";
+    refuses(RecurrenceBackward { window: Some(0), ..backward }, name, "one step at least");
+    refuses(RecurrenceBackward { hidden: None, ..backward }, name, "a GRU has errors of its hidden part");
+    refuses(RecurrenceBackward { carried: None, ..backward }, name, "a row a sample and a column a unit");
+    refuses(RecurrenceBackward { carried: Some(out), ..backward }, name, "a row a sample and a column a unit");
+    refuses(RecurrenceBackward { saved: out, ..backward }, name, "what the cell keeps");
+    refuses(RecurrenceBackward { gates: out, ..backward }, name, "of every unit each gate");
+    refuses(RecurrenceBackward { through: StateWeight::Whole(p), ..backward }, name, "a row for every gate");
+    refuses(factored(weight, q, y), name, "q p's columns as rows");
+    refuses(factored(p, q, out), name, "y a row a state");
+    refuses(RecurrenceBackward { cell: Cell::Rnn, hidden: None, gates: out, ..backward }, name, "error and states");
+}
+
+#[test]
 fn pools_need_whole_images_of_the_windows_size() {
     let mut t = Table::new();
     let window = Window::new([4, 6], [2, 2], [2, 2], [0, 0]).unwrap();

@@ -2,7 +2,10 @@
 
 use ldfa_gpu::feedback::{FeedbackSpec, PRule, QRule, Rank, Ranks, Rule};
 use ldfa_gpu::model::{Network, NetworkSpec};
-use ldfa_gpu::ops::{Add, Dtype, Gemm, LayerNormBackward, Op, Phase, Recording, Role};
+use ldfa_gpu::ops::{
+    Add, Cell, Dtype, Gemm, LayerNormBackward, Op, Phase, Recording, Recurrence, RecurrenceBackward, Role, StateWeight,
+    Steps,
+};
 use ldfa_gpu::plan::{Options, Plan, Profile};
 use ldfa_gpu::train::config::{Draft, presets};
 use ldfa_gpu::train::spec::network_spec;
@@ -16,7 +19,7 @@ const COLUMNS: [&str; 5] = ["own", "halves", "oja, hebbian", "normative", "backp
 
 /// Of a GPU, then of a software adapter with subgroups of eight lanes. Those of the transformers are from when these came and their
 /// weights' gradients were split for the cache, all others from before every layer recorded its own operations.
-const RECORDED: [(&str, [[usize; 5]; 2]); 11] = [
+const RECORDED: [(&str, [[usize; 5]; 2]); 14] = [
     ("digits", [[22, 44, 22, 40, 15], [25, 50, 25, 25, 15]]),
     ("fashion-mnist", [[38, 76, 38, 56, 31], [40, 80, 40, 40, 30]]),
     ("cifar10-mlp", [[41, 82, 41, 69, 36], [40, 80, 40, 40, 30]]),
@@ -26,6 +29,9 @@ const RECORDED: [(&str, [[usize; 5]; 2]); 11] = [
     ("resnet20-cifar10", [[432, 686, 356, 432, 233], [352, 606, 357, 317, 233]]),
     ("vit-small", [[167, 260, 129, 167, 94], [134, 225, 138, 122, 94]]),
     ("vit-cifar10", [[605, 896, 417, 597, 284], [614, 951, 478, 422, 314]]),
+    ("digits-rows", [[22, 38, 22, 32, 15], [22, 42, 22, 22, 15]]),
+    ("mnist-rows", [[63, 108, 53, 63, 73], [26, 36, 28, 26, 19]]),
+    ("mnist-pixels", [[821, 1622, 809, 821, 1585], [50, 92, 53, 51, 50]]),
     ("retina-small", [[44, 88, 46, 66, 29], [39, 70, 41, 39, 24]]),
     ("retina-cifar10", [[71, 142, 73, 110, 44], [72, 144, 74, 93, 43]]),
 ];
@@ -75,6 +81,74 @@ fn no_training_step_takes_more_dispatches_than_it_did() {
         }
     }
     assert!(grown.is_empty(), "{}", grown.join("\n"));
+}
+
+/// Steps of the recurrences of a GRU, in the plan's order: forward, then back.
+fn pieces(width: u32, length: u32, factored: bool, profile: &Profile) -> [Vec<Steps>; 2] {
+    let mut rec = Recording::new(1);
+    let (rows, gates) = (4 * length, 3 * width);
+    let mut state = |name: &str, rows, cols| rec.state(name, rows, cols, Dtype::F32);
+    let (a, weight, bias) = (state("a", rows, gates), state("weight", gates, width), state("bias", 1, gates));
+    let (p, q, error) = (state("p", gates, 16), state("q", 16, width), state("error", rows, width));
+    let (out, kept, y) = (state("out", rows, width), state("kept", rows, 5 * width), state("y", rows, 16));
+    let (of_gates, hidden) = (state("gates", rows, gates), state("hidden", rows, gates));
+    let carried = state("carried", 4, width);
+    rec.begin(Phase::Train);
+    let (cell, steps) = (Cell::Gru, Steps::all(length));
+    rec.push(Recurrence { a, weight, bias, out, saved: Some(kept), cell, steps }).unwrap();
+    rec.push(RecurrenceBackward {
+        error,
+        saved: kept,
+        gates: of_gates,
+        hidden: Some(hidden),
+        carried: Some(carried),
+        through: if factored { StateWeight::Factored { p, q, y } } else { StateWeight::Whole(weight) },
+        clamp: None,
+        window: None,
+        cell,
+        steps,
+    })
+    .unwrap();
+    let plan = Plan::new(rec, profile, Options::default()).unwrap();
+    let mut found = [Vec::new(), Vec::new()];
+    for node in plan.nodes(Phase::Train) {
+        match &node.entry.op {
+            Op::Recurrence(op) => found[0].push(op.steps),
+            Op::RecurrenceBackward(op) => found[1].push(op.steps),
+            op => panic!("{op:?}"),
+        }
+    }
+    found
+}
+
+/// All steps are taken once, in their order, whatever cuts them. The factors of low rank keep them in one dispatch on GPUs, where a
+/// whole weight wider than a tile takes a dispatch a step; a CPU's driver ends loops that are too long.
+#[test]
+fn recurrences_are_cut_where_they_must_be() {
+    let unlimited = Profile { max_binding_bytes: u64::MAX, ..Profile::reference() };
+    let gpu = Profile { software: false, subgroup_lanes: Some(32), ..unlimited };
+    let software = Profile { software: true, subgroup_lanes: Some(8), ..unlimited };
+    for (profile, width, length, factored, most) in [
+        (&gpu, 64, 28, false, [1, 1]),
+        (&gpu, 256, 28, false, [28, 28]),
+        (&gpu, 256, 784, true, [784, 1]),
+        (&software, 64, 28, true, [1, 1]),
+        (&software, 256, 28, true, [2, 1]),
+        (&software, 256, 28, false, [2, 2]),
+        (&software, 128, 784, true, [14, 12]),
+    ] {
+        let [forward, mut back] = pieces(width, length, factored, profile);
+        assert_eq!([forward.len(), back.len()], most, "{width} wide, {length} steps, factored: {factored}");
+        back.reverse();
+        for taken in [forward, back] {
+            let mut next = 0;
+            for steps in taken {
+                assert_eq!((steps.first, steps.length), (next, length));
+                next = steps.end();
+            }
+            assert_eq!(next, length);
+        }
+    }
 }
 
 /// What a residual layer adds comes for free behind a product, a transport through low rank, and layer norm's way back.

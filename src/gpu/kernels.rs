@@ -6,8 +6,8 @@ use std::f64::consts::LOG2_E;
 use super::shaders::PipelineKey;
 use crate::ops::{
     Activation, Augment, AutoAugment, Cell, Chain, ColumnSum, Convolution, Correlate, Dropout, Epilogue, Fit, Gather,
-    Gemm, Heads, Op, Optimize, Pass, PlaceRows, Recurrence, RecurrenceBackward, Significant, StateWeight, Steps, SumSplits,
-    Transport, TransposeBlocks, Update, View, Window,
+    Gemm, Heads, Op, Optimize, Pass, PlaceRows, Recurrence, RecurrenceBackward, Significant, StateWeight, Steps,
+    SumSplits, Transport, TransposeBlocks, Update, View, Window,
 };
 use crate::plan::{BROADCAST_MAX_RANK, Profile, Variant};
 

@@ -88,7 +88,15 @@ pub(super) fn allocate(spec: &NetworkSpec, graph: &Graph, rec: &mut Recording) -
                     stand_in(rec, &format!("{}.{}", node.name, passage.feedback), &plans[at], learned, rules)
                 });
                 let (name, feedback_name) = (passage.name(&node.name), format!("{}.{}", node.name, passage.feedback));
-                Weight { name, layer: index, parameter: which, learned, window: passage.window, feedback_name, feedback }
+                Weight {
+                    name,
+                    layer: index,
+                    parameter: which,
+                    learned,
+                    window: passage.window,
+                    feedback_name,
+                    feedback,
+                }
             });
             parameters.push(Parameter { value, gradient: learned.map(|learned| learned.gradient), weight });
         }

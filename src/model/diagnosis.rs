@@ -1,13 +1,14 @@
 //! What the host looks at beside a training: a phase of its own that changes nothing.
 
+use super::parameter::Weight;
 use super::pass::{Pass, Placed};
 use crate::ops::{ColumnSum, Gemm, Role, ShapeError, View, Window};
 
 /// Tensors that are readable after [`crate::ops::Phase::Diagnose`].
 #[derive(Clone, Debug)]
 pub struct Diagnosis {
-    /// Error at the output of each layer with a weight, from input to output. A layer that no error reaches, because
-    /// all up to it is frozen, has none.
+    /// Error of what each weight makes, from input to output. A weight that no error reaches, because all up to it is frozen, has
+    /// none.
     pub errors: Vec<LayerError>,
     /// Residual blocks, from input to output; one within another comes first.
     pub blocks: Vec<Block>,
@@ -16,9 +17,13 @@ pub struct Diagnosis {
 }
 
 impl Diagnosis {
-    /// The error at the output of the layer at a position, if one reaches it.
-    pub fn error_of(&self, layer: usize) -> Option<&LayerError> {
-        self.errors.iter().find(|error| error.layer == layer)
+    /// The error that a weight's feedback carries, if one reaches it: of what the weight makes, or of the layer it is taken from.
+    pub fn error_of(&self, weight: &Weight) -> Option<&LayerError> {
+        let source = weight.source();
+        let is_meant = |error: &&LayerError| {
+            if source == weight.layer { error.name == weight.name } else { error.layer == source }
+        };
+        self.errors.iter().find(is_meant)
     }
 
     /// All tensors.
@@ -29,12 +34,12 @@ impl Diagnosis {
     }
 }
 
-/// The error at a layer's output over a batch.
+/// The error of what a weight makes over a batch.
 #[derive(Clone, Debug)]
 pub struct LayerError {
-    /// Name of the layer.
+    /// Name of the weight.
     pub name: String,
-    /// Its position among all layers.
+    /// Position of its layer among all layers.
     pub layer: usize,
     /// Samples (times positions) x width: derivative of the batch's mean loss, or what the rule sends in its place.
     pub delta: View,
@@ -49,11 +54,15 @@ pub struct LayerError {
 }
 
 impl LayerError {
-    /// Records what is made of the error at the output of a layer.
-    pub(super) fn record(pass: &mut Pass<'_>, at: &Placed, delta: View) -> Result<LayerError, ShapeError> {
-        let (input, samples) = (pass.input(at), pass.samples);
+    /// Records what is made of the error of what a weight makes from its input.
+    pub(super) fn record(
+        pass: &mut Pass<'_>,
+        weight: &Weight,
+        [delta, input]: [View; 2],
+    ) -> Result<LayerError, ShapeError> {
+        let samples = pass.samples;
         let rec = &mut *pass.rec;
-        rec.layer(&at.name);
+        rec.layer(&weight.name);
         rec.role(Role::Diagnosis);
         let (rows, width) = (delta.rows(), delta.cols());
         let (products, sums) = if rows < width {
@@ -66,8 +75,8 @@ impl LayerError {
             rec.push(ColumnSum { x: delta, out: sums, accumulate: false })?;
             (products, Some(sums))
         };
-        let gradients = match at.weights().next() {
-            Some(weight) if samples > 1 => {
+        let gradients = match samples {
+            2.. => {
                 let shape = weight.learned.value;
                 let mut of = |name: &str, count: u32| {
                     let gradient = rec.scratch(name, shape.rows(), shape.cols());
@@ -79,7 +88,7 @@ impl LayerError {
             }
             _ => None,
         };
-        Ok(LayerError { name: at.name.clone(), layer: at.index, delta, products, sums, gradients })
+        Ok(LayerError { name: weight.name.clone(), layer: weight.layer, delta, products, sums, gradients })
     }
 
     /// All tensors.

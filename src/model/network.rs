@@ -267,8 +267,7 @@ impl Recorder<'_> {
         let names = self.layers.iter().map(|layer| layer.name.clone());
         let activations = names.zip(pass.values()[1..].iter().copied()).collect();
         let blocks = Block::all(self.layers, pass.values());
-        let deltas: Vec<(usize, View)> = pass.deltas().collect();
-        let errors = deltas.into_iter().map(|(layer, delta)| LayerError::record(&mut pass, &self.layers[layer], delta));
+        let errors = pass.errors().into_iter().map(|(weight, error)| LayerError::record(&mut pass, weight, error));
         let diagnosis = Diagnosis { errors: errors.collect::<Result<_, _>>()?, blocks, activations };
         diagnosis.tensors().for_each(|tensor| rec.keep(tensor));
         Ok(diagnosis)

@@ -83,8 +83,8 @@ pub(super) struct Pass<'a> {
     saved: Vec<Vec<View>>,
     // What has arrived at every value so far; values before the first that learns get nothing.
     errors: Vec<Option<View>>,
-    // Error at the output of every layer with a weight.
-    deltas: BTreeMap<usize, View>,
+    // Of every layer with weights, for each of them the error of what it makes, and what it is applied to.
+    deltas: BTreeMap<usize, Vec<[View; 2]>>,
     tracked: Vec<Tracked>,
     sent: Vec<Sent>,
 }
@@ -209,7 +209,7 @@ impl<'a> Pass<'a> {
             self.rec.layer(at.name.clone());
             self.rec.role(Role::Derivative);
             if at.weights().next().is_some() {
-                self.deltas.insert(at.index, error);
+                self.note_errors(at, vec![[error, self.input(at)]]);
             }
             let passed = at.layer.backward(self, at, error)?;
             if at.passes_error {
@@ -238,7 +238,7 @@ impl<'a> Pass<'a> {
     pub(super) fn send(&mut self, weight: &Weight) -> Result<Option<View>, ShapeError> {
         let Some(feedback) = &weight.feedback else { return Ok(None) };
         let way = BackwardWeight { pathway: &feedback.pathway, weight: weight.learned, window: weight.window };
-        let source = self.deltas[&feedback.source];
+        let [source, _] = self.deltas[&feedback.source][0];
         let half = self.half_of_errors();
         let (sent, y) = way.transport(self.rec, source, self.settings.error_clamp, half)?;
         let input = self.input(&self.layers[weight.layer]);
@@ -251,14 +251,19 @@ impl<'a> Pass<'a> {
         self.sent.push(Sent { weight: weight.clone(), source, y, input });
     }
 
-    /// Says that the error of a layer's weights is another than that at its output.
-    pub(super) fn note_delta(&mut self, at: &Placed, delta: View) {
-        self.deltas.insert(at.index, delta);
+    /// Says for each of a layer's weights what the error of what it makes is, where that is not the error at the layer's output, and
+    /// what it is applied to.
+    pub(super) fn note_errors(&mut self, at: &Placed, errors: Vec<[View; 2]>) {
+        self.deltas.insert(at.index, errors);
     }
 
-    /// Errors at the outputs of the layers with weights that one reaches, with the layer's position, from input to output.
-    pub(super) fn deltas(&self) -> impl Iterator<Item = (usize, View)> {
-        self.deltas.iter().map(|(&layer, &delta)| (layer, delta))
+    /// Of the weights that an error reaches, from input to output, the error of what they make, and what they are applied to.
+    pub(super) fn errors(&self) -> Vec<(&'a Weight, [View; 2])> {
+        let layers = self.layers;
+        let of_layer = |(&layer, errors): (&usize, &Vec<[View; 2]>)| {
+            layers[layer].weights().zip(errors.clone()).collect::<Vec<_>>()
+        };
+        self.deltas.iter().flat_map(of_layer).collect()
     }
 
     /// Shows the rules of P and Q what the backward pass has sent. It stands behind the last error: a transport and the gate that

@@ -169,8 +169,10 @@ impl Operation for Recurrence {
     }
 
     fn flops(&self) -> u64 {
-        let units = self.out.shape.per_replica() as u64 / u64::from(self.steps.length) * u64::from(self.steps.count);
-        units * (2 * u64::from(self.a.cols()) + self.cell.flops()[0])
+        let units = self.out.shape.per_replica() as u64 / u64::from(self.steps.length);
+        // Nothing stands before the first step.
+        let products = u64::from(self.steps.count - u32::from(self.steps.first == 0));
+        units * (2 * products * u64::from(self.a.cols()) + u64::from(self.steps.count) * self.cell.flops()[0])
     }
 
     fn details(&self) -> String {
@@ -226,6 +228,12 @@ pub struct RecurrenceBackward {
 }
 
 impl RecurrenceBackward {
+    /// Whether errors of the step behind reach one.
+    pub fn is_reached(&self, step: u32) -> bool {
+        let remaining = self.steps.length - 1 - step;
+        remaining > 0 && self.window.is_none_or(|window| !remaining.is_multiple_of(window))
+    }
+
     /// dL/ds: what goes through the weight.
     pub fn sent(&self) -> View {
         self.hidden.unwrap_or(self.gates)
@@ -285,14 +293,18 @@ impl Operation for RecurrenceBackward {
     }
 
     fn flops(&self) -> u64 {
-        let rows = self.error.rows() / self.steps.length * self.steps.count;
-        let (rows, width, gates) =
-            (u64::from(rows), u64::from(self.error.cols()), u64::from(self.gates.cols()));
+        let Steps { length, first, count } = self.steps;
+        let samples = u64::from(self.error.rows() / length);
+        let (width, gates) = (u64::from(self.error.cols()), u64::from(self.gates.cols()));
+        let taken = first..self.steps.end();
+        // Steps that errors of the one behind reach, and errors of the gates that are projected, the first step's at last.
+        let reached = taken.clone().filter(|&step| self.is_reached(step)).count() as u64;
+        let projected = taken.filter(|step| step + 1 < length).count() as u64 + u64::from(first == 0);
         let through = match self.through {
-            StateWeight::Whole(_) => 2 * gates * width,
-            StateWeight::Factored { p, .. } => 2 * u64::from(p.cols()) * (gates + width),
+            StateWeight::Whole(_) => 2 * reached * gates * width,
+            StateWeight::Factored { p, .. } => 2 * u64::from(p.cols()) * (projected * gates + reached * width),
         };
-        rows * (through + width * self.cell.flops()[1])
+        samples * (through + u64::from(count) * width * self.cell.flops()[1])
     }
 
     fn details(&self) -> String {

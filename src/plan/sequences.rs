@@ -12,7 +12,9 @@ pub(super) fn cut(recording: &mut Recording, phase: Phase, profile: &Profile) {
     let mut entries = Vec::new();
     for entry in recording.entries(phase).to_vec() {
         let pieces: Vec<Op> = match &entry.op {
-            Op::Recurrence(op) => op.steps.cut(forward(op, profile)).map(|steps| Recurrence { steps, ..*op }.into()).collect(),
+            Op::Recurrence(op) => {
+                op.steps.cut(forward(op, profile)).map(|steps| Recurrence { steps, ..*op }.into()).collect()
+            }
             Op::RecurrenceBackward(op) => {
                 let pieces = op.steps.cut(backward(op, profile)).rev();
                 pieces.map(|steps| RecurrenceBackward { steps, ..*op }.into()).collect()

@@ -233,9 +233,8 @@ mod tests {
             let (a, weight, bias) = (noise(rows * gates, 1), noise(gates * width, 2), noise(gates, 3));
             let error = noise(rows * width, 4);
             let weight = Matrix::new(gates, width, &weight);
-            let made = |a: &[f64], bias: &[f64]| {
-                run(&Input { cell, steps, a: Matrix::new(rows, gates, a), weight, bias })
-            };
+            let made =
+                |a: &[f64], bias: &[f64]| run(&Input { cell, steps, a: Matrix::new(rows, gates, a), weight, bias });
             let (states, saved) = made(&a, &bias);
             let saved = match cell {
                 Cell::Rnn => Matrix::new(rows, width, &states),

@@ -57,18 +57,8 @@ fn recur(scene: &mut Scene, cell: Cell, [samples, length, width, rank]: [u32; 4]
         let gates = scene.output(rows, gates);
         let hidden = (cell == Cell::Gru).then(|| scene.output(rows, gates.cols()));
         let carried = (cell != Cell::Rnn).then(|| scene.output(samples, width));
-        let op = RecurrenceBackward {
-            error,
-            saved: kept,
-            gates,
-            hidden,
-            carried,
-            through,
-            clamp,
-            window,
-            cell,
-            steps: all,
-        };
+        let op =
+            RecurrenceBackward { error, saved: kept, gates, hidden, carried, through, clamp, window, cell, steps: all };
         let allowed = f64::from(length) * (sums(gates.cols()) + sums(rank) + roundings(24.0));
         for steps in all.cut(most).rev() {
             scene.push(RecurrenceBackward { steps, ..op }, |_| allowed);

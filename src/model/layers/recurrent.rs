@@ -11,8 +11,8 @@ use crate::model::graph::Extent;
 use crate::model::parameter::{Destination, FileSpec, ParameterSpec, Passage, Purpose, Weight};
 use crate::model::pass::{Pass, Placed};
 use crate::ops::{
-    Cell, Clear, ColumnSum, Epilogue, Gemm, PlaceRows, Recurrence, RecurrenceBackward, Role, ShapeError, StateWeight, Steps,
-    View,
+    Cell, Clear, ColumnSum, Epilogue, Gemm, PlaceRows, Recurrence, RecurrenceBackward, Role, ShapeError, StateWeight,
+    Steps, View,
 };
 
 /// A cell that goes through the positions of a sample in their order, from a state of zeros; its states are the output. Equations,
@@ -36,7 +36,9 @@ impl Describe for Recurrent {
             return Err("recurrent needs out of at least 1".into());
         }
         if window == Some(0) {
-            return Err("recurrent with window = 0: an error goes back one step at least; leave it out to go back all".into());
+            return Err(
+                "recurrent with window = 0: an error goes back one step at least; leave it out to go back all".into()
+            );
         }
         let (inputs, length) = (inputs[0], inputs[0].pixels());
         let layer = Steppers { cell, inputs: inputs.channels, width: out, length, window };
@@ -163,15 +165,15 @@ impl Layer for Steppers {
             steps: Steps::all(self.length),
         };
         pass.rec.push(back)?;
-        pass.note_delta(at, gates);
         let y = match through {
             StateWeight::Factored { y, .. } => Some(y),
             StateWeight::Whole(_) => None,
         };
         let (input, half, sent) = (pass.input(at), pass.half_of_errors(), back.sent());
         pass.rec.role(Role::WeightGradient);
-        let before = if pass.learns { Some(self.before(pass, at)?) } else { None };
-        if let Some(before) = before.filter(|_| pass.learns(at)) {
+        let before = self.before(pass, at)?;
+        pass.note_errors(at, vec![[gates, input], [sent, before]]);
+        if pass.learns(at) {
             let of_input = (gates, input, WEIGHT_IH, BIAS_IH);
             for ((error, input, weight, bias), name) in
                 [of_input, (sent, before, WEIGHT_HH, BIAS_HH)].into_iter().zip(names(at))
@@ -185,9 +187,7 @@ impl Layer for Steppers {
                 rec.push(ColumnSum { x: error, out: bias, accumulate })?;
             }
         }
-        if let Some(before) = before {
-            pass.note_sent(hh, sent, y, before);
-        }
+        pass.note_sent(hh, sent, y, before);
         match &at.parameters[WEIGHT_IH].weight {
             Some(weight) if at.passes_error => {
                 pass.rec.layer(weight.name.clone());

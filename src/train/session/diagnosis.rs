@@ -89,7 +89,7 @@ impl Session {
             if weight.source() != weight.layer && p.or(random).is_some_and(|t| t.rows() != value.rows()) {
                 continue;
             }
-            let Some(delta) = self.network.diagnosis.error_of(weight.source()).map(|error| error.delta) else {
+            let Some(delta) = self.network.diagnosis.error_of(&weight).map(|error| error.delta) else {
                 continue;
             };
             let weights = self.executor.read(value)?;
