@@ -71,7 +71,21 @@ pub fn headline(device: &DeviceChoice, effort: Effort) -> Result<Headline, Bench
     }
     compare(&context, &vgg, "vgg_", &BOTH[..1], effort, &mut found)?;
     compare(&context, &transformer(effort)?, "vit_", &BOTH[..1], effort, &mut found)?;
+    compare(&context, &recurrent(effort)?, "gru_", &BOTH, effort, &mut found)?;
     Ok(found)
+}
+
+/// `mnist-rows`, a GRU through 28 steps, 256 wide.
+fn recurrent(effort: Effort) -> Result<Draft, BenchError> {
+    let mut draft = Draft::open(effort.pick("mnist-rows", "digits-rows"))?;
+    let layers = "[{type=\"sequence\",of=\"rows\"},{type=\"recurrent\",cell=\"gru\",out=WIDTH},{type=\"last-token\"},\
+                  {type=\"dense\",out=10}]";
+    draft.set("model.layers", &layers.replace("WIDTH", effort.pick("256", "8")))?;
+    if effort == Effort::Quick {
+        draft.set("feedback.rank", "4")?;
+        draft.set("train.batch", "4")?;
+    }
+    Ok(draft)
 }
 
 /// `vit-cifar10` with batches of 64 and the first two of its eight blocks, which are all alike: a step of two is a quarter of the
