@@ -1,6 +1,6 @@
 //! What single layers do in a network that trains: those that are frozen, and those that few other tests use.
 
-use ldfa_gpu::feedback::{FeedbackSpec, PRule, QRule, Rank, Ranks};
+use ldfa_gpu::feedback::{FeedbackSpec, LayerRank, PRule, QRule, Rank, Ranks, Source};
 use ldfa_gpu::model::{Feed, FeedSpec, LayerSpec, Loss, Network, NetworkSpec, Precision, initialise, layers};
 use ldfa_gpu::ops::random::{pcg4d, unit};
 use ldfa_gpu::ops::{Cell, Phase, ReplicaStep, StepState};
@@ -263,5 +263,67 @@ fn a_sequence_is_an_image_row_by_row_or_pixel_by_pixel() {
         let (image, tokens_found) = (executor.read(x).unwrap(), executor.read(tokens).unwrap());
         let token = &tokens_found[position * tokens.cols() as usize..][..tokens.cols() as usize];
         assert_eq!(*token, image[range]);
+    }
+}
+
+/// A recurrent layer behind another: both weights have feedback, by their own names or the layer's.
+#[test]
+fn both_weights_of_a_recurrent_layer_have_feedback_of_their_own() {
+    let layers = || {
+        let cells = [recurrent(Cell::Rnn, 6), recurrent(Cell::Gru, 5), layers::LastToken {}.into(), dense(CLASSES)];
+        [sequence(layers::Token::Rows)].into_iter().chain(cells).collect::<Vec<_>>()
+    };
+    let ranks = |feedback: FeedbackSpec| -> Vec<(String, Vec<u32>)> {
+        let network = Network::new(&spec(layers(), feedback, &[])).unwrap();
+        network.weights.iter().map(|weight| (weight.name.clone(), weight.ranks().to_vec())).collect()
+    };
+    let named = |all: [(&str, &[u32]); 5]| all.map(|(name, ranks)| (name.to_owned(), ranks.to_vec())).to_vec();
+    // The first weight sends its error nowhere.
+    let first = ("layers.1.ih", &[][..]);
+    let last = ("layers.4", &[2][..]);
+    let all = [first, ("layers.1.hh", &[2]), ("layers.2.ih", &[2]), ("layers.2.hh", &[2]), last];
+    assert_eq!(ranks(local()), named(all));
+    let exact = |names: &[&str]| FeedbackSpec { exact: names.iter().map(|n| (*n).to_owned()).collect(), ..local() };
+    let found = named([first, ("layers.1.hh", &[2]), ("layers.2.ih", &[2]), ("layers.2.hh", &[]), last]);
+    assert_eq!(ranks(exact(&["layers.2.hh"])), found);
+    let found = named([first, ("layers.1.hh", &[2]), ("layers.2.ih", &[]), ("layers.2.hh", &[]), last]);
+    assert_eq!(ranks(exact(&["layers.2"])), found);
+    let own = |name: &str, rank| {
+        let ranks = [(name.to_owned(), LayerRank::Own(Rank::Of(rank)))].into_iter().collect();
+        FeedbackSpec { ranks, ..local() }
+    };
+    let found = named([first, ("layers.1.hh", &[2]), ("layers.2.ih", &[2]), ("layers.2.hh", &[4]), last]);
+    assert_eq!(ranks(own("layers.2.hh", 4)), found);
+    // More than the state has, which is less than the layer's input has.
+    let found = named([first, ("layers.1.hh", &[2]), ("layers.2.ih", &[6]), ("layers.2.hh", &[5]), last]);
+    assert_eq!(ranks(own("layers.2", 6)), found);
+
+    let refused = |feedback| Network::new(&spec(layers(), feedback, &[])).unwrap_err().to_string();
+    let message = refused(exact(&["layers.2.h"]));
+    assert!(message.contains("layers.2.h ") && message.contains("layers.2.hh"), "{message}");
+    let message = refused(own("layers.2.hh", 6));
+    assert!(message.contains("rank 6") && message.contains("the largest useful rank there is 5"), "{message}");
+    let direct = FeedbackSpec { source: Source::Output, ..local() };
+    let message = refused(direct);
+    assert!(message.contains("layers.1.hh takes the error of a step to the one before"), "{message}");
+    assert!(message.contains("feedback.exact"), "{message}");
+}
+
+/// Samples of one step have no state before: nothing is learned of the weights through time, and nothing fails.
+#[test]
+fn a_sequence_of_one_step_has_no_time_to_go_back() {
+    for cell in Cell::ALL {
+        let layers = vec![recurrent(cell, 5), recurrent(cell, 4), dense(CLASSES)];
+        let mut spec = spec(layers, local(), &[]);
+        spec.feed = FeedSpec::Host { image: [1, 1, 6] };
+        let (network, mut executor) = machine(&spec);
+        executor.run(Phase::Train, &[step(0)]).unwrap();
+        let gradient = |executor: &mut Blocking<Reference>, name: &str| {
+            executor.read(network.recording.find(&format!("{name}.gradient")).unwrap()).unwrap()
+        };
+        assert!(gradient(&mut executor, "layers.1.weight_hh").iter().all(|g| *g == 0.0));
+        assert!(gradient(&mut executor, "layers.1.weight_ih").iter().any(|g| *g != 0.0));
+        executor.run(Phase::Evaluate, &[step(0)]).unwrap();
+        executor.run(Phase::Diagnose, &[step(0)]).unwrap();
     }
 }

@@ -13,9 +13,9 @@ use super::{BenchError, Effort, open};
 use crate::gpu::{Context, DeviceChoice};
 use crate::model::Network;
 use crate::ops::{
-    Activation, Attention, AttentionKeys, AttentionQueries, Chain, Cost, Dtype, Duplicate, Entry, Epilogue, Gate, Gemm,
-    Half, Heads, LayerNorm, LayerNormBackward, LayerNormGradients, Op, Operation, Optimize, Pass, Phase, Recording,
-    Role, ShapeError, Transport, Update, View, Window,
+    Activation, Attention, AttentionKeys, AttentionQueries, Cell, Chain, Cost, Dtype, Duplicate, Entry, Epilogue, Gate,
+    Gemm, Half, Heads, LayerNorm, LayerNormBackward, LayerNormGradients, Op, Operation, Optimize, Pass, Phase,
+    Recording, Recurrence, RecurrenceBackward, Role, ShapeError, StateWeight, Steps, Transport, Update, View, Window,
 };
 use crate::plan::{Options, Plan, Profile, candidates};
 use crate::train::config::Draft;
@@ -169,6 +169,7 @@ pub fn kernels(device: &DeviceChoice, only: Option<&str>, effort: Effort) -> Res
     cases.extend(products(&profile, effort)?);
     cases.extend(transports(&profile, effort)?);
     cases.extend(attentions(&profile, effort)?);
+    cases.extend(recurrences(&profile, effort)?);
     cases.extend(layer_norms(&profile, effort)?);
     cases.extend(updates(&profile, effort)?);
     let trained = match effort {
@@ -440,6 +441,72 @@ fn attentions(profile: &Profile, effort: Effort) -> Result<Vec<Case>, BenchError
         ];
         for recording in recordings {
             cases.push(Case::candidates(recording, profile)?);
+        }
+    }
+    Ok(cases)
+}
+
+/// A GRU forward, and back through its weight and through factors of rank 16: as a plan cuts the steps, and a dispatch a step.
+fn recurrences(profile: &Profile, effort: Effort) -> Result<Vec<Case>, BenchError> {
+    // Samples, steps, units: as in the headline, and narrower.
+    let sizes: &[[u32; 3]] = effort.pick(&[[128, 28, 256], [32, 8, 64]], &[[3, 2, 4]]);
+    let cell = Cell::Gru;
+    let mut cases = Vec::new();
+    for &[samples, length, width] in sizes {
+        let (rows, gates) = (samples * length, cell.gates() * width);
+        let steps = Steps::all(length);
+        let forward = alone(|state| Recurrence {
+            a: state("a", rows, gates),
+            weight: state("weight", gates, width),
+            bias: state("bias", 1, gates),
+            out: state("out", rows, width),
+            saved: Some(state("saved", rows, cell.saved() * width)),
+            cell,
+            steps,
+        })?;
+        let back = |rank: Option<u32>| {
+            alone(|state| RecurrenceBackward {
+                error: state("error", rows, width),
+                saved: state("saved", rows, cell.saved() * width),
+                gates: state("gates", rows, gates),
+                hidden: Some(state("hidden", rows, gates)),
+                carried: Some(state("carried", samples, width)),
+                through: match rank {
+                    None => StateWeight::Whole(state("weight", gates, width)),
+                    Some(rank) => StateWeight::Factored {
+                        p: state("p", gates, rank),
+                        q: state("q", rank, width),
+                        y: state("y", rows, rank),
+                    },
+                },
+                clamp: None,
+                window: None,
+                cell,
+                steps,
+            })
+        };
+        for together in [forward, back(None)?, back(Some(16))?] {
+            let op = together.entries(Phase::Train)[0].op.clone();
+            let plan = Plan::new(together.clone(), profile, Options::default())?;
+            let mut apart = together.clone();
+            apart.begin(Phase::Train);
+            let pieces: Vec<Op> = match &op {
+                Op::Recurrence(op) => steps.cut(1).map(|steps| Recurrence { steps, ..*op }.into()).collect(),
+                Op::RecurrenceBackward(op) => {
+                    steps.cut(1).rev().map(|steps| RecurrenceBackward { steps, ..*op }.into()).collect()
+                }
+                _ => Vec::new(),
+            };
+            let first = apart.entries(Phase::Train)[0].clone();
+            apart.replace(Phase::Train, pieces.into_iter().map(|op| Entry { op, ..first.clone() }).collect());
+            let planned = match plan.nodes(Phase::Train).len() {
+                1 => "one dispatch".to_owned(),
+                count => format!("{count} dispatches"),
+            };
+            let forms = [("a dispatch a step".to_owned(), apart), (planned.clone(), together)];
+            let forms = forms.into_iter().map(|(name, r)| (name, r, Options::default())).collect();
+            let shape = format!("{samples} samples, {width} units {}", op.details());
+            cases.push(Case { family: op.name().into(), shape, forms, selected: planned });
         }
     }
     Ok(cases)

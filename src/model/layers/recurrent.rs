@@ -105,6 +105,10 @@ fn names(at: &Placed) -> [String; 2] {
 }
 
 impl Layer for Steppers {
+    fn is_activation(&self) -> bool {
+        true
+    }
+
     fn parameters(&self) -> Vec<ParameterSpec> {
         // PyTorch's: all of them U(+-1 / sqrt(width)).
         let [start, _] = Linear::uniform(self.width, 1);
