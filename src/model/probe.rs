@@ -19,6 +19,8 @@ pub struct Value {
     pub name: String,
     /// Of a sample.
     pub extent: Extent,
+    /// Position whose units stand for those of all positions.
+    pub shown: u32,
     /// (rows pixels) x channels, readable after [`Phase::Evaluate`].
     pub tensor: View,
 }
@@ -139,7 +141,8 @@ impl Parts {
             .iter()
             .map(|&at| {
                 let layer = &layers[at];
-                Value { name: layer.name.clone(), extent: layer.extent, tensor: pass.values()[at + 1] }
+                let shown = layer.layer.shown_position(layer.extent);
+                Value { name: layer.name.clone(), extent: layer.extent, shown, tensor: pass.values()[at + 1] }
             })
             .collect();
         let mut gradient = None;

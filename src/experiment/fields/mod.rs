@@ -203,14 +203,14 @@ fn of_network(instrument: &mut Instrument, family: &Family, member: &Member) -> 
     let value = &instrument.probe.values[0];
     let (extent, pixels) = (value.extent, value.extent.pixels() as usize);
     let channels = extent.channels as usize;
-    let center = (extent.height / 2 * extent.width + extent.width / 2) as usize;
+    let shown = value.shown as usize;
     let mut fields = Vec::new();
     for first in (0..channels).step_by(AT_ONCE as usize) {
         // Each sample asks for one unit.
         let units = first..channels.min(first + AT_ONCE as usize);
         let mut of = vec![0.0; AT_ONCE as usize * pixels * channels];
         for (sample, unit) in units.clone().enumerate() {
-            of[(sample * pixels + center) * channels + unit] = 1.0;
+            of[(sample * pixels + shown) * channels + unit] = 1.0;
         }
         let all = instrument.gradient(&of)?;
         let each = all.len() / AT_ONCE as usize;

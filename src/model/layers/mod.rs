@@ -113,6 +113,12 @@ pub(super) trait Layer: Debug + Send + Sync {
         false
     }
 
+    /// The position whose units stand for those of all positions where one looks at single units: the one in the middle, or the
+    /// last of those that see only what lies before them.
+    fn shown_position(&self, extent: Extent) -> u32 {
+        extent.height / 2 * extent.width + extent.width / 2
+    }
+
     /// Whether it adds learned values of its own to what it takes, so that a first weight behind it has something to send
     /// its error to.
     fn adds_inputs(&self) -> bool {

@@ -109,6 +109,10 @@ impl Layer for Steppers {
         true
     }
 
+    fn shown_position(&self, extent: Extent) -> u32 {
+        extent.pixels() - 1
+    }
+
     fn parameters(&self) -> Vec<ParameterSpec> {
         // PyTorch's: all of them U(+-1 / sqrt(width)).
         let [start, _] = Linear::uniform(self.width, 1);
