@@ -13,7 +13,7 @@ use std::{env, fs};
 use minijinja::syntax::SyntaxConfig;
 use minijinja::{Environment, UndefinedBehavior, path_loader};
 use naga::valid::{Capabilities, ModuleInfo, ValidationFlags, Validator};
-use naga::{AddressSpace, Module, StorageAccess, StructMember, TypeInner};
+use naga::{AddressSpace, Handle, Module, Scalar, StorageAccess, StructMember, Type, TypeInner};
 
 /// What a shader may need beyond WebGPU's core, by the names that `gpu::shaders` gives it.
 const ABILITIES: [(&str, Capabilities); 4] = [
@@ -103,27 +103,38 @@ fn describe(text: &mut String, name: &str, ability: &str, source: &str, module: 
         // Only what the entry point can reach counts against the adapter's limit on storage buffers.
         let used = info.get_entry_point(index);
         let mut bindings = Vec::new();
-        for (handle, variable) in module.global_variables.iter() {
-            if let (AddressSpace::Storage { access }, false) = (variable.space, used[handle].is_empty()) {
-                let at = variable.binding.expect("storage is bound");
+        for (handle, global) in module.global_variables.iter() {
+            if let (AddressSpace::Storage { access }, false) = (global.space, used[handle].is_empty()) {
+                let at = global.binding.expect("storage is bound");
                 assert_eq!(at.group, 1, "{name}: tensors are bound in group 1");
                 // A kernel that takes four neighbours at once sees the tensor under another type.
-                let variable = variable.name.as_deref().expect("named");
+                let variable = global.name.as_deref().expect("named");
                 let whole = variable.strip_suffix("_quads");
-                bindings.push((at.binding, whole.unwrap_or(variable), access, whole.is_some()));
+                let elements = elements(name, module, global.ty);
+                bindings.push((at.binding, whole.unwrap_or(variable), access, whole.is_some(), elements));
             }
         }
         let _ = writeln!(text, "EntryPoint {{ name: {:?}, bindings: &[", entry.name);
-        for (index, binding, access, quads) in bindings {
+        for (index, binding, access, quads, elements) in bindings {
             let writable = access.contains(StorageAccess::STORE);
             let _ = writeln!(
                 text,
-                "Binding {{ name: {binding:?}, index: {index}, writable: {writable}, quads: {quads} }},"
+                "Binding {{ name: {binding:?}, index: {index}, writable: {writable}, quads: {quads}, elements: Dtype::{elements} }},"
             );
         }
         text.push_str("] },\n");
     }
     text.push_str("] },\n");
+}
+
+/// What an array in storage holds, by the name that `ops::Dtype` gives it: bytes are packed into words.
+fn elements(name: &str, module: &Module, ty: Handle<Type>) -> &'static str {
+    let TypeInner::Array { base, .. } = module.types[ty].inner else { panic!("{name}: storage holds arrays") };
+    match module.types[base].inner {
+        TypeInner::Scalar(Scalar::F32) | TypeInner::Vector { scalar: Scalar::F32, .. } => "F32",
+        TypeInner::Scalar(Scalar::U32) | TypeInner::Vector { scalar: Scalar::U32, .. } => "U32",
+        ref other => panic!("{name}: no tensor has elements of {other:?}"),
+    }
 }
 
 /// Members of the `Params` block: scalars only, so that packing them needs nothing but their offsets.

@@ -8,7 +8,7 @@ use super::kernels::Kernel;
 use super::pipelines::Pipeline;
 use super::shaders::PipelineKey;
 use super::step::UNIFORM_ALIGNMENT;
-use crate::ops::{Access, Op, Operand};
+use crate::ops::{Access, Dtype, Op, Operand};
 use crate::plan::{Placement, Plan};
 
 /// A kernel with its operands.
@@ -139,6 +139,9 @@ impl Binder<'_> {
         let mut bound = Vec::new();
         for binding in entry_point.bindings {
             let operand = operands.iter().find(|o| o.name == binding.name);
+            if operand.is_some_and(|o| packed(o.tensor.dtype) != binding.elements) {
+                return Err(kernel.key.wrong(format!("{} has elements of another type on either side", binding.name)));
+            }
             if operand.is_some_and(|o| (o.access != Access::Read) != binding.writable) {
                 return Err(kernel.key.wrong(format!("{} is read-only on one side only", binding.name)));
             }
@@ -187,11 +190,19 @@ impl Binder<'_> {
     }
 }
 
+/// How elements of a type lie in a shader's arrays.
+fn packed(dtype: Dtype) -> Dtype {
+    match dtype {
+        Dtype::U8 => Dtype::U32,
+        Dtype::F32 | Dtype::U32 => dtype,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::gpu::{DeviceChoice, Gpu, LimitPolicy};
-    use crate::ops::{Correlate, Dtype, Gemm, Phase, Recording};
+    use crate::ops::{Add, Correlate, Gemm, Phase, Recording};
     use crate::plan::Options;
 
     /// Products without sums and statistics without a Hebbian gradient have an output less than their kernels: what stands in
@@ -216,5 +227,18 @@ mod tests {
         for (at, buffer) in writes.iter().enumerate() {
             assert!(!writes[..at].contains(buffer), "two dispatches write one buffer");
         }
+    }
+
+    /// A kernel would read words as floats, and say nothing.
+    #[test]
+    fn an_operand_of_another_element_type_is_refused() {
+        let mut rec = Recording::new(1);
+        let (a, b) = (rec.state("a", 4, 4, Dtype::F32), rec.state("b", 4, 4, Dtype::U32));
+        let out = rec.scratch("out", 4, 4);
+        rec.push(Add { a, b, out }).unwrap();
+        let context = Context::open(&DeviceChoice::Best, LimitPolicy::from_env()).expect("the tests need an adapter");
+        let plan = Plan::new(rec, &context.profile(), Options::default()).unwrap();
+        let message = Gpu::blocking(context, plan).err().expect("b holds words").to_string();
+        assert!(message.contains("b has elements of another type"), "{message}");
     }
 }

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use super::error::GpuError;
+use crate::ops::Dtype;
 
 /// A storage binding of an entry point.
 #[derive(Debug)]
@@ -15,6 +16,8 @@ pub struct Binding {
     pub writable: bool,
     /// Whether it is read and written four neighbours at once: every replica must start at a multiple of four.
     pub quads: bool,
+    /// What the shader takes its elements for; bytes come packed into words, as [`Dtype::U32`].
+    pub elements: Dtype,
 }
 
 /// A compute entry point with the storage it can reach.

@@ -41,7 +41,7 @@ impl Describe for Recurrent {
             );
         }
         let (inputs, length) = (inputs[0], inputs[0].pixels());
-        let layer = Steppers { cell, inputs: inputs.channels, width: out, length, window };
+        let layer = Cells { cell, inputs: inputs.channels, width: out, length, window };
         Ok((Arc::new(layer), Extent { channels: out, ..inputs }))
     }
 
@@ -55,7 +55,7 @@ impl Describe for Recurrent {
 }
 
 #[derive(Debug)]
-struct Steppers {
+struct Cells {
     cell: Cell,
     inputs: u32,
     width: u32,
@@ -69,7 +69,7 @@ const WEIGHT_HH: usize = 1;
 const BIAS_IH: usize = 2;
 const BIAS_HH: usize = 3;
 
-impl Steppers {
+impl Cells {
     fn gates(&self) -> u32 {
         self.cell.gates() * self.width
     }
@@ -104,7 +104,7 @@ fn names(at: &Placed) -> [String; 2] {
     [names.next().unwrap_or_default(), names.next().unwrap_or_default()]
 }
 
-impl Layer for Steppers {
+impl Layer for Cells {
     fn is_activation(&self) -> bool {
         true
     }
