@@ -1,10 +1,12 @@
 //! The networks as modules of burn, with this repository's first values.
 
+use std::f64::consts::SQRT_2;
+
 use burn::module::{Module, Param};
 use burn::nn::conv::{Conv2d, Conv2dConfig};
 use burn::nn::pool::{MaxPool2d, MaxPool2dConfig};
 use burn::nn::{LayerNorm, LayerNormConfig, Linear, PaddingConfig2d};
-use burn::tensor::activation::{gelu, relu, softmax};
+use burn::tensor::activation::{relu, softmax};
 use burn::tensor::{Device, Tensor, TensorData};
 
 use crate::engine::EngineError;
@@ -174,9 +176,15 @@ impl Block {
     fn forward(&self, x: Tensor<3>) -> Tensor<3> {
         let attended = attention(self.qkv.forward(self.norms[0].forward(x.clone())));
         let x = x + self.mix.forward(attended);
-        let wide = gelu(self.wide.forward(self.norms[1].forward(x.clone())));
-        x + self.narrow.forward(wide)
+        let wide = self.wide.forward(self.norms[1].forward(x.clone()));
+        x + self.narrow.forward(gelu(wide))
     }
+}
+
+/// x Phi(x). The derivative of burn's own `gelu` is that of the approximation by tanh, which is another network's.
+fn gelu(x: Tensor<3>) -> Tensor<3> {
+    let twice = (x.clone() / SQRT_2).erf().add_scalar(1.0);
+    x * twice / 2.0
 }
 
 /// softmax(q k^T / sqrt(width of a head)) v in every head, by the operations of burn's `MultiHeadAttention`. That module

@@ -5,6 +5,7 @@ use ldfa_gpu::model::{FeedSpec, Network, NetworkSpec, initialise, weighted};
 use ldfa_gpu::plan::Options;
 use ldfa_gpu::train::config::{Config, Draft};
 use ldfa_gpu::train::machine::{Preparation, machine};
+use ldfa_gpu::train::spec::network;
 use ldfa_gpu::train::weights::{NamedTensor, read};
 
 use crate::engine::EngineError;
@@ -65,22 +66,8 @@ impl Model {
 
     /// This crate's description of the network, whose batches the host writes.
     pub(crate) fn spec(self, config: &Config) -> NetworkSpec {
-        NetworkSpec {
-            layers: config.model.layers.clone(),
-            freeze: config.model.freeze.clone(),
-            loss: config.model.loss,
-            label_smoothing: config.model.label_smoothing,
-            feedback: config.feedback.clone(),
-            optimizer: config.optimizer.clone(),
-            feedback_optimizer: config.feedback_optimizer(),
-            precision: config.train.precision,
-            batch: config.train.batch,
-            accumulate: config.train.accumulate,
-            evaluation_batch: config.train.batch,
-            ranks: config.replicas().into_iter().map(|(rank, _)| rank).collect(),
-            feed: FeedSpec::Host { image: self.image().map(|n| n as u32) },
-            classes: CLASSES as u32,
-        }
+        let feed = FeedSpec::Host { image: self.image().map(|n| n as u32) };
+        network(config, feed, CLASSES as u32, config.train.batch)
     }
 }
 
