@@ -36,8 +36,10 @@ fn parse(shader: &Shader) -> (Module, ModuleInfo) {
 fn values(shader: &Shader, constant: &str, is_flag: bool) -> &'static [f64] {
     match constant {
         _ if is_flag => &[0.0, 1.0],
-        // none, relu, gelu
-        "activation" | "gate" | "f" => &[0.0, 1.0, 2.0],
+        // none, relu, gelu, tanh
+        "activation" | "gate" | "f" => &[0.0, 1.0, 2.0, 3.0],
+        // rnn, gru, lstm
+        "cell" => &[0.0, 1.0, 2.0],
         // forward, for the input, for the weight
         "convolution" => &[1.0, 2.0, 3.0],
         // of a subgroup

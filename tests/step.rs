@@ -639,17 +639,18 @@ fn fit_factors(op: &Op) -> Option<u32> {
     if let Op::Fit(fit) = op { Some(fit.factors()) } else { None }
 }
 
-/// Parts of every sum that a plan cuts, by layer, role and what it makes.
+/// Parts of every sum that a plan cuts, by layer, role and what it makes. In how many dispatches a recurrence takes its steps rounds
+/// nothing, and may differ.
 fn cuts(spec: &NetworkSpec, profile: &Profile) -> BTreeMap<String, u32> {
     let plan = Plan::new(Network::new(spec).unwrap().recording, profile, FUSED).unwrap();
     let mut cuts = BTreeMap::new();
     for phase in Phase::ALL {
-        for (at, node) in plan.nodes(phase).iter().enumerate() {
-            let (kind, parts) = match &node.entry.op {
-                Op::Gemm(op) => ("gemm", op.splits),
-                Op::Correlate(op) => ("correlate", op.splits),
-                _ => continue,
-            };
+        let sums = plan.nodes(phase).iter().filter_map(|node| match &node.entry.op {
+            Op::Gemm(op) => Some((node, "gemm", op.splits)),
+            Op::Correlate(op) => Some((node, "correlate", op.splits)),
+            _ => None,
+        });
+        for (at, (node, kind, parts)) in sums.enumerate() {
             cuts.insert(format!("{phase:?} {at} {} {kind}", node.entry.layer), parts);
         }
     }

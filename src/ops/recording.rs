@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::{Dtype, Gemm, Kind, Op, Shape, ShapeError, TensorInfo, View};
+use super::{Dtype, Gemm, Kind, Op, RecurrenceBackward, Shape, ShapeError, StateWeight, TensorInfo, View};
 
 /// Lists of operations that share one tensor table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -250,7 +250,7 @@ impl Recording {
     }
 
     /// Says that a view's rows, or its columns, are as many as the largest rank of all replicas: those of smaller ranks have zeros
-    /// there. Products pass it on to what they make.
+    /// there. Products pass it on to what they make, and so does an error's way back through time.
     pub fn mark_ranked(&mut self, view: View, ranked: [bool; 2]) {
         self.ranked.insert(view, ranked);
     }
@@ -272,6 +272,10 @@ impl Recording {
         if let Op::Gemm(gemm) = &op {
             let [rows, cols, _] = self.ranked(gemm);
             self.mark_ranked(gemm.out, [rows, cols]);
+        }
+        if let Op::RecurrenceBackward(RecurrenceBackward { through: StateWeight::Factored { p, y, .. }, .. }) = op {
+            let [_, cols] = self.ranked.get(&p).copied().unwrap_or_default();
+            self.mark_ranked(y, [false, cols]);
         }
         self.written.extend(op.outputs());
         let (role, section, layer) = (self.role, self.section, self.layer.clone());

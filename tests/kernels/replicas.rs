@@ -72,6 +72,34 @@ fn scene(first: u32, count: u32) -> Scene {
         let out = scene.output(rows, cols);
         scene.push(LayerNormBackward { error, x, moments, gamma, addend: None, out }, |_| 0.0);
     }
+    for (cell, width, rank) in [(Cell::Gru, 18, 5), (Cell::Lstm, 8, 4), (Cell::Rnn, 33, 3)] {
+        let (samples, steps) = (17, Steps::all(3));
+        let (rows, gates) = (3 * samples, cell.gates() * width);
+        let (a, weight, bias) = (scene.own(rows, gates), scene.any(gates, width), scene.any(1, gates));
+        let (out, kept) = (scene.output(rows, width), cell.saved() * width);
+        let saved = (kept > 0).then(|| scene.output(rows, kept));
+        scene.push(Recurrence { a, weight, bias, out, saved, cell, steps }, |_| 0.0);
+        let (p, q) = (scene.any(gates, rank), scene.any(rank, width));
+        for factored in [false, true] {
+            let through = match factored {
+                false => StateWeight::Whole(weight),
+                true => StateWeight::Factored { p, q, y: scene.output(rows, rank) },
+            };
+            let back = RecurrenceBackward {
+                error: scene.own(rows, width),
+                saved: saved.unwrap_or(out),
+                gates: scene.output(rows, gates),
+                hidden: (cell == Cell::Gru).then(|| scene.output(rows, gates)),
+                carried: (cell != Cell::Rnn).then(|| scene.output(samples, width)),
+                through,
+                clamp: Some(0.5),
+                window: None,
+                cell,
+                steps,
+            };
+            scene.push(back, |_| 0.0);
+        }
+    }
     for channels in [3, 8] {
         let pool = Window::new([5, 4], [3, 2], [2, 1], [1, 1]).unwrap();
         let (pixels, positions) = (3 * pool.pixels(), 3 * pool.positions());
