@@ -83,6 +83,25 @@ fn no_training_step_takes_more_dispatches_than_it_did() {
     assert!(grown.is_empty(), "{}", grown.join("\n"));
 }
 
+/// Whatever plans add for speed, a preset runs where bindings are as small as WebGPU allows.
+#[test]
+fn every_preset_fits_the_least_binding() {
+    let least = Profile { max_binding_bytes: 128 << 20, ..Profile::reference() };
+    let gpu = Profile { software: false, subgroup_lanes: Some(32), ..least };
+    let software = Profile { software: true, subgroup_lanes: Some(8), ..least };
+    for preset in presets() {
+        let config = Draft::open(preset).unwrap().finish().unwrap();
+        let spec = network_spec(&config, &made_up(&config)).unwrap();
+        let spec = NetworkSpec { ranks: spec.ranks[..1].to_vec(), ..spec };
+        for profile in [gpu, software] {
+            let recording = Network::new(&spec).unwrap().recording;
+            if let Err(e) = Plan::new(recording, &profile, Options::default()) {
+                panic!("{preset}, software: {}: {e}", profile.software);
+            }
+        }
+    }
+}
+
 /// Steps of the recurrences of a GRU, in the plan's order: forward, then back.
 fn pieces(width: u32, length: u32, factored: bool, profile: &Profile) -> [Vec<Steps>; 2] {
     let mut rec = Recording::new(1);

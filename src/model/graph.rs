@@ -83,8 +83,8 @@ impl Graph {
 
     /// Numbers of a sample in the widest place.
     pub(super) fn widest(&self) -> u32 {
-        let values = 0..=self.nodes.len();
-        values.map(|value| self.extent(value).features()).max().unwrap_or(1).max(1)
+        let made = |node: &Node| node.extent.pixels() * node.layer.widest(node.extent.channels);
+        self.nodes.iter().map(made).max().unwrap_or(1).max(self.input.features()).max(1)
     }
 
     /// Extent of a value.

@@ -55,7 +55,7 @@ pub(super) fn splits(gemm: &Gemm, ranked: [bool; 3], profile: &Profile) -> u32 {
         .map(|(extent, is_rank)| if is_rank { ASSUMED_RANK } else { extent });
     let outputs = Outputs { rows, cols, copies: 1 };
     if profile.software {
-        return splits_for_cpu(gemm, outputs, ranked);
+        return splits_for_cpu(gemm, outputs, ranked, profile);
     }
     // A sum over ranks is short.
     if ranked[2] {
@@ -65,7 +65,7 @@ pub(super) fn splits(gemm: &Gemm, ranked: [bool; 3], profile: &Profile) -> u32 {
     (BUSY_GPU / busy.max(1)).min(gemm.inner() / SHORTEST).max(1)
 }
 
-fn splits_for_cpu(gemm: &Gemm, outputs: Outputs, ranked: [bool; 3]) -> u32 {
+fn splits_for_cpu(gemm: &Gemm, outputs: Outputs, ranked: [bool; 3], profile: &Profile) -> u32 {
     /// Workgroups that keep the few threads busy.
     const BUSY: u32 = 8;
     /// Below this a split costs more to add than it saves.
@@ -81,7 +81,10 @@ fn splits_for_cpu(gemm: &Gemm, outputs: Outputs, ranked: [bool; 3]) -> u32 {
     let workgroups = broadcast(outputs, gemm.convolution.is_some()).workgroups(outputs);
     let idle = (BUSY / workgroups.max(1)).min(gemm.inner() / SHORTEST);
     let splits = idle.max(longest);
-    if gemm.transpose_a { splits.max(splits_for_cache(gemm, outputs, ranked)) } else { splits }
+    // Not more than one binding holds.
+    let fitting = profile.max_binding_bytes / (4 * u64::from(outputs.rows) * u64::from(outputs.cols)).max(1);
+    let for_cache = || splits_for_cache(gemm, outputs, ranked).min(u32::try_from(fitting).unwrap_or(u32::MAX));
+    if gemm.transpose_a { splits.max(for_cache()) } else { splits }
 }
 
 /// A transposed factor and what it is multiplied by are read from their first row to their last by every tile, in wide matrices a

@@ -113,6 +113,11 @@ pub(super) trait Layer: Debug + Send + Sync {
         false
     }
 
+    /// Columns of the widest tensor that it makes, of which `made` go on.
+    fn widest(&self, made: u32) -> u32 {
+        made
+    }
+
     /// The position whose units stand for those of all positions where one looks at single units: the one in the middle, or the
     /// last of those that see only what lies before them.
     fn shown_position(&self, extent: Extent) -> u32 {

@@ -109,6 +109,10 @@ impl Layer for Cells {
         true
     }
 
+    fn widest(&self, made: u32) -> u32 {
+        made.max(self.gates()).max(self.cell.saved() * self.width)
+    }
+
     fn shown_position(&self, extent: Extent) -> u32 {
         extent.pixels() - 1
     }
