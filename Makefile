@@ -32,13 +32,14 @@ paper-small: driver build
 	$(LDFA) report $(PAPER)/theory $(PAPER)/classes $(PAPER)/ranks $(PAPER)/retina $(PAPER)/fields $(PAPER)/likeness \
 		--html $(PAPER)/paper.html --title "Errors of low dimension, at small scale"
 
-## All tests, then those that touch a device again under the limits that WebGPU guarantees everywhere, but for the largest grids and
-## the replicas' bits, in which no limit plays a part. Tests of the full data sets need LDFA_DATA to name the folder that holds them.
+## All tests, then those that touch a device again under the limits that WebGPU guarantees everywhere, but for the largest grids, the
+## longest sequences and the replicas' bits, in which no limit plays a part. Tests of the full data sets need LDFA_DATA to name the
+## folder that holds them.
 test: driver
 	@$(if $(LDFA_DATA),true,echo "LDFA_DATA is not set: tests that read MNIST, Fashion-MNIST and CIFAR-10 are left out")
 	cargo test --release --locked $(if $(LDFA_DATA),,-- --skip real::)
 	LDFA_LIMITS=webgpu cargo test --release --locked --test golden --test kernels --test step --test training --test cli --test hostile \
-		-- --skip replicas:: --skip tall_and_wide_grids
+		-- --skip replicas:: --skip tall_and_wide_grids --skip long_recurrences
 
 ## Kernels by shape: with criterion's statistics, then every variant as ratios within one run.
 bench: driver build

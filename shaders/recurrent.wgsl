@@ -24,19 +24,16 @@ fn forward_{{ gates }}(
     @builtin(local_invocation_index) lane: u32,
 ) {
     let replica = group.z;
-    let which = linear_group(group, groups);
-    let shares = (params.tiles + params.together - 1u) / params.together;
-    let first_sample = which / shares * ROWS;
+    let at = place(group, groups, ROWS);
+    let first_sample = at.sample;
     if first_sample >= params.samples {
         return;
     }
-    let begin = which % shares * params.together;
-    let end = min(begin + params.together, params.tiles);
     let own_unit = lane % UNITS;
     let own_rows = lane / UNITS;
     let width = params.width;
     for (var step = params.first; step < params.first + params.steps; step++) {
-        for (var tile = begin; tile < end; tile++) {
+        for (var tile = at.begin; tile < at.end; tile++) {
             let first_unit = tile * UNITS;
 //% for g in range(gates)
             var sum{{ g }} = vec4<f32>();
@@ -100,14 +97,11 @@ fn back_{{ "factored" if factored else "whole" }}(
     @builtin(local_invocation_index) lane: u32,
 ) {
     let replica = group.z;
-    let which = linear_group(group, groups);
-    let shares = (params.tiles + params.together - 1u) / params.together;
-    let first_sample = which / shares * ROWS;
+    let at = place(group, groups, ROWS);
+    let first_sample = at.sample;
     if first_sample >= params.samples {
         return;
     }
-    let begin = which % shares * params.together;
-    let end = min(begin + params.together, params.tiles);
     let own_unit = lane % UNITS;
     let own_rows = lane / UNITS;
     let width = params.width;
@@ -157,7 +151,7 @@ fn back_{{ "factored" if factored else "whole" }}(
         }
         let step = behind - 1u;
         let inner = select(0u, {{ "params.rank" if factored else "params.gates" }}, is_reached(step));
-        for (var tile = begin; tile < end; tile++) {
+        for (var tile = at.begin; tile < at.end; tile++) {
             let first_unit = tile * UNITS;
             var passed = vec4<f32>();
             for (var k = 0u; k < inner; k += DEPTH) {

@@ -57,14 +57,11 @@ fn forward_{{ rows }}_{{ gates }}{{ name }}(
     @builtin(local_invocation_index) lane: u32,
 ) {
     let replica = group.z;
-    let which = linear_group(group, groups);
-    let shares = (params.tiles + params.together - 1u) / params.together;
-    let first_sample = which / shares * {{ rows }}u;
+    let at = place(group, groups, {{ rows }}u);
+    let first_sample = at.sample;
     if first_sample >= params.samples {
         return;
     }
-    let begin = which % shares * params.together;
-    let end = min(begin + params.together, params.tiles);
     let width = params.width;
     let base = replica * params.stride_weight;
     // Samples and units past the edge repeat the last ones; what they compute is not stored.
@@ -76,7 +73,7 @@ fn forward_{{ rows }}_{{ gates }}{{ name }}(
 //% for g in range(rows // 8)
         let at{{ g }} = first{{ g }} + max(step, 1u) * width - width;
 //% endfor
-        for (var tile = begin; tile < end; tile++) {
+        for (var tile = at.begin; tile < at.end; tile++) {
             let first_unit = tile * 16u;
 //% for g in range(gates)
 //% for c in range(2)
@@ -118,14 +115,11 @@ fn back_{{ rows }}_{{ "factored" if factored else "whole" }}{{ name }}(
     @builtin(local_invocation_index) lane: u32,
 ) {
     let replica = group.z;
-    let which = linear_group(group, groups);
-    let shares = (params.tiles + params.together - 1u) / params.together;
-    let first_sample = which / shares * {{ rows }}u;
+    let at = place(group, groups, {{ rows }}u);
+    let first_sample = at.sample;
     if first_sample >= params.samples {
         return;
     }
-    let begin = which % shares * params.together;
-    let end = min(begin + params.together, params.tiles);
     let width = params.width;
     let samples = min({{ rows }}u, params.samples - first_sample);
     let base = replica * params.stride_{{ source }};
@@ -169,7 +163,7 @@ fn back_{{ rows }}_{{ "factored" if factored else "whole" }}{{ name }}(
         }
         let step = behind - 1u;
         let inner = select(0u, {{ "params.rank" if factored else "params.gates" }}, is_reached(step));
-        for (var tile = begin; tile < end; tile++) {
+        for (var tile = at.begin; tile < at.end; tile++) {
             let first_unit = tile * 32u;
 //% for c in range(4)
         let b{{ c }} = base + min(first_unit + {{ 8 * c }}u + lane, width - 1u);

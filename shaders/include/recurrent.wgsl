@@ -40,6 +40,20 @@ const LSTM = 2u;
 
 override cell: u32 = RNN;
 
+// Where a workgroup works: samples from `sample` on, and tiles of units.
+struct Place {
+    sample: u32,
+    begin: u32,
+    end: u32,
+}
+
+fn place(group: vec3<u32>, groups: vec3<u32>, samples: u32) -> Place {
+    let shares = (params.tiles + params.together - 1u) / params.together;
+    let which = linear_group(group, groups);
+    let begin = which % shares * params.together;
+    return Place(which / shares * samples, begin, min(begin + params.together, params.tiles));
+}
+
 fn sigmoid(x: f32) -> f32 {
     return 1.0 / (1.0 + exp(-x));
 }

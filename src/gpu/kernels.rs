@@ -367,55 +367,56 @@ fn attention(pass: &str, out: View, heads: &Heads, variant: Variant) -> Kernel {
     kernel
 }
 
-/// Of the entry points, what comes behind the rows that a workgroup owns.
+/// What both ways of a recurrence have in common.
 struct Recurring {
-    entry: String,
+    /// Entry points: `forward` or `back`, and which of them.
+    pass: &'static str,
+    form: String,
     cell: Cell,
     steps: Steps,
     samples: u32,
     width: u32,
     /// Units of a tile, with workgroup memory and in registers.
     tile: [u32; 2],
-    /// Whether a workgroup needs all tiles of its rows.
-    whole: bool,
+    /// Whether a step may be cut into its tiles: nothing in it has to wait for all of them.
+    may_part: bool,
     /// Whether sums have whole quads of terms.
     quads: bool,
 }
 
 fn recurring(of: &Recurring, variant: Variant) -> Kernel {
-    let (pass, rest) = of.entry.split_once('_').unwrap_or((&of.entry, ""));
+    let Recurring { pass, form, cell, steps, samples, width, .. } = of;
     let (shader, entry, rows, tile) = match variant {
         Variant::Broadcast => {
             // Fewer rows where more would leave a thread without any.
-            let rows = if of.samples >= 128 { 32 } else { 16 };
+            let rows = if *samples >= 128 { 32 } else { 16 };
             let quads = if of.quads { "_quads" } else { "" };
-            ("recurrent_broadcast", format!("{pass}_{rows}_{rest}{quads}"), rows, of.tile[1])
+            ("recurrent_broadcast", format!("{pass}_{rows}_{form}{quads}"), rows, of.tile[1])
         }
-        _ => ("recurrent", of.entry.clone(), 16, of.tile[0]),
+        _ => ("recurrent", format!("{pass}_{form}"), 16, of.tile[0]),
     };
-    let tiles = of.width.div_ceil(tile);
-    // A single step is cut into its tiles too: nothing has to wait for all of them.
-    let together = if of.steps.count == 1 && !of.whole { 1 } else { tiles };
-    let code = match of.cell {
+    let tiles = width.div_ceil(tile);
+    let together = if steps.count == 1 && of.may_part { 1 } else { tiles };
+    let code = match cell {
         Cell::Rnn => 0,
         Cell::Gru => 1,
         Cell::Lstm => 2,
     };
-    Kernel::new(shader, entry, of.samples.div_ceil(rows) * tiles.div_ceil(together))
+    Kernel::new(shader, entry, samples.div_ceil(rows) * tiles.div_ceil(together))
         .constant("cell", code)
-        .u("samples", of.samples)
-        .u("length", of.steps.length)
-        .u("width", of.width)
-        .u("gates", of.cell.gates() * of.width)
+        .u("samples", *samples)
+        .u("length", steps.length)
+        .u("width", *width)
+        .u("gates", cell.gates() * width)
         .u("tiles", tiles)
         .u("together", together)
 }
 
 fn recurrence(op: &Recurrence, variant: Variant) -> Kernel {
     let (cell, steps, width) = (op.cell, op.steps, op.out.cols());
-    let entry = format!("forward_{}", cell.gates());
+    let (pass, form, tile) = ("forward", cell.gates().to_string(), [64, 16]);
     let (samples, quads) = (op.out.rows() / steps.length, width.is_multiple_of(4));
-    recurring(&Recurring { entry, cell, steps, samples, width, tile: [64, 16], whole: false, quads }, variant)
+    recurring(&Recurring { pass, form, cell, steps, samples, width, tile, may_part: true, quads }, variant)
         .u("first", steps.first)
         .u("steps", steps.count)
         .u("kept", cell.saved() * width)
@@ -423,18 +424,19 @@ fn recurrence(op: &Recurrence, variant: Variant) -> Kernel {
 
 fn recurrence_backward(op: &RecurrenceBackward, variant: Variant) -> Kernel {
     let (cell, steps, width) = (op.cell, op.steps, op.error.cols());
-    let (rank, whole) = match op.through {
-        StateWeight::Whole(_) => (0, false),
-        StateWeight::Factored { p, .. } => (p.cols(), true),
+    let (form, rank) = match op.through {
+        StateWeight::Whole(_) => ("whole", 0),
+        StateWeight::Factored { p, .. } => ("factored", p.cols()),
     };
-    let entry = if whole { "back_factored" } else { "back_whole" }.to_owned();
+    // A step's projection goes over all units.
+    let may_part = rank == 0;
     let quads = rank.is_multiple_of(4) && op.gates.cols().is_multiple_of(4);
-    let samples = op.error.rows() / steps.length;
-    recurring(&Recurring { entry, cell, steps, samples, width, tile: [64, 32], whole, quads }, variant)
+    let (pass, form, tile, samples) = ("back", form.to_owned(), [64, 32], op.error.rows() / steps.length);
+    recurring(&Recurring { pass, form, cell, steps, samples, width, tile, may_part, quads }, variant)
         .flag("has_bound", op.clamp.is_some())
         .u("first", steps.end())
         // Behind the first step its own errors are projected.
-        .u("steps", steps.count + u32::from(whole && steps.first == 0))
+        .u("steps", steps.count + u32::from(rank > 0 && steps.first == 0))
         .u("kept", op.saved.cols())
         .u("rank", rank)
         .u("window", op.window.unwrap_or(0))
