@@ -5,9 +5,14 @@ struct Params {
     // images in this shard, and the index of its first
     images: u32,
     first: u32,
+    // samples
     rows: u32,
-    // rows of the step's batch before the first one here
+    // samples of the step's batch before the first one here
     skip: u32,
+    // labels of a sample
+    targets: u32,
+    // places that a byte may have in a one-hot row
+    values: u32,
     height: u32,
     width: u32,
     channels: u32,
@@ -129,6 +134,18 @@ fn shift_of(channel: u32) -> f32 {
     return vec4<f32>(params.shift0, params.shift1, params.shift2, params.shift3)[channel];
 }
 
+// Labels of a sample, by `lanes` invocations together; an image of `params.images` is absent.
+fn label(replica: u32, row: u32, image: u32, lane: u32, lanes: u32) {
+    let base = replica * params.stride_labels + row * params.targets;
+    for (var i = lane; i < params.targets; i += lanes) {
+        if image == params.images {
+            labels[base + i] = ABSENT;
+        } else {
+            labels[base + i] = classes[image * params.targets + i];
+        }
+    }
+}
+
 @compute @workgroup_size(256)
 fn plain(
     @builtin(workgroup_id) group: vec3<u32>,
@@ -145,9 +162,7 @@ fn plain(
     let at = i % pixels;
     if params.skip + row >= now.active_rows {
         out[replica * params.stride_out + i] = 0.0;
-        if at == 0u {
-            labels[replica * params.stride_labels + row] = ABSENT;
-        }
+        label(replica, row, params.images, at, pixels);
         return;
     }
     let image = image_of(replica, row);
@@ -164,9 +179,38 @@ fn plain(
         value = 0.0;
     }
     out[replica * params.stride_out + i] = value;
-    if at == 0u {
-        labels[replica * params.stride_labels + row] = classes[image];
+    label(replica, row, image, at, pixels);
+}
+
+// A byte as a row of zeros but for a one.
+@compute @workgroup_size(256)
+fn one_hot_bytes(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let replica = group.z;
+    let bytes = params.height * params.width * params.channels;
+    let each = bytes * params.values;
+    let i = linear_group(group, groups) * 256u + lane;
+    if i >= params.rows * each {
+        return;
     }
+    let row = i / each;
+    let at = i % each;
+    if params.skip + row >= now.active_rows {
+        out[replica * params.stride_out + i] = 0.0;
+        label(replica, row, params.images, at, each);
+        return;
+    }
+    let image = image_of(replica, row);
+    if image >= params.images {
+        return;
+    }
+    let byte = image * bytes + at / params.values;
+    let value = (images[byte / 4u] >> (byte % 4u * 8u)) & 255u;
+    out[replica * params.stride_out + i] = select(0.0, 1.0, value == at % params.values);
+    label(replica, row, image, at, each);
 }
 
 // Images as they are, four bytes an invocation: whole words, since a row of images is.
@@ -186,9 +230,7 @@ fn plain_quads(
     let at = i - row * quads;
     if params.skip + row >= now.active_rows {
         out_quads[replica * params.stride_out / 4u + i] = vec4<f32>();
-        if at == 0u {
-            labels[replica * params.stride_labels + row] = ABSENT;
-        }
+        label(replica, row, params.images, at, quads);
         return;
     }
     let image = image_of(replica, row);
@@ -206,9 +248,7 @@ fn plain_quads(
 //% endfor
     }
     out_quads[replica * params.stride_out / 4u + i] = value;
-    if at == 0u {
-        labels[replica * params.stride_labels + row] = classes[image];
-    }
+    label(replica, row, image, at, quads);
 }
 
 // An image changed by a policy, one a workgroup: its bytes are moved by flip and crop into workgroup memory and changed there.
@@ -229,9 +269,7 @@ fn autoaugment(
         for (var i = lane; i < pixels * 3u; i += 256u) {
             out[base + i] = 0.0;
         }
-        if lane == 0u {
-            labels[replica * params.stride_labels + row] = ABSENT;
-        }
+        label(replica, row, params.images, lane, 256u);
         return;
     }
     let image = image_of(replica, row);
@@ -266,7 +304,5 @@ fn autoaugment(
             select(colour.{{ e }} * params.scale{{ loop.index0 }} + params.shift{{ loop.index0 }}, 0.0, hidden);
 //% endfor
     }
-    if lane == 0u {
-        labels[replica * params.stride_labels + row] = classes[image];
-    }
+    label(replica, row, image, lane, 256u);
 }

@@ -2,8 +2,14 @@
 //% include "common.wgsl"
 
 struct Params {
+    // of the outputs: samples x positions
     rows: u32,
     cols: u32,
+    // of a sample
+    positions: u32,
+    // of numbers
+    scale: f32,
+    tolerance: f32,
     // of the target: the label's own part, and every class's
     label_share: f32,
     class_share: f32,
@@ -33,6 +39,10 @@ struct Params {
 @group(1) @binding(10) var<storage, read> row_correct: array<f32>;
 
 override has_smoothing: bool = false;
+
+fn active_rows() -> u32 {
+    return now.active_rows * params.positions;
+}
 
 // Index of the first largest output of a row.
 fn prediction(base: u32) -> u32 {
@@ -64,7 +74,7 @@ fn softmax_cross_entropy(
     if row >= params.rows {
         return;
     }
-    if row >= now.active_rows {
+    if row >= active_rows() {
         absent(replica, row);
         return;
     }
@@ -88,7 +98,7 @@ fn softmax_cross_entropy(
     for (var col = 0u; col < params.cols; col++) {
         let target_share = select(0.0, params.label_share, col == label) + params.class_share;
         delta[replica * params.stride_delta + row * params.cols + col] =
-            (exp(outputs[base + col] - top) / total - target_share) / f32(now.active_rows);
+            (exp(outputs[base + col] - top) / total - target_share) / f32(active_rows());
     }
 }
 
@@ -103,7 +113,7 @@ fn mean_squared_error(
     if row >= params.rows {
         return;
     }
-    if row >= now.active_rows {
+    if row >= active_rows() {
         absent(replica, row);
         return;
     }
@@ -114,10 +124,39 @@ fn mean_squared_error(
         let miss = outputs[base + col] - select(0.0, 1.0, col == label);
         total += miss * miss;
         delta[replica * params.stride_delta + row * params.cols + col] =
-            2.0 * miss / (f32(now.active_rows) * f32(params.cols));
+            2.0 * miss / (f32(active_rows()) * f32(params.cols));
     }
     losses[replica * params.stride_losses + row] = total / f32(params.cols);
     correct[replica * params.stride_correct + row] = select(0.0, 1.0, prediction(base) == label);
+}
+
+@compute @workgroup_size(64)
+fn squared_distance(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let replica = group.z;
+    let row = linear_group(group, groups) * 64u + lane;
+    if row >= params.rows {
+        return;
+    }
+    if row >= active_rows() {
+        absent(replica, row);
+        return;
+    }
+    let base = row * params.cols;
+    var total = 0.0;
+    var farthest = 0.0;
+    for (var col = 0u; col < params.cols; col++) {
+        let number = f32(labels[replica * params.stride_labels + base + col]) * params.scale;
+        let miss = outputs[replica * params.stride_outputs + base + col] - number;
+        total += miss * miss;
+        farthest = max(farthest, abs(miss));
+        delta[replica * params.stride_delta + base + col] = 2.0 * miss / (f32(active_rows()) * f32(params.cols));
+    }
+    losses[replica * params.stride_losses + row] = total / f32(params.cols);
+    correct[replica * params.stride_correct + row] = select(0.0, 1.0, farthest <= params.tolerance);
 }
 
 @compute @workgroup_size(256)
@@ -131,7 +170,7 @@ fn one_hot(
         return;
     }
     let row = i / params.cols;
-    let hot = row < now.active_rows && labels[group.z * params.stride_labels + row] == i % params.cols;
+    let hot = row < active_rows() && labels[group.z * params.stride_labels + row] == i % params.cols;
     out[group.z * params.stride_out + i] = select(0.0, 1.0, hot);
 }
 
@@ -166,5 +205,5 @@ fn tally(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_inde
     let at = replica * params.stride_metrics;
     metrics[at] += total.x;
     metrics[at + 1u] += total.y;
-    metrics[at + 2u] += f32(min(now.active_rows, params.rows));
+    metrics[at + 2u] += f32(min(active_rows(), params.rows));
 }

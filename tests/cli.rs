@@ -464,6 +464,37 @@ fn data_that_is_missing_or_damaged_is_named() {
 
 #[cfg(target_os = "linux")]
 #[test]
+fn sequences_have_a_length_and_none_of_what_images_have() {
+    let folder = TempDir::new().unwrap();
+    let file = folder.path().join("mine.txt");
+    std::fs::write(&file, "one two three four. ".repeat(100)).unwrap();
+    let file = file.to_str().unwrap();
+    let info = succeeds(&["data", "info", file, "--length", "9"]);
+    assert!(info.contains("sequences 199 to train on, 22 to test on, 9 x 1 x 1"), "{info}");
+    assert!(info.contains("next      f ") && !info.contains("mean"), "{info}");
+    let info = succeeds(&["data", "info", "adding", "--length", "30"]);
+    assert!(info.contains("30 x 1 x 2") && info.contains("label / 255"), "{info}");
+    assert!(succeeds(&["data", "list"]).contains("arithmetic"));
+
+    fails(&["data", "info", "digits", "--length", "9"], &["digits", "data.length"]);
+    fails(&["data", "info", "adding", "--length", "1"], &["sequences of 1", "2 to 2000"]);
+    fails(&["data", "info", file, "--length", "400"], &["mine.txt", "2000 characters", "4010"]);
+    let nowhere = folder.path().join("run");
+    let out = nowhere.to_str().unwrap();
+    let train = |set: &str, words: &[&str]| fails(&["train", "text", "--out", out, "--set", set], words);
+    train("data.flip=true", &["data.flip", "arithmetic has sequences"]);
+    train("data.classes=3", &["data.classes", "arithmetic has sequences"]);
+    train("data.limit=1000000", &["data.limit", "sequences to train on"]);
+    train("model.layers.3.out=7", &["model.layers[3]", "7 outputs", "24 classes", "--set model.layers.3.out=24"]);
+    train("model.layers.7.out=7", &["7 is no entry of layers", "0 to 3"]);
+    train("model.layers.x.out=7", &["x is no entry of layers"]);
+    fails(&["train", "adding", "--out", out, "--set", "model.loss=cross-entropy"], &["model.loss", "numbers"]);
+    std::fs::write(file, [0xff; 100]).unwrap();
+    fails(&["train", "text", "--out", out, "--set", &format!("data.name={file}")], &["mine.txt", "byte 0", "UTF-8"]);
+    assert!(!nowhere.exists());
+}
+
+#[test]
 fn a_full_disk_is_said_and_the_run_goes_on_later() {
     let folder = TempDir::new().unwrap();
     let run = copy_of_finished(&folder);

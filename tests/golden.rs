@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use ldfa_gpu::feedback::FeedbackSpec;
 use ldfa_gpu::gpu::{Context, DeviceChoice, Gpu, LimitPolicy};
-use ldfa_gpu::model::{Feed, FeedSpec, LayerSpec, Loss, Network, NetworkSpec, Precision, layers};
+use ldfa_gpu::model::{Feed, FeedSpec, LayerSpec, Loss, Network, NetworkSpec, Precision, Targets, layers};
 use ldfa_gpu::ops::Phase;
 use ldfa_gpu::ops::random::{pcg4d, unit};
 use ldfa_gpu::optim::{Algorithm, Horizon, OptimizerSpec, step_state};
@@ -90,7 +90,7 @@ fn load(path: &Path) -> Problem {
         panic!("{}: no dense output", case.name)
     };
     let spec = NetworkSpec {
-        classes: *classes,
+        targets: Targets::Classes(*classes),
         layers: case.layers.clone(),
         freeze: Vec::new(),
         loss: Loss::CrossEntropy,

@@ -1,9 +1,11 @@
 //! What single layers do in a network that trains: those that are frozen, and those that few other tests use.
 
-use ldfa_gpu::feedback::{FeedbackSpec, LayerRank, PRule, QRule, Rank, Ranks, Source};
-use ldfa_gpu::model::{Feed, FeedSpec, LayerSpec, Loss, Network, NetworkSpec, Precision, initialise, layers};
+use ldfa_gpu::feedback::{FeedbackSpec, LayerRank, PRule, QRule, Rank, Ranks, Source, Statistics};
+use ldfa_gpu::model::{
+    DataFeed, Feed, FeedSpec, LayerSpec, Loss, Network, NetworkSpec, Precision, Targets, initialise, layers,
+};
 use ldfa_gpu::ops::random::{pcg4d, unit};
-use ldfa_gpu::ops::{Cell, Phase, ReplicaStep, StepState};
+use ldfa_gpu::ops::{Augment, Cell, Encoding, Phase, ReplicaStep, StepState};
 use ldfa_gpu::optim::OptimizerSpec;
 use ldfa_gpu::plan::{Blocking, Options, Plan, Profile};
 use ldfa_gpu::reference::Reference;
@@ -36,7 +38,7 @@ fn spec(layers: Vec<LayerSpec>, feedback: FeedbackSpec, freeze: &[&str]) -> Netw
         evaluation_batch: BATCH,
         ranks,
         feed: FeedSpec::Host { image: IMAGE },
-        classes: CLASSES,
+        targets: Targets::Classes(CLASSES),
     }
 }
 
@@ -51,7 +53,8 @@ fn machine(spec: &NetworkSpec) -> (Network, Blocking<Reference>) {
     let Feed::Host { x, labels } = network.feed else { unreachable!("asked for a host feed") };
     let input = |at: usize| 2.0 * unit(pcg4d([at as u32, 1, 2, 3])[0]) - 1.0;
     executor.write(x, &(0..x.shape.elements()).map(input).collect::<Vec<_>>()).unwrap();
-    executor.write(labels, &(0..BATCH).map(|sample| f64::from(sample % CLASSES)).collect::<Vec<_>>()).unwrap();
+    let classes = (0..labels.shape.elements()).map(|at| (at % CLASSES as usize) as f64);
+    executor.write(labels, &classes.collect::<Vec<_>>()).unwrap();
     (network, executor)
 }
 
@@ -174,16 +177,50 @@ fn a_diagnosis_has_gradients_of_the_batch_and_its_half_and_follows_the_stream() 
     }
 }
 
-/// A dense layer acts at every position, but the loss takes one row of outputs a sample.
+/// A dense layer acts at every position; the loss takes as many rows of outputs as there are targets.
 #[test]
-fn outputs_at_several_positions_are_refused() {
-    let mut layers = blocks();
-    layers.remove(3);
-    let error = Network::new(&spec(layers, FeedbackSpec::backprop(), &[])).unwrap_err().to_string();
-    assert!(
-        error.contains("model.layers[3]") && error.contains("2 x 3 positions") && error.contains("flatten"),
-        "{error}"
-    );
+fn outputs_are_as_many_as_the_targets() {
+    let data = |targets| DataFeed {
+        image: IMAGE,
+        encoding: Encoding::Scaled { scale: [1.0; 4], shift: [0.0; 4] },
+        targets,
+        train: BATCH,
+        test: BATCH,
+        augment: Augment::default(),
+        shard_bytes: 1 << 20,
+    };
+    let network = |layers, targets| {
+        let feed = FeedSpec::Data(data(targets));
+        Network::new(&NetworkSpec { feed, ..spec(layers, FeedbackSpec::backprop(), &[]) }).map(|_| ())
+    };
+    let mut at_every_position = blocks();
+    at_every_position.remove(3);
+    let refused = |layers, targets, words: [&str; 3]| {
+        let error = network(layers, targets).unwrap_err().to_string();
+        assert!(words.iter().all(|word| error.contains(word)), "{error}");
+    };
+    refused(at_every_position.clone(), 1, ["model.layers[3]", "2 x 3 positions", "flatten"]);
+    refused(blocks(), 6, ["model.layers[4]", "a target at each of 6", "last-token"]);
+    refused(at_every_position.clone(), 5, ["model.layers[3]", "2 x 3 positions", "a target at each of 5"]);
+    network(at_every_position, 6).unwrap();
+    network(blocks(), 1).unwrap();
+}
+
+/// Numbers are no classes.
+#[test]
+fn numbers_want_squares_and_no_one_hot_labels() {
+    let targets = Targets::Numbers { outputs: CLASSES, scale: 0.1, tolerance: 0.5 };
+    let numbers = |loss, feedback| NetworkSpec { loss, targets, ..spec(blocks(), feedback, &[]) };
+    let refused = |spec: NetworkSpec, words: [&str; 2]| {
+        let error = Network::new(&spec).unwrap_err().to_string();
+        assert!(words.iter().all(|word| error.contains(word)), "{error}");
+    };
+    refused(numbers(Loss::CrossEntropy, local()), ["model.loss", "mean-squared-error"]);
+    let labels = FeedbackSpec { output_statistics: Statistics::Labels, ..local() };
+    refused(numbers(Loss::MeanSquaredError, labels), ["feedback.output_statistics", "numbers"]);
+    let few = Targets::Numbers { outputs: 2, scale: 0.1, tolerance: 0.5 };
+    refused(NetworkSpec { targets: few, ..numbers(Loss::MeanSquaredError, local()) }, ["3 outputs", "2 numbers"]);
+    Network::new(&numbers(Loss::MeanSquaredError, local())).unwrap();
 }
 
 #[test]
@@ -195,18 +232,22 @@ fn what_cannot_be_frozen_is_named() {
     assert!(refused(vec![dense(4), tanh(), dense(CLASSES)], "blocks").contains("residual blocks"));
 }
 
-/// The gradients that backpropagation writes, every seventh element, against central differences of the loss.
 fn assert_gradients_are_exact(layers: Vec<LayerSpec>, names: &[&str]) {
-    let spec = spec(layers, FeedbackSpec::backprop(), &[]);
-    let (network, mut executor) = machine(&spec);
+    assert_gradients_of(&spec(layers, FeedbackSpec::backprop(), &[]), names);
+}
+
+/// The gradients that backpropagation writes, every seventh element, against central differences of the mean loss.
+fn assert_gradients_of(spec: &NetworkSpec, names: &[&str]) {
+    let (network, mut executor) = machine(spec);
     let loss = |name: &str, at: usize, by: f64| {
-        let (network, mut executor) = machine(&spec);
+        let (network, mut executor) = machine(spec);
         let tensor = network.recording.find(name).unwrap();
         let mut values = executor.read(tensor).unwrap();
         values[at] += by;
         executor.write(tensor, &values).unwrap();
         executor.run(Phase::Train, &[step(0)]).unwrap();
-        executor.read(network.train_metrics).unwrap()[0] / f64::from(BATCH)
+        let metrics = executor.read(network.train_metrics).unwrap();
+        metrics[0] / metrics[2]
     };
     executor.run(Phase::Train, &[step(0)]).unwrap();
     for name in names {
@@ -247,6 +288,24 @@ fn the_derivatives_through_time_are_exact() {
             |of, last: LayerSpec| vec![sequence(of), recurrent(cell, 5), recurrent(cell, 3), last, dense(CLASSES)];
         assert_gradients_are_exact(with(layers::Token::Rows, layers::LastToken {}.into()), &names);
         assert_gradients_are_exact(with(layers::Token::Pixels, layers::GlobalAvgPool {}.into()), &names);
+    }
+}
+
+/// A target at every step of a sequence, of a mean over all steps; a class, or two numbers.
+#[test]
+fn the_derivatives_of_targets_at_every_position_are_exact() {
+    let numbers = Targets::Numbers { outputs: CLASSES, scale: 0.3, tolerance: 0.5 };
+    let classes = Targets::Classes(CLASSES);
+    for (loss, targets) in
+        [(Loss::CrossEntropy, classes), (Loss::MeanSquaredError, classes), (Loss::MeanSquaredError, numbers)]
+    {
+        let each = vec![sequence(layers::Token::Rows), recurrent(Cell::Gru, 4), dense(CLASSES)];
+        let each = NetworkSpec { loss, targets, ..spec(each, FeedbackSpec::backprop(), &[]) };
+        assert_gradients_of(&each, &["layers.1.weight_ih", "layers.1.weight_hh", "layers.2.weight", "layers.2.bias"]);
+        // A row of them a sample.
+        let last = vec![sequence(layers::Token::Rows), layers::LastToken {}.into(), dense(6), tanh(), dense(CLASSES)];
+        let last = NetworkSpec { loss, targets, ..spec(last, FeedbackSpec::backprop(), &[]) };
+        assert_gradients_of(&last, &["layers.2.weight", "layers.4.weight"]);
     }
 }
 

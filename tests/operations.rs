@@ -374,21 +374,38 @@ fn losses_need_columns_of_their_rows() {
     let entropy = SoftmaxCrossEntropy { logits: outputs, labels, smoothing: 0.0, delta, losses, correct: losses };
     accepts(entropy);
     refuses(SoftmaxCrossEntropy { delta: turned, ..entropy }, "softmax-cross-entropy", "must have one shape");
-    refuses(SoftmaxCrossEntropy { losses: short, ..entropy }, "softmax-cross-entropy", "must be one column");
+    refuses(SoftmaxCrossEntropy { losses: short, ..entropy }, "softmax-cross-entropy", "must be samples x positions");
     for smoothing in [-0.1, 1.0, f64::NAN] {
         refuses(SoftmaxCrossEntropy { smoothing, ..entropy }, "softmax-cross-entropy", "smoothing must lie in [0, 1)");
     }
     let squares = MeanSquaredError { outputs, labels, delta, losses, correct: losses };
     accepts(squares);
     refuses(MeanSquaredError { delta: turned, ..squares }, "mean-squared-error", "must have one shape");
-    refuses(MeanSquaredError { correct: outputs, ..squares }, "mean-squared-error", "must be one column");
+    refuses(MeanSquaredError { correct: outputs, ..squares }, "mean-squared-error", "must be samples x positions");
     accepts(OneHot { labels, out: outputs });
-    refuses(OneHot { labels, out: turned }, "one-hot", "labels must be one column of out's rows");
+    refuses(OneHot { labels, out: turned }, "one-hot", "must be samples x positions");
+    // Two samples of two positions each.
+    let (each, loss_of_each) = (t.words(2, 2), t.floats(2, 2));
+    accepts(SoftmaxCrossEntropy { labels: each, losses: loss_of_each, correct: loss_of_each, ..entropy });
+    accepts(OneHot { labels: each, out: outputs });
+    refuses(SoftmaxCrossEntropy { labels: each, ..entropy }, "softmax-cross-entropy", "must be samples x positions");
+    let (numbers, of_each) = (t.words(4, 3), t.words(2, 6));
+    let (scale, tolerance) = (0.1, 0.5);
+    let distance = SquaredDistance { outputs, labels: numbers, scale, tolerance, delta, losses, correct: losses };
+    accepts(distance);
+    accepts(SquaredDistance { labels: of_each, losses: loss_of_each, correct: loss_of_each, ..distance });
+    refuses(SquaredDistance { labels, ..distance }, "squared-distance", "must be one an output");
+    refuses(SquaredDistance { labels: of_each, ..distance }, "squared-distance", "must be one an output");
+    refuses(SquaredDistance { delta: turned, ..distance }, "squared-distance", "must have one shape");
+    refuses(SquaredDistance { correct: short, ..distance }, "squared-distance", "must be samples x positions");
+    for tolerance in [0.0, -1.0, f64::NAN] {
+        refuses(SquaredDistance { tolerance, ..distance }, "squared-distance", "tolerance must be larger than 0");
+    }
 
     let (metrics, fault) = (t.floats(1, 3), t.words(1, 1));
     let tally = Tally { losses, correct: losses, metrics, fault };
     accepts(tally);
-    refuses(Tally { correct: short, ..tally }, "tally", "losses and correct are columns");
+    refuses(Tally { correct: short, ..tally }, "tally", "losses and correct must have one shape");
     refuses(Tally { metrics: losses, ..tally }, "tally", "metrics must have three elements");
     refuses(Tally { fault: labels, ..tally }, "tally", "fault must have one element");
 }
@@ -436,8 +453,7 @@ fn batches_need_bytes_of_the_images_size() {
         first: 0,
         skip: 0,
         image: [2, 2, 3],
-        scale: [1.0; 4],
-        shift: [0.0; 4],
+        encoding: Encoding::Scaled { scale: [1.0; 4], shift: [0.0; 4] },
         augment: Augment::default(),
     };
     accepts(op);
@@ -446,11 +462,18 @@ fn batches_need_bytes_of_the_images_size() {
     refuses(Gather { images: ten, ..op }, "gather", "must be height x width x channels");
     refuses(Gather { image: [1, 2, 6], ..op }, "gather", "images have one to four channels");
     accepts(Gather { out: t.floats(16, 3), ..op });
-    refuses(Gather { out: t.floats(16, 4), ..op }, "gather", "out must have for every label");
-    refuses(Gather { out: t.floats(12, 4), ..op }, "gather", "out must have for every label");
-    refuses(Gather { labels: classes, ..op }, "gather", "out must have for every label");
-    refuses(Gather { labels: t.words(2, 2), ..op }, "gather", "labels must be one column");
-    refuses(Gather { classes: labels, ..op }, "gather", "there must be one class an image");
+    refuses(Gather { out: t.floats(16, 4), ..op }, "gather", "out must have for every sample");
+    refuses(Gather { out: t.floats(12, 4), ..op }, "gather", "out must have for every sample");
+    refuses(Gather { labels: classes, ..op }, "gather", "out must have for every sample");
+    refuses(Gather { labels: t.words(4, 2), ..op }, "gather", "as many columns as classes");
+    accepts(Gather { labels: t.words(4, 2), classes: t.words(9, 2), ..op });
+    refuses(Gather { classes: labels, ..op }, "gather", "a row of classes an image");
+    let tokens = Gather { encoding: Encoding::OneHot(5), out: t.floats(16, 15), ..op };
+    accepts(tokens);
+    accepts(Gather { out: t.floats(4, 60), ..tokens });
+    refuses(Gather { out, ..tokens }, "gather", "out must have for every sample");
+    let flipped = Augment { flip: true, ..Augment::default() };
+    refuses(Gather { augment: flipped, ..tokens }, "gather", "one-hot cannot be changed");
     let learned = Augment { autoaugment: Some(AutoAugment::Cifar10), ..Augment::default() };
     accepts(Gather { augment: learned, ..op });
     refuses(Gather { augment: Augment { rotation: 5.0, ..learned }, ..op }, "gather", "autoaugment takes bytes");

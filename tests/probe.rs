@@ -3,7 +3,8 @@
 use ldfa_gpu::feedback::FeedbackSpec;
 use ldfa_gpu::gpu::{Context, DeviceChoice, Gpu, LimitPolicy};
 use ldfa_gpu::model::{
-    Feed, FeedSpec, LayerSpec, Loss, Network, NetworkSpec, Precision, Probe, Sides, activations, initialise, layers,
+    Feed, FeedSpec, LayerSpec, Loss, Network, NetworkSpec, Precision, Probe, Sides, Targets, activations, initialise,
+    layers,
 };
 use ldfa_gpu::ops::random::{pcg4d, unit};
 use ldfa_gpu::ops::{Phase, ReplicaStep, StepState, View};
@@ -86,7 +87,7 @@ fn network(layers: Vec<LayerSpec>) -> Network {
         evaluation_batch: ROWS,
         ranks: vec![None],
         feed: FeedSpec::Host { image: IMAGE },
-        classes: 4,
+        targets: Targets::Classes(4),
     })
     .unwrap()
 }

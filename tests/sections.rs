@@ -2,7 +2,7 @@
 
 use ldfa_gpu::feedback::{FeedbackSpec, PRule, QRule, Rank, Ranks};
 use ldfa_gpu::gpu::{Context, DeviceChoice, Gpu, LimitPolicy};
-use ldfa_gpu::model::{Feed, FeedSpec, LayerSpec, Loss, Network, NetworkSpec, Precision, initialise, layers};
+use ldfa_gpu::model::{Feed, FeedSpec, LayerSpec, Loss, Network, NetworkSpec, Precision, Targets, initialise, layers};
 use ldfa_gpu::ops::random::{pcg4d, unit};
 use ldfa_gpu::ops::{Phase, ReplicaStep, Section, StepState, View};
 use ldfa_gpu::optim::OptimizerSpec;
@@ -36,7 +36,7 @@ fn network(batch: u32) -> (NetworkSpec, Network) {
         evaluation_batch: batch,
         ranks: vec![Some(Rank::Of(3))],
         feed: FeedSpec::Host { image: [1, 1, FEATURES] },
-        classes: CLASSES,
+        targets: Targets::Classes(CLASSES),
     };
     let network = Network::new(&spec).unwrap();
     (spec, network)

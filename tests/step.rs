@@ -8,10 +8,10 @@ use ldfa_gpu::analysis::{Products, spectrum};
 use ldfa_gpu::feedback::{FeedbackSpec, Init, PRule, QRule, Rank, Ranks, Rule, RuleName, Source, Statistics};
 use ldfa_gpu::gpu::{Context, DeviceChoice, Gpu, LimitPolicy};
 use ldfa_gpu::model::{
-    DataFeed, Feed, FeedSpec, LayerSpec, Loss, Network, NetworkSpec, Precision, Sides, initialise, layers,
+    DataFeed, Feed, FeedSpec, LayerSpec, Loss, Network, NetworkSpec, Precision, Sides, Targets, initialise, layers,
 };
 use ldfa_gpu::ops::random::{pcg4d, unit};
-use ldfa_gpu::ops::{Access, Augment, Kind, MAX_REPLICAS, Op, Operand, Phase, Role, StepState, View};
+use ldfa_gpu::ops::{Access, Augment, Encoding, Kind, MAX_REPLICAS, Op, Operand, Phase, Role, StepState, View};
 use ldfa_gpu::optim::{Algorithm, Horizon, OptimizerSpec, step_state};
 use ldfa_gpu::plan::{Blocking, Options, Plan, Profile};
 use ldfa_gpu::reference::Reference;
@@ -172,7 +172,7 @@ fn spec(layers: Vec<LayerSpec>, feedback: FeedbackSpec) -> NetworkSpec {
         evaluation_batch: BATCH,
         ranks: vec![rank],
         feed: FeedSpec::Host { image },
-        classes: CLASSES,
+        targets: Targets::Classes(CLASSES),
     }
 }
 
@@ -1074,8 +1074,8 @@ fn a_batch_in_parts_needs_less_memory() {
         image: [3, FEATURES / 3, 1],
         train: 512,
         test: 16,
-        scale: [1.0; 4],
-        shift: [0.0; 4],
+        encoding: Encoding::Scaled { scale: [1.0; 4], shift: [0.0; 4] },
+        targets: 1,
         augment: Augment::default(),
         shard_bytes: 1 << 20,
     };

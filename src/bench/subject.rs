@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use super::{BenchError, Effort};
-use crate::data::{Dataset, ImageShape, Split};
+use crate::data::{self, Dataset, ImageShape, SearchPath, Split};
 use crate::gpu::Context;
 use crate::model::Network;
 use crate::ops::{Entry, Phase, Role};
@@ -69,6 +69,9 @@ pub(crate) fn outline(config: &Config) -> Result<Outline, BenchError> {
 
 fn noise(config: &Config, images: usize) -> Result<Dataset, BenchError> {
     let name = &config.data.name;
+    if data::MADE.contains(&name.as_str()) {
+        return Ok(config.dataset(&SearchPath::new(Vec::new()))?);
+    }
     let Some((_, [height, width, channels], classes)) = SHAPES.iter().find(|(known, ..)| known == name) else {
         let known = SHAPES.map(|(known, ..)| known).join(", ");
         return Err(BenchError::Data { data: name.clone(), known });
@@ -77,6 +80,7 @@ fn noise(config: &Config, images: usize) -> Result<Dataset, BenchError> {
     let split = |images: usize| Split {
         images: (0..images * shape.pixels()).map(|i| ((i as u32).wrapping_mul(2_654_435_761) >> 24) as u8).collect(),
         labels: (0..images).map(|i| (i % classes) as _).collect(),
+        ..Split::default()
     };
     if images.saturating_mul(shape.pixels()) > MOST_BYTES {
         let (value, rule) =

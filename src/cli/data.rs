@@ -6,7 +6,7 @@ use clap::{Args, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::{CliError, DataDirArg, say};
-use crate::data::{self, Dataset, Split};
+use crate::data::{self, Contents, Dataset, Numbers, Split};
 
 /// Look at data sets, or download them.
 #[derive(Args)]
@@ -24,8 +24,11 @@ enum DataCommand {
     },
     /// Counts, shape, classes, statistics and checksum of a set, and what reading it has passed over or changed.
     Info {
-        /// A known set, or a folder of images by class.
+        /// A known set, a folder of images by class, or a text file.
         name: String,
+        /// Steps of sequences that are made, characters of the windows of a text.
+        #[arg(long, value_name = "STEPS")]
+        length: Option<u32>,
         #[command(flatten)]
         data: DataDirArg,
     },
@@ -42,7 +45,7 @@ impl DataArgs {
     pub(super) fn run(self) -> Result<(), CliError> {
         match self.command {
             DataCommand::List { data } => list(&data),
-            DataCommand::Info { name, data } => info(&data::open(&name, &data.search())?),
+            DataCommand::Info { name, length, data } => info(&data::open_cut(&name, length, &data.search())?),
             DataCommand::Fetch { name, data } => fetch(&name, &data),
         }
     }
@@ -67,17 +70,26 @@ fn info(set: &Dataset) -> Result<(), CliError> {
     let statistics = set.channel_statistics();
     say(format!("name      {}", set.name))?;
     say(format!(
-        "images    {} to train on, {} to test on, {} (height x width x channels)",
+        "{:<9} {} to train on, {} to test on, {} (height x width x channels)",
+        format!("{}s", set.sample()),
         set.train.len(),
         set.test.len(),
         set.shape
     ))?;
-    say(format!("mean      {} (bytes, training set, by channel)", numbers(&statistics.mean)))?;
-    say(format!("std       {}", numbers(&statistics.std)))?;
+    if set.contents == Contents::Values {
+        say(format!("mean      {} (bytes, training set, by channel)", numbers(&statistics.mean)))?;
+        say(format!("std       {}", numbers(&statistics.std)))?;
+    }
     say(format!("checksum  {}", set.checksum))?;
+    if let Some(Numbers { one, tolerance }) = set.numbers {
+        let names = set.classes.join(", ");
+        say(format!("numbers   {names}: label / {one}; an answer within {tolerance} / {one} counts as correct"))?;
+        return Ok(());
+    }
+    let what = if set.train.targets == 1 { "class" } else { "next" };
     let count = |split: &Split| set.class_histogram(split);
     for (class, (train, test)) in set.classes.iter().zip(count(&set.train).into_iter().zip(count(&set.test))) {
-        say(format!("class     {class:<20} {train:>7} {test:>7}"))?;
+        say(format!("{what:<9} {class:<20} {train:>7} {test:>7}"))?;
     }
     set.remark().map_or(Ok(()), |remark| say(format!("note      {remark}")))
 }

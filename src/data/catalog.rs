@@ -11,7 +11,7 @@ pub struct KnownSet {
     pub attribution: &'static str,
     /// Under what terms it is published.
     pub licence: &'static str,
-    /// What a download consists of; nothing for a set that is part of the program.
+    /// What a download consists of; nothing for a set that is part of the program, or made by it.
     pub files: &'static [RemoteFile<'static>],
 }
 
@@ -28,7 +28,10 @@ pub struct RemoteFile<'a> {
     pub sha256: &'a str,
 }
 
-/// All sets known by name, the embedded one first.
+/// Sets that the program makes, of any length.
+pub const MADE: [&str; 2] = ["adding", "arithmetic"];
+
+/// All sets known by name, the embedded one first, those that are made last.
 pub fn known() -> &'static [KnownSet] {
     &KNOWN
 }
@@ -42,7 +45,7 @@ macro_rules! files {
 const CIFAR_ATTRIBUTION: &str = "A. Krizhevsky, Learning Multiple Layers of Features from Tiny Images, 2009, https://www.cs.toronto.edu/~kriz/cifar.html";
 const CIFAR_LICENCE: &str = "none stated; the authors ask for the technical report to be cited";
 
-static KNOWN: [KnownSet; 5] = [
+static KNOWN: [KnownSet; 7] = [
     KnownSet {
         name: "digits",
         description: "1,797 handwritten digits, 8 x 8 grey, embedded in the program",
@@ -94,6 +97,20 @@ static KNOWN: [KnownSet; 5] = [
         files: files!["https://www.cs.toronto.edu/~kriz/":
             "cifar-100-binary.tar.gz" 168_513_733 "58a81ae192c23a4be8b1804d68e518ed807d710a4eb253b1f2a199162a40d8ec"
         ],
+    },
+    KnownSet {
+        name: "adding",
+        description: "50,000 + 5,000 sequences, the sum of two marked numbers, made by the program",
+        attribution: "after S. Hochreiter, J. Schmidhuber, Long Short-Term Memory, Neural Computation 9(8), 1997",
+        licence: "that of the program",
+        files: &[],
+    },
+    KnownSet {
+        name: "arithmetic",
+        description: "a text of 1.2 million characters, sums in words, made by the program",
+        attribution: "this project",
+        licence: "that of the program",
+        files: &[],
     },
 ];
 

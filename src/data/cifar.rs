@@ -117,7 +117,11 @@ pub(super) fn holds(layout: &Layout, base: &Path) -> bool {
 pub(super) fn batch(mut source: Source<'_>, layout: &Layout, records: usize) -> Result<Split, DataError> {
     let size = layout.label_bytes + 3 * PLANE;
     let bytes = source.rest((records * size) as u64)?;
-    let mut split = Split { images: Vec::with_capacity(records * 3 * PLANE), labels: Vec::with_capacity(records) };
+    let mut split = Split {
+        images: Vec::with_capacity(records * 3 * PLANE),
+        labels: Vec::with_capacity(records),
+        ..Split::default()
+    };
     for (number, record) in bytes.chunks_exact(size).enumerate() {
         let (labels, planes) = record.split_at(layout.label_bytes);
         let label = labels.last().copied().map_or(0, u32::from);

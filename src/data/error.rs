@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
 use super::ImageShape;
@@ -77,6 +78,29 @@ pub enum DataError {
         path: PathBuf,
         /// What is wrong with it.
         fault: LayoutFault,
+    },
+
+    /// A length that the sequences of a set cannot have.
+    #[error("data set `{name}` cannot have sequences of {length}; data.length may be {} to {}", lengths.start(), lengths.end())]
+    Length {
+        /// The set.
+        name: String,
+        /// The length asked for.
+        length: u32,
+        /// Those that it can have.
+        lengths: RangeInclusive<u32>,
+    },
+
+    /// A length for a set of images.
+    #[error(
+        "data set `{name}` has images, which cannot be cut to a length of {length}; leave data.length out: it is for \
+         adding, arithmetic and text files"
+    )]
+    NoLength {
+        /// The set.
+        name: String,
+        /// The length asked for.
+        length: u32,
     },
 
     /// A data set put together in memory contradicts itself.
@@ -276,6 +300,27 @@ pub enum Fault {
         /// Names needed.
         expected: usize,
     },
+    /// Bytes that are no text.
+    #[error("not UTF-8, as a text must be")]
+    Encoding,
+    /// More kinds of characters than a byte can number.
+    #[error("{found} different characters, of which a text may have {most}")]
+    ManySymbols {
+        /// How many there are.
+        found: usize,
+        /// How many there may be.
+        most: usize,
+    },
+    /// A text with no room for a window in its part for testing.
+    #[error("{found} characters are too few for windows of {length}; at least {needed} are needed")]
+    ShortText {
+        /// How many there are.
+        found: usize,
+        /// How many are needed.
+        needed: usize,
+        /// Of a window.
+        length: u32,
+    },
     /// The image decoder refused the file.
     #[error("not a readable image ({0})")]
     Image(String),
@@ -358,6 +403,9 @@ impl Fault {
         match self {
             Self::Image(_) => "replace or remove it",
             Self::Vanishes => "put it on a background of another colour, or remove it",
+            Self::Encoding => "save a text as UTF-8; images are read from a folder of images by class",
+            Self::ManySymbols { .. } => "replace rare characters by a common one",
+            Self::ShortText { .. } => "take a longer text, or a smaller data.length",
             Self::CountMismatch { .. } => "the two files must be of the same split of the same set",
             _ => "replace the file with an intact one (`ldfa-gpu data fetch` downloads the known sets)",
         }

@@ -323,7 +323,10 @@ fn pixels(folder: &Path, samples: &[Sample], notes: &mut Vec<String>) -> Result<
             _ => images.extend(pixels.bytes),
         }
     }
-    Ok((expected, Split { images, labels: samples.iter().map(|sample| sample.file.label).collect() }))
+    Ok((
+        expected,
+        Split { images, labels: samples.iter().map(|sample| sample.file.label).collect(), ..Split::default() },
+    ))
 }
 
 /// Why something in a folder is no part of the set.

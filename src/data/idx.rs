@@ -116,7 +116,7 @@ fn split(images_file: &Path, labels_file: &Path, classes: usize) -> Result<(Imag
         };
         return Err(DataError::malformed(labels_file, Place::Byte(4), fault));
     }
-    Ok((images.shape, Split { images: images.pixels, labels }))
+    Ok((images.shape, Split { images: images.pixels, labels, ..Split::default() }))
 }
 
 fn word(source: &mut Source<'_>) -> Result<u32, DataError> {

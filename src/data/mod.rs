@@ -1,10 +1,12 @@
 //! Data sets: found, read, checked, and held in memory as bytes.
 //!
-//! [`open`] takes a name: that of a [`known`] set, or of a folder of images by class. Whatever the source, the result
-//! is one [`Dataset`]. With the feature `cli`, `fetch` downloads the known ones. Wrong input of any kind is a [`DataError`].
+//! [`open`] takes a name: that of a [`known`] set, of a folder of images by class, or of a text file. Whatever the source, the
+//! result is one [`Dataset`]. With the feature `cli`, `fetch` downloads the known ones. Wrong input of any kind is a [`DataError`].
 
+mod adding;
 #[cfg_attr(not(feature = "cli"), path = "no_archive.rs")]
 mod archive;
+mod arithmetic;
 mod catalog;
 mod cifar;
 mod decode;
@@ -18,6 +20,7 @@ mod source;
 mod split;
 #[cfg(all(test, feature = "cli"))]
 mod tests;
+mod text;
 
 use std::fmt;
 use std::fs;
@@ -25,7 +28,7 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
-pub use catalog::{KnownSet, RemoteFile, known};
+pub use catalog::{KnownSet, MADE, RemoteFile, known};
 pub use error::{DataError, Fault, LayoutFault, Place};
 #[cfg(feature = "cli")]
 pub use fetch::{Progress, fetch, fetch_files};
@@ -56,22 +59,60 @@ impl fmt::Display for ImageShape {
     }
 }
 
-/// Images and their classes, in a fixed order.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// What the bytes of a sample are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Contents {
+    /// Values of pixels, or of the steps of a sequence.
+    #[default]
+    Values,
+    /// Numbers of symbols, of which there are so many.
+    Tokens(u32),
+}
+
+impl Contents {
+    /// A byte that is none of a symbol, if there is one.
+    fn stranger(self, bytes: &[u8]) -> Option<u8> {
+        match self {
+            Contents::Values => None,
+            Contents::Tokens(symbols) => bytes.iter().copied().find(|&byte| u32::from(byte) >= symbols),
+        }
+    }
+}
+
+/// Labels that are numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Numbers {
+    /// The label of a number of 1.
+    pub one: u32,
+    /// How far from its label an answer may be and count as correct.
+    pub tolerance: u32,
+}
+
+/// Samples and their labels, in a fixed order. A sample is an image, or a sequence: an image of one column.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Split {
     /// `len x height x width x channels` bytes, channels last.
     pub images: Vec<u8>,
-    /// `len` class numbers.
+    /// `len x targets` class numbers, or numbers.
     pub labels: Vec<u32>,
+    /// Labels of a sample.
+    pub targets: u32,
+}
+
+impl Default for Split {
+    /// No samples, of one label each.
+    fn default() -> Split {
+        Split { images: Vec::new(), labels: Vec::new(), targets: 1 }
+    }
 }
 
 impl Split {
-    /// Number of images.
+    /// Number of samples.
     pub fn len(&self) -> usize {
-        self.labels.len()
+        self.labels.len() / self.targets.max(1) as usize
     }
 
-    /// Whether there are no images.
+    /// Whether there are no samples.
     pub fn is_empty(&self) -> bool {
         self.labels.is_empty()
     }
@@ -82,32 +123,38 @@ impl Split {
         self
     }
 
-    /// Splits off the images marked in `chosen`, keeping the order in both: (the others, the chosen).
+    /// Splits off the samples marked in `chosen`, keeping the order in both: (the others, the chosen).
     fn divide(&self, pixels: usize, chosen: &[bool]) -> (Self, Self) {
-        let mut parts = (Self::default(), Self::default());
-        for ((image, &label), &chosen) in self.images.chunks_exact(pixels).zip(&self.labels).zip(chosen) {
+        let none = || Self { targets: self.targets, ..Self::default() };
+        let mut parts = (none(), none());
+        let labels = self.labels.chunks_exact(self.targets.max(1) as usize);
+        for ((image, labels), &chosen) in self.images.chunks_exact(pixels).zip(labels).zip(chosen) {
             let part = if chosen { &mut parts.1 } else { &mut parts.0 };
             part.images.extend_from_slice(image);
-            part.labels.push(label);
+            part.labels.extend_from_slice(labels);
         }
         parts
     }
 }
 
-/// A data set for classification, whole and in memory.
+/// A data set, whole and in memory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Dataset {
     /// Its name: that of a known set, or of its folder.
     pub name: String,
     /// The size that all its images share.
     pub shape: ImageShape,
-    /// Names of the classes; labels are indices into them.
+    /// What bytes are.
+    pub contents: Contents,
+    /// Names of the classes, whose indices the labels are; or, of labels that are numbers, what they are the numbers of.
     pub classes: Vec<String>,
+    /// How labels are numbers; none where they are classes.
+    pub numbers: Option<Numbers>,
     /// What is learned from.
     pub train: Split,
     /// What is only ever measured on.
     pub test: Split,
-    /// SHA-256, hexadecimal, over shape, number of classes, labels and pixels of both splits; the names do not enter.
+    /// SHA-256, hexadecimal, over shape, number of classes, labels and bytes of both splits; the names do not enter.
     pub checksum: String,
     /// What reading its files has passed over or changed, in words; nothing where the set is as its files are.
     pub notes: Vec<String>,
@@ -123,12 +170,13 @@ pub struct ChannelStatistics {
 }
 
 impl Dataset {
-    /// Puts a data set together, and computes its checksum.
+    /// Puts a data set of values and classes together, and computes its checksum; [`Dataset::of_tokens`] and
+    /// [`Dataset::of_numbers`] say that it is another.
     ///
     /// # Errors
     ///
     /// [`DataError::Inconsistent`] where the shape is empty, a split is empty, the number of bytes is not that of its
-    /// labels' images, or a label is not below the number of classes.
+    /// labels' images, or a label is none of a class.
     pub fn new(
         name: &str,
         shape: ImageShape,
@@ -136,27 +184,96 @@ impl Dataset {
         train: Split,
         test: Split,
     ) -> Result<Self, DataError> {
-        for (which, split) in [("training", &train), ("test", &test)] {
+        Self::put_together(name, shape, Contents::Values, (classes, None), [train, test])
+    }
+
+    /// A set of sequences of tokens: bytes and labels are indices into `symbols`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Dataset::new`]; or where a byte is no symbol's.
+    pub fn of_tokens(
+        name: &str,
+        shape: ImageShape,
+        symbols: Vec<String>,
+        train: Split,
+        test: Split,
+    ) -> Result<Self, DataError> {
+        Self::put_together(name, shape, Contents::Tokens(symbols.len() as u32), (symbols, None), [train, test])
+    }
+
+    /// A set whose labels are numbers, in the order of their `names`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Dataset::new`]; or where a sample's labels are not as many as the names, or a multiple of it.
+    pub fn of_numbers(
+        name: &str,
+        shape: ImageShape,
+        names: Vec<String>,
+        numbers: Numbers,
+        train: Split,
+        test: Split,
+    ) -> Result<Self, DataError> {
+        Self::put_together(name, shape, Contents::Values, (names, Some(numbers)), [train, test])
+    }
+
+    fn put_together(
+        name: &str,
+        shape: ImageShape,
+        contents: Contents,
+        (classes, numbers): (Vec<String>, Option<Numbers>),
+        splits: [Split; 2],
+    ) -> Result<Self, DataError> {
+        let targets = splits[0].targets;
+        for (which, split) in ["training", "test"].into_iter().zip(&splits) {
             let problem = if shape.pixels() == 0 || split.is_empty() {
                 format!("the {which} split has no pixels ({} images of {shape})", split.len())
+            } else if split.targets != targets || split.labels.len() % targets.max(1) as usize != 0 {
+                format!("{} {which} labels are not {targets} a sample", split.labels.len())
             } else if split.len().checked_mul(shape.pixels()) != Some(split.images.len()) {
                 format!("{} bytes of {which} images are not {} images of {shape}", split.images.len(), split.len())
-            } else if let Some(label) = split.labels.iter().find(|&&label| label as usize >= classes.len()) {
+            } else if let Some(symbol) = contents.stranger(&split.images) {
+                format!("a {which} byte is {symbol}, and no symbol has that number")
+            } else if numbers.is_some_and(|n| n.one == 0 || n.tolerance == 0 || targets as usize % classes.len() != 0) {
+                format!(
+                    "{targets} labels a sample are not numbers of {} kinds, with a unit and a tolerance",
+                    classes.len()
+                )
+            } else if let Some(label) =
+                split.labels.iter().find(|&&label| numbers.is_none() && label as usize >= classes.len())
+            {
                 format!("a {which} label is {label}, with {} classes", classes.len())
             } else {
                 continue;
             };
             return Err(DataError::Inconsistent { name: name.to_owned(), problem });
         }
+        let [train, test] = splits;
         let checksum = checksum(shape, classes.len(), [&train, &test]);
-        Ok(Self { name: name.to_owned(), shape, classes, train, test, checksum, notes: Vec::new() })
+        let name = name.to_owned();
+        Ok(Self { name, shape, contents, classes, numbers, train, test, checksum, notes: Vec::new() })
+    }
+
+    /// What a sample is called.
+    pub fn sample(&self) -> &'static str {
+        if self.is_of_images() { "image" } else { "sequence" }
+    }
+
+    /// Whether samples are images of one class each, which can be mirrored, shrunk, or chosen by their classes.
+    pub fn is_of_images(&self) -> bool {
+        self.contents == Contents::Values && self.numbers.is_none() && self.train.targets == 1
     }
 
     /// The set with only `images` of its training split, or all where there are no more: from each class in proportion to its
-    /// size, the same ones every time.
+    /// size where samples have one, the same ones every time.
     pub fn limited(mut self, images: usize) -> Self {
         if images < self.train.len() {
-            let chosen = representative(&self.train.labels, self.classes.len(), images);
+            let chosen = if self.is_of_images() {
+                representative(&self.train.labels, self.classes.len(), images)
+            } else {
+                representative(&vec![0; self.train.len()], 1, images)
+            };
             self.train = self.train.divide(self.shape.pixels(), &chosen).1;
             self.checksum = checksum(self.shape, self.classes.len(), [&self.train, &self.test]);
         }
@@ -168,7 +285,7 @@ impl Dataset {
     pub fn first(mut self, images: usize) -> Self {
         if images < self.train.len() {
             self.train.images.truncate(images * self.shape.pixels());
-            self.train.labels.truncate(images);
+            self.train.labels.truncate(images * self.train.targets as usize);
             self.checksum = checksum(self.shape, self.classes.len(), [&self.train, &self.test]);
         }
         self
@@ -179,7 +296,7 @@ impl Dataset {
     pub fn remark(&self) -> Option<String> {
         let mut notes = self.notes.clone();
         for (channel, std) in (1..).zip(self.channel_statistics().std) {
-            if std == 0.0 {
+            if std == 0.0 && self.contents == Contents::Values {
                 let of = self.shape.channels;
                 notes.push(format!(
                     "channel {channel} of {of} has one value in all training images: its input is 0, in the test, too"
@@ -270,7 +387,7 @@ impl Dataset {
         ChannelStatistics { mean, std }
     }
 
-    /// How many images of each class a split holds, `classes` values.
+    /// How many labels of a split each class has, `classes` values.
     pub fn class_histogram(&self, split: &Split) -> Vec<usize> {
         let mut counts = vec![0; self.classes.len()];
         for &label in &split.labels {
@@ -308,7 +425,7 @@ impl SearchPath {
     /// `hints` are what there is instead, a sentence each.
     fn not_found(&self, name: &str, looked: Vec<PathBuf>, hints: &[String]) -> DataError {
         let mut remedy: String = hints.iter().map(|hint| format!("{hint}\n")).collect();
-        if known().iter().any(|set| set.name == name) {
+        if is_known(name) {
             remedy += &format!(
                 "download it with `ldfa-gpu data fetch {name}`, \
                  or name the folder that holds it with --data-dir or LDFA_DATA"
@@ -321,7 +438,7 @@ impl SearchPath {
                 remedy += &format!("did you mean {near}?\n");
             }
             remedy += &format!(
-                "known sets are {}; any other name is that of a folder of images by class, \
+                "known sets are {}; any other name is that of a folder of images by class, or of a text file, \
                  itself or below --data-dir or LDFA_DATA",
                 names.join(", ")
             );
@@ -354,8 +471,7 @@ fn is_namesake(path: &Path, name: &str) -> bool {
 /// to it. Never empty, and fit for the name of a file.
 pub fn short_name(name: &str) -> String {
     let path = Path::new(name);
-    let is_known = known().iter().any(|set| set.name == name);
-    let real = if is_known { None } else { path.canonicalize().ok() };
+    let real = if is_known(name) { None } else { path.canonicalize().ok() };
     let last = real.as_deref().unwrap_or(path).file_name().unwrap_or_default().to_string_lossy();
     let clean: String = last
         .chars()
@@ -367,21 +483,61 @@ pub fn short_name(name: &str) -> String {
     }
 }
 
-/// Loads a data set by name: a [`known`] one, or else a folder of images, by its path or below a root of `search`.
+/// Loads a data set by name: a [`known`] one, or else a folder of images or a text file, by its path or below a root of `search`.
+/// Sequences that are made, and texts, are cut to so many steps, or to a default.
 ///
 /// Below a root, `mnist` and `fashion-mnist` are folders of that name with the four IDX files, each plain or
 /// compressed; `cifar10` and `cifar100` are the authors' folder or `.tar.gz`, there or in a folder of the set's name;
-/// `digits` is part of the program. Case and signs in the folder's name do not count, and IDX files may be in a folder `raw` in it.
+/// `digits` is part of the program, which also makes `adding` and `arithmetic`. Case and signs in the folder's name do not count, and IDX files may be in a folder `raw` in it.
 ///
 /// A folder of images holds `train/<class>/<image>` and `test/<class>/<image>`, or just `<class>/<image>`, of which a fixed
 /// fifth of each class is then taken for testing; classes are numbered in the order of their names, and all images must
 /// have one size. They are grey if every pixel of every image is, else RGB. What was passed over or changed is in
 /// [`Dataset::notes`].
 ///
+/// A text is UTF-8, of at most 256 different characters. Its windows do not overlap; the last tenth of it is for testing.
+///
 /// # Errors
 ///
-/// [`DataError::NotFound`] with everything that was looked for; otherwise what is wrong with the files, and where.
+/// [`DataError::NotFound`] with everything that was looked for; [`DataError::Length`] where the set has no sequences of that
+/// length; otherwise what is wrong with the files, and where.
+pub fn open_cut(name: &str, length: Option<u32>, search: &SearchPath) -> Result<Dataset, DataError> {
+    match name {
+        "adding" => return adding::make(length),
+        "arithmetic" => return arithmetic::make(length),
+        _ => {}
+    }
+    let text = candidates(name, search).into_iter().find(|path| path.is_dir() || path.is_file());
+    match (text.filter(|path| path.is_file() && !is_known(name)), length) {
+        (Some(path), _) => text::load(&path, length),
+        (None, None) => open_images(name, search),
+        (None, Some(length)) => {
+            let set = open_images(name, search)?;
+            Err(DataError::NoLength { name: set.name, length })
+        }
+    }
+}
+
+/// [`open_cut`] to the default length.
+///
+/// # Errors
+///
+/// As [`open_cut`].
 pub fn open(name: &str, search: &SearchPath) -> Result<Dataset, DataError> {
+    open_cut(name, None, search)
+}
+
+fn is_known(name: &str) -> bool {
+    known().iter().any(|set| set.name == name)
+}
+
+/// Where a folder or file of a name may be.
+fn candidates(name: &str, search: &SearchPath) -> Vec<PathBuf> {
+    let below = search.roots().iter().map(|root| root.join(name));
+    std::iter::once(PathBuf::from(name)).chain(below).collect()
+}
+
+fn open_images(name: &str, search: &SearchPath) -> Result<Dataset, DataError> {
     match name {
         "digits" => digits::load(),
         "mnist" => idx::load(name, &catalog::MNIST_CLASSES, search),
@@ -391,8 +547,7 @@ pub fn open(name: &str, search: &SearchPath) -> Result<Dataset, DataError> {
         // An empty name would make every root a data set.
         "" => Err(search.not_found(name, Vec::new(), &[])),
         _ => {
-            let below = search.roots().iter().map(|root| root.join(name));
-            let candidates: Vec<PathBuf> = std::iter::once(PathBuf::from(name)).chain(below).collect();
+            let candidates = candidates(name, search);
             match candidates.iter().find(|path| path.is_dir()) {
                 Some(path) => folder::load(path),
                 None => Err(search.not_found(name, candidates, &[])),

@@ -276,13 +276,13 @@ proptest! {
 #[test]
 fn inconsistent_sets_are_refused() {
     let shape = ImageShape { height: 1, width: 2, channels: 1 };
-    let good = Split { images: vec![1, 2], labels: vec![0] };
+    let good = Split { images: vec![1, 2], labels: vec![0], ..Split::default() };
     let build = |shape, train| Dataset::new("made", shape, vec!["only".into()], train, good.clone());
     assert!(build(shape, good.clone()).is_ok());
     for (shape, split) in [
         (shape, Split::default()),
-        (shape, Split { images: vec![1], labels: vec![0] }),
-        (shape, Split { images: vec![1, 2], labels: vec![1] }),
+        (shape, Split { images: vec![1], labels: vec![0], ..Split::default() }),
+        (shape, Split { images: vec![1, 2], labels: vec![1], ..Split::default() }),
         (ImageShape { width: 0, ..shape }, good.clone()),
         (ImageShape { height: u32::MAX, width: u32::MAX, channels: u32::MAX }, good.clone()),
     ] {
@@ -293,7 +293,7 @@ fn inconsistent_sets_are_refused() {
 #[test]
 fn statistics_are_per_channel_and_exact() {
     let shape = ImageShape { height: 1, width: 2, channels: 3 };
-    let train = Split { images: vec![0, 5, 255, 2, 5, 255, 0, 5, 0, 2, 5, 0], labels: vec![0, 2] };
+    let train = Split { images: vec![0, 5, 255, 2, 5, 255, 0, 5, 0, 2, 5, 0], labels: vec![0, 2], ..Split::default() };
     let classes = ["a", "b", "c"].map(String::from).to_vec();
     let set = Dataset::new("made", shape, classes, train.clone(), train).unwrap();
     let statistics = set.channel_statistics();
@@ -308,7 +308,11 @@ mod colours {
     #[test]
     fn grey_is_the_luma_and_another_set() {
         let shape = ImageShape { height: 1, width: 2, channels: 3 };
-        let split = || Split { images: vec![255, 0, 0, 0, 255, 0, 0, 0, 255, 200, 100, 50], labels: vec![0, 1] };
+        let split = || Split {
+            images: vec![255, 0, 0, 0, 255, 0, 0, 0, 255, 200, 100, 50],
+            labels: vec![0, 1],
+            ..Split::default()
+        };
         let classes = vec!["a".to_owned(), "b".to_owned()];
         let colour = Dataset::new("set", shape, classes.clone(), split(), split()).unwrap();
         let grey = colour.clone().grey();
@@ -325,7 +329,7 @@ mod colours {
         let shape = ImageShape { height: 2, width: 4, channels: 2 };
         // Channel 0 counts the columns, channel 1 is 100 in the first row and 103 in the second.
         let image: Vec<u8> = (0..8).flat_map(|at| [at % 4 * 10, 100 + at / 4 * 3]).collect();
-        let split = || Split { images: [&image[..], &[7; 16]].concat(), labels: vec![0, 0] };
+        let split = || Split { images: [&image[..], &[7; 16]].concat(), labels: vec![0, 0], ..Split::default() };
         let whole = Dataset::new("set", shape, vec!["a".to_owned()], split(), split()).unwrap();
         let small = whole.clone().shrunk(2);
         assert_eq!(small.shape, ImageShape { height: 1, width: 2, channels: 2 });

@@ -223,12 +223,9 @@ impl Comparison {
 
 /// The first images of the test set as a network sees them, one after the other.
 fn inputs(population: &Population, member: &Member, images: usize) -> Vec<f64> {
-    let (scale, shift) = member.inputs;
     let shape = population.data.shape;
     let bytes = &population.data.test.images[..images * shape.pixels()];
-    let channels = shape.channels as usize;
-    let input = |(at, &byte): (usize, &u8)| f64::from(byte) * scale[at % channels] + shift[at % channels];
-    bytes.iter().enumerate().map(input).collect()
+    member.inputs.encode(bytes, shape.channels as usize)
 }
 
 /// What one network makes of the images: of every layer rows x units.

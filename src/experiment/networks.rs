@@ -9,7 +9,7 @@ use crate::data::Dataset;
 use crate::feedback::Rank;
 use crate::gpu::{Cache, DeviceChoice};
 use crate::model::{Probe, Purpose};
-use crate::ops::{Phase, ReplicaStep, StepState};
+use crate::ops::{Encoding, Phase, ReplicaStep, StepState};
 use crate::plan::{Blocking, Options};
 use crate::train::TrainError;
 use crate::train::config::Config;
@@ -18,7 +18,7 @@ use crate::train::machine::{Kernels, Preparation, machine};
 use crate::train::metrics::Spread;
 use crate::train::opened::{Opened, Place};
 use crate::train::session::Session;
-use crate::train::spec::standardisation;
+use crate::train::spec::encoding;
 use crate::train::summary::percent;
 use crate::train::weights::{self, NamedTensor};
 
@@ -35,11 +35,8 @@ pub struct Member {
     /// Parameters and statistics, feedback left out.
     pub weights: Vec<NamedTensor>,
     /// How its run made inputs of bytes.
-    pub inputs: Standardisation,
+    pub inputs: Encoding,
 }
-
-/// Scale and shift of every channel, see [`standardisation`].
-type Standardisation = ([f64; 4], [f64; 4]);
 
 /// Networks that differ in nothing but their seeds.
 #[derive(Clone, Debug)]
@@ -94,7 +91,7 @@ impl Population {
             if let Some((done, all)) = run.stopped_after() {
                 unfinished.push(format!("{} stopped after {done} of {all} steps", folder.display()));
             }
-            let inputs = standardisation(&run.data);
+            let inputs = encoding(&run.data);
             for (replica, (_, seed)) in run.session.replicas.clone().into_iter().enumerate() {
                 if !untrained.members.iter().any(|member| member.seed == seed) {
                     untrained.members.push(member(&mut run.session, replica, seed, None, inputs)?);
@@ -135,7 +132,7 @@ impl Population {
     }
 
     /// Networks join those of the same configuration, unless a seed is there already.
-    fn add(&mut self, session: &mut Session, folder: &Path, inputs: Standardisation) -> Result<(), TrainError> {
+    fn add(&mut self, session: &mut Session, folder: &Path, inputs: Encoding) -> Result<(), TrainError> {
         let replicas = session.replicas.clone();
         let common = in_common(&session.config);
         let holds_any = |kind: usize| {
@@ -188,10 +185,10 @@ impl Population {
         format!("test accuracy: {}", all.join(", "))
     }
 
-    /// Height, width, channels of an image.
+    /// Height, width, channels of a sample as the networks see it.
     pub fn image(&self) -> [u32; 3] {
         let shape = self.data.shape;
-        [shape.height, shape.width, shape.channels]
+        encoding(&self.data).extent([shape.height, shape.width, shape.channels])
     }
 }
 
@@ -209,7 +206,7 @@ fn member(
     replica: usize,
     seed: u32,
     test_accuracy: Option<f64>,
-    inputs: Standardisation,
+    inputs: Encoding,
 ) -> Result<Member, TrainError> {
     let mut weights = session.weights(replica)?;
     let is_feedback = |name: &str| {

@@ -5,9 +5,9 @@ use std::f64::consts::LOG2_E;
 
 use super::shaders::PipelineKey;
 use crate::ops::{
-    Activation, Augment, AutoAugment, Cell, Chain, ColumnSum, Convolution, Correlate, Dropout, Epilogue, Fit, Gather,
-    Gemm, Heads, Op, Optimize, Pass, PlaceRows, Recurrence, RecurrenceBackward, Significant, StateWeight, Steps,
-    SumSplits, Transport, TransposeBlocks, Update, View, Window,
+    Activation, Augment, AutoAugment, Cell, Chain, ColumnSum, Convolution, Correlate, Dropout, Encoding, Epilogue, Fit,
+    Gather, Gemm, Heads, Op, Optimize, Pass, PlaceRows, Recurrence, RecurrenceBackward, Significant, StateWeight,
+    Steps, SumSplits, Transport, TransposeBlocks, Update, View, Window,
 };
 use crate::plan::{BROADCAST_MAX_RANK, Profile, Variant};
 
@@ -151,20 +151,21 @@ pub(super) fn lower(op: &Op, variant: Variant, profile: &Profile) -> Kernel {
             let count = op.out.shape.per_replica();
             Kernel::elementwise("rows", "clear", count).u("count", count as u32)
         }
-        Op::SoftmaxCrossEntropy(op) => {
-            loss("softmax_cross_entropy", op.logits.rows().div_ceil(64), op.logits.rows(), op.logits.cols())
-                .flag("has_smoothing", op.smoothing > 0.0)
-                .f("label_share", 1.0 - op.smoothing)
-                .f("class_share", op.smoothing / f64::from(op.logits.cols()))
+        Op::SoftmaxCrossEntropy(op) => loss("softmax_cross_entropy", op.logits, op.losses)
+            .flag("has_smoothing", op.smoothing > 0.0)
+            .f("label_share", 1.0 - op.smoothing)
+            .f("class_share", op.smoothing / f64::from(op.logits.cols())),
+        Op::MeanSquaredError(op) => loss("mean_squared_error", op.outputs, op.losses),
+        Op::SquaredDistance(op) => {
+            loss("squared_distance", op.outputs, op.losses).f("scale", op.scale).f("tolerance", op.tolerance)
         }
-        Op::MeanSquaredError(op) => {
-            loss("mean_squared_error", op.outputs.rows().div_ceil(64), op.outputs.rows(), op.outputs.cols())
-        }
-        Op::OneHot(op) => {
-            let groups = (op.out.shape.per_replica() as u32).div_ceil(256);
-            loss("one_hot", groups, op.out.rows(), op.out.cols())
-        }
-        Op::Tally(op) => loss("tally", 1, op.losses.rows(), 1),
+        Op::OneHot(op) => Kernel::elementwise("loss", "one_hot", op.out.shape.per_replica())
+            .u("rows", op.out.rows())
+            .u("cols", op.out.cols())
+            .u("positions", op.labels.cols()),
+        Op::Tally(op) => Kernel::new("loss", "tally", 1)
+            .u("rows", op.losses.shape.per_replica() as u32)
+            .u("positions", op.losses.cols()),
         Op::Optimize(op) => optimize(op),
         Op::Chain(op) => ceiling("chain", op.x.shape.per_replica() as u32 / 4, 768)
             .u("length", op.length)
@@ -178,7 +179,13 @@ fn gather(op: &Gather) -> Kernel {
     let [height, width, channels] = op.image;
     let augment = op.augment;
     let elements = op.out.shape.per_replica();
-    let kernel = if augment.autoaugment.is_some() {
+    let (values, scale, shift) = match op.encoding {
+        Encoding::Scaled { scale, shift } => (1, scale, shift),
+        Encoding::OneHot(values) => (values, [0.0; 4], [0.0; 4]),
+    };
+    let kernel = if matches!(op.encoding, Encoding::OneHot(_)) {
+        Kernel::elementwise("gather", "one_hot_bytes", elements)
+    } else if augment.autoaugment.is_some() {
         let [cosine, _, left_x, sine, _, left_y] = AutoAugment::turn(op.image, false);
         let [_, _, right_x, _, _, right_y] = AutoAugment::turn(op.image, true);
         Kernel::new("gather", "autoaugment", op.labels.rows())
@@ -202,6 +209,8 @@ fn gather(op: &Gather) -> Kernel {
         .u("first", op.first)
         .u("rows", op.labels.rows())
         .u("skip", op.skip)
+        .u("targets", op.labels.cols())
+        .u("values", values)
         .u("height", height)
         .u("width", width)
         .u("channels", channels)
@@ -209,7 +218,7 @@ fn gather(op: &Gather) -> Kernel {
         .u("cutout", augment.cutout)
         .f("rotation", augment.rotation.to_radians());
     for (names, values) in
-        [(["scale0", "scale1", "scale2", "scale3"], op.scale), (["shift0", "shift1", "shift2", "shift3"], op.shift)]
+        [(["scale0", "scale1", "scale2", "scale3"], scale), (["shift0", "shift1", "shift2", "shift3"], shift)]
     {
         for (name, value) in names.into_iter().zip(values) {
             kernel = kernel.f(name, value);
@@ -486,8 +495,12 @@ fn place_rows(op: &PlaceRows) -> Kernel {
         .u("first", op.first)
 }
 
-fn loss(entry: &'static str, groups: u32, rows: u32, cols: u32) -> Kernel {
-    Kernel::new("loss", entry, groups).u("rows", rows).u("cols", cols)
+/// A row of outputs an invocation; `losses` are samples x positions.
+fn loss(entry: &'static str, outputs: View, losses: View) -> Kernel {
+    Kernel::new("loss", entry, outputs.rows().div_ceil(64))
+        .u("rows", outputs.rows())
+        .u("cols", outputs.cols())
+        .u("positions", losses.cols())
 }
 
 /// `each` vec4 a workgroup.

@@ -221,7 +221,7 @@ pub fn break_even(spec: &NetworkSpec, own: &[LayerCost], exact: &[LayerCost]) ->
 mod tests {
     use super::*;
     use crate::feedback::FeedbackSpec;
-    use crate::model::{FeedSpec, LayerSpec, Loss, Precision};
+    use crate::model::{FeedSpec, LayerSpec, Loss, Precision, Targets};
     use crate::optim::{Algorithm, OptimizerSpec};
 
     /// A transformer of one block on images of 8 x 8, which has all kinds of operations but batch norm and pools.
@@ -257,7 +257,7 @@ mod tests {
             accumulate: 1,
             evaluation_batch: 5,
             feed: FeedSpec::Host { image: [8, 8, 3] },
-            classes: 3,
+            targets: Targets::Classes(3),
         }
     }
 

@@ -1,21 +1,21 @@
 //! Where batches come from.
 
 use super::graph::Extent;
-use crate::ops::{Augment, Dtype, Gather, Phase, Recording, Role, ShapeError, View};
+use crate::ops::{Augment, Dtype, Encoding, Gather, Phase, Recording, Role, ShapeError, View};
 
 /// A data set to be held on the device as bytes.
 #[derive(Clone, Debug, PartialEq)]
 pub struct DataFeed {
-    /// Height, width, channels.
+    /// Height, width, channels of an image of bytes.
     pub image: [u32; 3],
+    /// What bytes become.
+    pub encoding: Encoding,
+    /// Labels of an image.
+    pub targets: u32,
     /// Images to train on.
     pub train: u32,
     /// Images to test on.
     pub test: u32,
-    /// Per channel: a byte v becomes `v * scale + shift`.
-    pub scale: [f64; 4],
-    /// Per channel.
-    pub shift: [f64; 4],
     /// Random changes while training.
     pub augment: Augment,
     /// Most bytes of images in one tensor.
@@ -35,11 +35,11 @@ pub enum FeedSpec {
 }
 
 impl FeedSpec {
-    /// Height, width, channels of a sample.
+    /// Height, width, channels of a sample as the network sees it.
     pub fn image(&self) -> [u32; 3] {
         match self {
             FeedSpec::Host { image } => *image,
-            FeedSpec::Data(data) => data.image,
+            FeedSpec::Data(data) => data.encoding.extent(data.image),
         }
     }
 }
@@ -51,7 +51,7 @@ pub struct Shard {
     pub first: u32,
     /// u8, images x features.
     pub images: View,
-    /// u32, images x 1.
+    /// u32, images x targets.
     pub classes: View,
 }
 
@@ -71,7 +71,7 @@ pub enum Feed {
     Host {
         /// rows x features, or (rows pixels) x channels where the first layer takes images; the same order in memory.
         x: View,
-        /// rows x 1.
+        /// samples x labels of a sample.
         labels: View,
     },
     /// Images once, permutations once an epoch.
@@ -86,11 +86,17 @@ pub enum Feed {
 }
 
 impl Feed {
-    pub(super) fn allocate(recording: &mut Recording, spec: &FeedSpec, rows: u32, input: Extent) -> Feed {
+    /// For batches of `rows` samples with so many labels each.
+    pub(super) fn allocate(
+        recording: &mut Recording,
+        spec: &FeedSpec,
+        [rows, targets]: [u32; 2],
+        input: Extent,
+    ) -> Feed {
         match spec {
             FeedSpec::Host { .. } => Feed::Host {
                 x: recording.workspace("x", rows * input.pixels(), input.channels, Dtype::F32),
-                labels: recording.workspace("labels", rows, 1, Dtype::U32),
+                labels: recording.workspace("labels", rows, targets, Dtype::U32),
             },
             FeedSpec::Data(data) => Feed::Data {
                 train: split(recording, "train", data, data.train, true),
@@ -120,7 +126,7 @@ impl Feed {
         };
         recording.role(Role::Data);
         let x = recording.scratch("x", rows * input.pixels(), input.channels);
-        let labels = recording.scratch_of("labels", rows, 1, Dtype::U32);
+        let labels = recording.scratch_of("labels", rows, spec.targets, Dtype::U32);
         for shard in &split.shards {
             recording.push(Gather {
                 images: shard.images,
@@ -131,8 +137,7 @@ impl Feed {
                 first: shard.first,
                 skip,
                 image: spec.image,
-                scale: spec.scale,
-                shift: spec.shift,
+                encoding: spec.encoding,
                 augment,
             })?;
         }
@@ -142,7 +147,9 @@ impl Feed {
 
 fn split(recording: &mut Recording, name: &str, data: &DataFeed, images: u32, shuffled: bool) -> SplitTensors {
     let features: u32 = data.image.iter().product();
-    let per_shard = u32::try_from(data.shard_bytes / u64::from(features.max(1))).unwrap_or(u32::MAX).max(1);
+    // Of bytes, or of labels where those take more.
+    let bytes = u64::from(features).max(4 * u64::from(data.targets)).max(1);
+    let per_shard = u32::try_from(data.shard_bytes / bytes).unwrap_or(u32::MAX).max(1);
     let shards = (0..images.div_ceil(per_shard))
         .map(|index| {
             let first = index * per_shard;
@@ -150,7 +157,7 @@ fn split(recording: &mut Recording, name: &str, data: &DataFeed, images: u32, sh
             Shard {
                 first,
                 images: recording.shared(format!("data.{name}.images.{index}"), rows, features, Dtype::U8),
-                classes: recording.shared(format!("data.{name}.classes.{index}"), rows, 1, Dtype::U32),
+                classes: recording.shared(format!("data.{name}.classes.{index}"), rows, data.targets, Dtype::U32),
             }
         })
         .collect();

@@ -23,4 +23,4 @@ pub use layers::{LayerSpec, weighted};
 pub use network::{Network, NetworkSpec};
 pub use parameter::{Exchange, Feedback, Parameter, Purpose, Start, Weight};
 pub use probe::{Gradient, Probe, Value};
-pub use spec::{Loss, ModelError, Precision, Sides};
+pub use spec::{Loss, ModelError, Precision, Sides, Targets};

@@ -9,13 +9,14 @@ use super::graph::{Extent, Graph};
 use super::layers::LayerSpec;
 use super::parameter::{Exchange, Purpose, Weight};
 use super::pass::{Pass, Placed, Settings, Tracked};
-use super::spec::{Loss, ModelError, Precision};
-use crate::feedback::{BackwardWeight, FeedbackSpec, Observed, Rank, Statistics};
+use super::spec::{Loss, ModelError, Precision, Targets};
+use crate::feedback::{BackwardWeight, FeedbackSpec, Observed, Rank, Statistics, wrong as wrong_feedback};
 use crate::ops::{
     Dtype, MAX_REPLICAS, MeanSquaredError, OneHot, Phase, Recording, Role, Section, ShapeError, SoftmaxCrossEntropy,
-    Tally, TrackMoments, View,
+    SquaredDistance, Tally, TrackMoments, View,
 };
 use crate::optim::{Group, OptimizerSpec};
+use crate::words::counted;
 
 /// Everything that a network's operations depend on.
 #[derive(Clone, Debug)]
@@ -47,8 +48,8 @@ pub struct NetworkSpec {
     pub ranks: Vec<Option<Rank>>,
     /// Where batches come from.
     pub feed: FeedSpec,
-    /// Classes of the data set, which the last layer must have as outputs.
-    pub classes: u32,
+    /// What the outputs of the last layer are compared with.
+    pub targets: Targets,
 }
 
 impl NetworkSpec {
@@ -80,7 +81,7 @@ pub struct Network {
     pub fault: View,
     /// The same of evaluation.
     pub test_fault: View,
-    /// Outputs of an evaluation step: rows x classes, readable after [`Phase::Evaluate`].
+    /// Outputs of an evaluation step: (samples x positions) x outputs, readable after [`Phase::Evaluate`].
     pub outputs: View,
     /// Errors and activations of a batch, readable after [`Phase::Diagnose`].
     pub diagnosis: Diagnosis,
@@ -102,8 +103,10 @@ impl Network {
         graph.freeze(&spec.freeze)?;
         check_counts(spec)?;
         check_output(spec, &graph)?;
+        let positions = graph.extent(graph.nodes.len()).pixels();
         let mut recording = Recording::new(spec.ranks.len() as u32);
-        let feed = Feed::allocate(&mut recording, &spec.feed, spec.batch, graph.input);
+        let labels = [spec.batch, positions * spec.targets.labels()];
+        let feed = Feed::allocate(&mut recording, &spec.feed, labels, graph.input);
         let Allocation { layers, groups, exchange } = allocate(spec, &graph, &mut recording)?;
         let train = Meters {
             metrics: recording.state("train.metrics", 1, 3, Dtype::F32),
@@ -113,7 +116,7 @@ impl Network {
             metrics: recording.workspace("test.metrics", 1, 3, Dtype::F32),
             fault: recording.workspace("test.fault", 1, 1, Dtype::U32),
         };
-        let recorder = Recorder { spec, feed: &feed, input: graph.input, layers: &layers, groups: &groups };
+        let recorder = Recorder { spec, feed: &feed, input: graph.input, positions, layers: &layers, groups: &groups };
         recorder.record_training(&mut recording, train)?;
         let outputs = recorder.record_evaluation(&mut recording, test)?;
         let diagnosis = recorder.record_diagnosis(&mut recording)?;
@@ -156,6 +159,8 @@ struct Recorder<'a> {
     spec: &'a NetworkSpec,
     feed: &'a Feed,
     input: Extent,
+    /// Rows of outputs that a sample has.
+    positions: u32,
     layers: &'a [Placed],
     groups: &'a [Option<Group>; 2],
 }
@@ -185,15 +190,20 @@ impl Recorder<'_> {
         let rec = &mut *pass.rec;
         rec.layer("");
         rec.role(Role::Loss);
-        let delta = rec.scratch("delta", rows, outputs.cols());
-        let losses = rec.scratch("losses", rows, 1);
-        let correct = rec.scratch("correct", rows, 1);
-        match self.spec.loss {
-            Loss::CrossEntropy => {
+        let delta = rec.scratch("delta", outputs.rows(), outputs.cols());
+        let losses = rec.scratch("losses", rows, self.positions);
+        let correct = rec.scratch("correct", rows, self.positions);
+        match (self.spec.loss, self.spec.targets) {
+            (Loss::CrossEntropy, _) => {
                 let smoothing = if phase == Phase::Evaluate { 0.0 } else { self.spec.label_smoothing };
                 rec.push(SoftmaxCrossEntropy { logits: outputs, labels, smoothing, delta, losses, correct })?;
             }
-            Loss::MeanSquaredError => rec.push(MeanSquaredError { outputs, labels, delta, losses, correct })?,
+            (Loss::MeanSquaredError, Targets::Classes(_)) => {
+                rec.push(MeanSquaredError { outputs, labels, delta, losses, correct })?;
+            }
+            (Loss::MeanSquaredError, Targets::Numbers { scale, tolerance, .. }) => {
+                rec.push(SquaredDistance { outputs, labels, scale, tolerance, delta, losses, correct })?;
+            }
         }
         Ok((pass, Judged { delta, losses, correct, labels }))
     }
@@ -291,26 +301,56 @@ fn check_counts(spec: &NetworkSpec) -> Result<(), ModelError> {
     Ok(())
 }
 
-/// The outputs go to the loss: a row of classes a sample.
+/// The outputs go to the loss: a row of them a target.
 fn check_output(spec: &NetworkSpec, graph: &Graph) -> Result<(), ModelError> {
     let Some(last) = graph.nodes.last().filter(|node| node.layer.gives_outputs()) else {
         return Err(ModelError::Network(
             "model.layers: the last layer must be dense, its outputs go to the loss".into(),
         ));
     };
-    if last.extent.pixels() != 1 {
+    let wrong = |problem| {
         let layer = format!("model.layers[{}]", spec.layers.len() - 1);
+        Err(ModelError::Layer { layer, problem })
+    };
+    if let FeedSpec::Data(data) = &spec.feed {
         let [height, width] = last.extent.sides();
-        let problem = format!(
-            "the last layer gives a row of outputs at each of {height} x {width} positions, and the loss takes one a \
-             sample; put a flatten, globalavgpool or first-token before it"
-        );
-        return Err(ModelError::Layer { layer, problem });
+        match data.targets / spec.targets.labels() {
+            wanted if wanted == last.extent.pixels() => {}
+            1 => {
+                return wrong(format!(
+                    "the last layer gives a row of outputs at each of {height} x {width} positions, and the loss takes \
+                     one a sample; put a flatten, globalavgpool or first-token before it"
+                ));
+            }
+            wanted => {
+                return wrong(format!(
+                    "the last layer gives a row of outputs at each of {height} x {width} positions, and the data set \
+                     has a target at each of {wanted}; leave out what joins positions, such as last-token"
+                ));
+            }
+        }
     }
-    if last.extent.channels != spec.classes {
-        let (layer, found) = (format!("model.layers[{}]", spec.layers.len() - 1), last.extent.channels);
-        let problem = format!("the last layer has {found} outputs, the data set has {} classes", spec.classes);
-        return Err(ModelError::Layer { layer, problem });
+    let (found, wanted) = (last.extent.channels, spec.targets.outputs());
+    if found != wanted {
+        let what = match spec.targets {
+            Targets::Classes(_) => counted(wanted, "class"),
+            Targets::Numbers { .. } => counted(wanted, "number"),
+        };
+        let (found, last) = (counted(found, "output"), spec.layers.len() - 1);
+        return wrong(format!(
+            "the last layer has {found}, the data set has {what}; --set model.layers.{last}.out={wanted}"
+        ));
+    }
+    if let Targets::Numbers { .. } = spec.targets {
+        if spec.loss == Loss::CrossEntropy {
+            let problem = "model.loss: cross-entropy needs classes, and the targets are numbers; set it to \
+                           \"mean-squared-error\"";
+            return Err(ModelError::Network(problem.into()));
+        }
+        if spec.feedback.output_statistics == Statistics::Labels {
+            let problem = "labels are one-hot classes, and the targets are numbers; leave it out";
+            return Err(wrong_feedback("output_statistics", problem.to_owned()).into());
+        }
     }
     let numbers = u64::from(spec.rows().max(spec.evaluation_batch)) * u64::from(graph.widest());
     if numbers > u64::from(u32::MAX) {

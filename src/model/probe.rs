@@ -7,7 +7,7 @@ use super::layers::LayerSpec;
 use super::network::NetworkSpec;
 use super::parameter::{Exchange, Feedback};
 use super::pass::{Pass, Placed};
-use super::spec::{Loss, ModelError, Precision};
+use super::spec::{Loss, ModelError, Precision, Targets};
 use crate::feedback::{FeedbackSpec, Pathway};
 use crate::ops::{Dtype, Phase, Recording, Role, View};
 use crate::optim::OptimizerSpec;
@@ -101,7 +101,7 @@ impl Parts {
             evaluation_batch: rows,
             ranks: vec![None],
             feed: FeedSpec::Host { image },
-            classes: 0,
+            targets: Targets::Classes(0),
         };
         let graph = Graph::new(layers, image)?;
         if graph.nodes.is_empty() {
@@ -132,7 +132,7 @@ impl Parts {
     fn finish(mut self, last: usize, chosen: &[usize], back: bool) -> Result<Probe, ModelError> {
         let (rec, rows) = (&mut self.recording, self.spec.batch);
         let layers = &self.layers[..=last];
-        let feed = Feed::allocate(rec, &self.spec.feed, rows, self.input);
+        let feed = Feed::allocate(rec, &self.spec.feed, [rows, 1], self.input);
         rec.begin(Phase::Evaluate);
         let (x, _) = feed.record(rec, Phase::Evaluate, rows, 0, self.input)?;
         let mut pass = Pass::new(rec, layers, self.spec.settings(), (x, rows), None);

@@ -43,8 +43,41 @@ pub enum Loss {
     /// Softmax cross-entropy.
     #[default]
     CrossEntropy,
-    /// Mean squared error against one-hot labels.
+    /// Mean squared error against one-hot labels, or against numbers.
     MeanSquaredError,
+}
+
+/// What the labels of a sample are; of one with several positions, those of each.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Targets {
+    /// A class, of so many.
+    Classes(u32),
+    /// Whole numbers, one an output.
+    Numbers {
+        /// How many.
+        outputs: u32,
+        /// An output should be this times its label.
+        scale: f64,
+        /// How far from that it counts as correct.
+        tolerance: f64,
+    },
+}
+
+impl Targets {
+    /// Outputs of a position.
+    pub fn outputs(self) -> u32 {
+        match self {
+            Targets::Classes(outputs) | Targets::Numbers { outputs, .. } => outputs,
+        }
+    }
+
+    /// Labels of a position.
+    pub fn labels(self) -> u32 {
+        match self {
+            Targets::Classes(_) => 1,
+            Targets::Numbers { outputs, .. } => outputs,
+        }
+    }
 }
 
 /// What factors of the large products are rounded to: forward, exact transport and weight gradients. Sums, parameters,

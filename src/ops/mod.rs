@@ -37,10 +37,10 @@ pub use convolution::{Convolution, Pass};
 pub use correlate::{Correlate, Hebbian, Oja};
 pub use elementwise::{Activate, Activation, Add, Dropout, Gate, Saves, Significant};
 pub use fit::Fit;
-pub use gather::{Augment, Gather};
+pub use gather::{Augment, Encoding, Gather};
 pub use gemm::{Epilogue, Gemm, Half, SumSplits};
 pub use layernorm::{LayerNorm, LayerNormBackward, LayerNormGradients};
-pub use loss::{MeanSquaredError, OneHot, SoftmaxCrossEntropy, Tally};
+pub use loss::{MeanSquaredError, OneHot, SoftmaxCrossEntropy, SquaredDistance, Tally};
 pub use normalise::{Normalise, NormaliseBackward, NormaliseGradients, TrackMoments};
 pub use optimize::{Optimize, Update};
 pub use pool::{AveragePool, AveragePoolBackward, MaxPool, MaxPoolBackward};
@@ -203,6 +203,7 @@ operations!(
     Clear,
     SoftmaxCrossEntropy,
     MeanSquaredError,
+    SquaredDistance,
     OneHot,
     Tally,
     Optimize,

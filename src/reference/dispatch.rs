@@ -63,7 +63,8 @@ impl<'a> Replica<'a> {
 
     /// The new values of the operation's outputs.
     pub(super) fn compute(&self, op: &Op) -> Result<Outputs, ReferenceError> {
-        let active = self.step.active_rows;
+        // Rows of outputs that are present; a tensor that has one a row is samples x positions.
+        let active = |each: View| self.step.active_rows.saturating_mul(each.cols());
         Ok(match op {
             Op::Gather(op) => self.gather(op)?,
             Op::Gemm(op) => self.gemm(op)?,
@@ -184,15 +185,24 @@ impl<'a> Replica<'a> {
             Op::PlaceRows(op) => self.place_rows(op)?,
             Op::Clear(op) => one(op.out, vec![0.0; op.out.shape.per_replica()]),
             Op::SoftmaxCrossEntropy(op) => {
-                let judged =
-                    loss::softmax_cross_entropy(self.matrix(op.logits)?, self.words(op.labels)?, op.smoothing, active);
+                let (logits, labels) = (self.matrix(op.logits)?, self.words(op.labels)?);
+                let judged = loss::softmax_cross_entropy(logits, labels, op.smoothing, active(op.labels));
                 verdict(op.delta, op.losses, op.correct, judged)
             }
             Op::MeanSquaredError(op) => {
-                let judged = loss::mean_squared_error(self.matrix(op.outputs)?, self.words(op.labels)?, active);
+                let (outputs, labels) = (self.matrix(op.outputs)?, self.words(op.labels)?);
+                let judged = loss::mean_squared_error(outputs, labels, active(op.labels));
                 verdict(op.delta, op.losses, op.correct, judged)
             }
-            Op::OneHot(op) => one(op.out, loss::one_hot(self.words(op.labels)?, op.out.cols() as usize, active)),
+            Op::SquaredDistance(op) => {
+                let (outputs, labels) = (self.matrix(op.outputs)?, self.words(op.labels)?);
+                let judged = loss::squared_distance(outputs, labels, op.scale, op.tolerance, active(op.losses));
+                verdict(op.delta, op.losses, op.correct, judged)
+            }
+            Op::OneHot(op) => {
+                let (labels, classes) = (self.words(op.labels)?, op.out.cols() as usize);
+                one(op.out, loss::one_hot(labels, classes, active(op.labels)))
+            }
             Op::Tally(op) => self.tally(op)?,
             Op::Optimize(op) if self.faulty(op.fault)? => Vec::new(),
             Op::Optimize(op) => self.optimize(op)?,
@@ -360,7 +370,8 @@ impl<'a> Replica<'a> {
     fn tally(&self, op: &Tally) -> Result<Outputs, ReferenceError> {
         let so_far = loss::Tallied { metrics: three(self.floats(op.metrics)?), fault: self.words(op.fault)?[0] };
         let (losses, correct) = (self.floats(op.losses)?, self.floats(op.correct)?);
-        let tallied = loss::tally(so_far, losses, correct, self.step.active_rows, self.step.step);
+        let active = self.step.active_rows.saturating_mul(op.losses.cols());
+        let tallied = loss::tally(so_far, losses, correct, active, self.step.step);
         Ok(vec![(op.metrics, tallied.metrics.to_vec().into()), (op.fault, vec![tallied.fault].into())])
     }
 

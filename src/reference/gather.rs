@@ -3,14 +3,14 @@
 use super::autoaugment::{Picture, autoaugment};
 use super::error::ReferenceError;
 use crate::ops::random::{AUGMENT_STREAM, pcg4d, unit};
-use crate::ops::{Augment, Gather, StepState};
+use crate::ops::{Augment, Encoding, Gather, StepState};
 
 /// The data set, or the shard of it that an operation reads.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Source<'a> {
     /// One image a row.
     pub(super) images: &'a [u8],
-    /// One an image.
+    /// A row of targets an image.
     pub(super) classes: &'a [u32],
     /// Which image of the whole set comes when.
     pub(super) permutation: &'a [u32],
@@ -19,9 +19,9 @@ pub(super) struct Source<'a> {
 /// A batch as it is filled.
 #[derive(Clone, Debug)]
 pub(super) struct Batch {
-    /// One image a row.
+    /// One sample a row.
     pub(super) images: Vec<f64>,
-    /// One a row.
+    /// A row of targets a sample.
     pub(super) labels: Vec<u32>,
 }
 
@@ -33,8 +33,9 @@ pub(super) fn gather(
     seed: u32,
     batch: &mut Batch,
 ) -> Result<(), ReferenceError> {
-    let width = op.images.cols() as usize;
-    let present = batch.labels.len().min(step.active_rows.saturating_sub(op.skip) as usize);
+    let [width, targets, samples] = [op.images.cols(), op.classes.cols(), op.labels.rows()].map(|n| n as usize);
+    let encoded = op.encoding.extent(op.image).iter().product::<u32>() as usize;
+    let present = samples.min(step.active_rows.saturating_sub(op.skip) as usize);
     let entries = source.entries(step.cursor + op.skip, present)?;
     for (row, &index) in entries.iter().enumerate() {
         let Some(index) = index.checked_sub(op.first).filter(|&i| i < op.images.rows()) else { continue };
@@ -42,19 +43,20 @@ pub(super) fn gather(
         let image = Image { size: op.image, bytes: &source.images[index * width..][..width] };
         let place = op.skip + row as u32;
         let draw = Draw::new(&op.augment, op.image, [place, AUGMENT_STREAM, step.step, seed]);
-        let out = &mut batch.images[row * width..][..width];
-        batch.labels[row] = source.classes[index];
-        match op.augment.autoaugment {
-            None => image.render(op, &draw, out),
-            Some(policy) => {
+        let out = &mut batch.images[row * encoded..][..encoded];
+        batch.labels[row * targets..][..targets].copy_from_slice(&source.classes[index * targets..][..targets]);
+        match (op.encoding, op.augment.autoaugment) {
+            (Encoding::OneHot(_), _) => out.copy_from_slice(&op.encoding.encode(image.bytes, 1)),
+            (Encoding::Scaled { scale, shift }, None) => image.render((scale, shift), &draw, out),
+            (Encoding::Scaled { scale, shift }, Some(policy)) => {
                 let changed = autoaugment(policy, image.picture(&draw), place, step.step, seed);
                 let image = Image { bytes: changed.pixels.as_flattened(), ..image };
-                image.render(op, &Draw { square: draw.square, ..STILL }, out);
+                image.render((scale, shift), &Draw { square: draw.square, ..STILL }, out);
             }
         }
     }
-    batch.labels[present..].fill(u32::MAX);
-    batch.images[present * width..].fill(0.0);
+    batch.labels[present * targets..].fill(u32::MAX);
+    batch.images[present * encoded..].fill(0.0);
     Ok(())
 }
 
@@ -118,13 +120,13 @@ struct Image<'a> {
 
 impl Image<'_> {
     /// The changed image as the network sees it.
-    fn render(&self, op: &Gather, draw: &Draw, out: &mut [f64]) {
+    fn render(&self, (scale, shift): ([f64; 4], [f64; 4]), draw: &Draw, out: &mut [f64]) {
         let [height, width, channels] = self.size;
         let pixels = (0..height).flat_map(|y| (0..width).map(move |x| (i64::from(y), i64::from(x))));
         let values = pixels.flat_map(|at| (0..channels as usize).map(move |channel| (at, channel)));
         for (out, (at, channel)) in out.iter_mut().zip(values) {
             let value = self.sample(at, channel, draw);
-            *out = if draw.is_cut(at) { 0.0 } else { value * op.scale[channel] + op.shift[channel] };
+            *out = if draw.is_cut(at) { 0.0 } else { value * scale[channel] + shift[channel] };
         }
     }
 
@@ -191,8 +193,7 @@ mod tests {
             first,
             skip: 0,
             image,
-            scale: [1.0; 4],
-            shift: [0.0; 4],
+            encoding: Encoding::Scaled { scale: [1.0; 4], shift: [0.0; 4] },
             augment,
         }
     }
@@ -206,17 +207,15 @@ mod tests {
     }
 
     fn render(size: [u32; 3], bytes: &[u8], draw: &Draw) -> Vec<f64> {
-        let op = operation(1, 1, 0, size, Augment::default());
         let mut out = vec![f64::NAN; bytes.len()];
-        Image { size, bytes }.render(&op, draw, &mut out);
+        Image { size, bytes }.render(([1.0; 4], [0.0; 4]), draw, &mut out);
         out
     }
 
     #[test]
     fn rows_follow_the_permutation_from_the_cursor_on() {
         let op = Gather {
-            scale: [0.5, 2.0, 0.0, 0.0],
-            shift: [1.0, -1.0, 0.0, 0.0],
+            encoding: Encoding::Scaled { scale: [0.5, 2.0, 0.0, 0.0], shift: [1.0, -1.0, 0.0, 0.0] },
             ..operation(3, 3, 0, [1, 1, 2], Augment::default())
         };
         let source = Source { images: &[0, 1, 10, 11, 20, 21], classes: &[5, 6, 7], permutation: &[9, 2, 0, 1] };
@@ -272,13 +271,32 @@ mod tests {
     }
 
     #[test]
+    fn tokens_become_rows_with_a_one_and_have_a_label_each() {
+        let mut recording = Recording::new(1);
+        let op = Gather {
+            classes: recording.shared("classes", 2, 3, Dtype::U32),
+            out: recording.scratch("x", 9, 4),
+            labels: recording.scratch_of("labels", 3, 3, Dtype::U32),
+            encoding: Encoding::OneHot(4),
+            ..operation(2, 3, 0, [3, 1, 1], Augment::default())
+        };
+        assert_eq!(op.check(), Ok(()));
+        let source = Source { images: &[0, 3, 1, 2, 2, 0], classes: &[1, 2, 3, 4, 5, 6], permutation: &[1, 0, 1] };
+        let mut batch = Batch { images: vec![-7.0; 36], labels: vec![777; 9] };
+        gather(&op, source, &step(0, 0, 2), 0, &mut batch).unwrap();
+        assert_eq!(batch.labels, [4, 5, 6, 1, 2, 3, u32::MAX, u32::MAX, u32::MAX]);
+        let ones: Vec<usize> = (0..36).filter(|&at| batch.images[at] != 0.0).collect();
+        assert_eq!(ones, [2, 4 + 2, 8, 12, 16 + 3, 20 + 1]);
+        assert!(ones.iter().all(|&at| batch.images[at] == 1.0));
+    }
+
+    #[test]
     fn what_is_cut_out_is_zero_in_the_result() {
-        let op = Gather { scale: [2.0; 4], shift: [5.0; 4], ..operation(1, 1, 0, [2, 3, 1], Augment::default()) };
         let image = Image { size: [2, 3, 1], bytes: &[1, 2, 3, 4, 5, 6] };
         let cut = |top, left, side| {
             let mut out = [f64::NAN; 6];
             // The square stays where it is, whatever happens to the image below.
-            image.render(&op, &Draw { flipped: true, square: (top, left, side), ..STILL }, &mut out);
+            image.render(([2.0; 4], [5.0; 4]), &Draw { flipped: true, square: (top, left, side), ..STILL }, &mut out);
             out
         };
         assert_eq!(cut(0, 0, 0), [11.0, 9.0, 7.0, 17.0, 15.0, 13.0]);
@@ -406,7 +424,8 @@ mod tests {
         let bytes: Vec<u8> = noise(3 * 63, 5).iter().map(|x| (100.0 + 50.0 * x) as u8).collect();
         let source = Source { images: &bytes, classes: &[3], permutation: &[0; 40] };
         let fill = |augment, scale, shift| {
-            let op = Gather { scale, shift, ..operation(1, 40, 0, [7, 9, 3], augment) };
+            let encoding = Encoding::Scaled { scale, shift };
+            let op = Gather { encoding, ..operation(1, 40, 0, [7, 9, 3], augment) };
             let mut batch = stale(40, 189);
             gather(&op, source, &step(2, 0, 40), 8, &mut batch).unwrap();
             batch.images

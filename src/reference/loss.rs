@@ -44,6 +44,19 @@ pub(super) fn mean_squared_error(outputs: Matrix<'_>, labels: &[u32], active: u3
     })
 }
 
+/// Mean over rows and columns of the squared distance to `scale` times a label an output, the first `active` rows present; right
+/// within the tolerance.
+pub(super) fn squared_distance(outputs: Matrix<'_>, labels: &[u32], scale: f64, tolerance: f64, active: u32) -> Judged {
+    let width = outputs.cols;
+    rows_judged(outputs, active, |row, outputs| {
+        let labels = &labels[row * width..][..width];
+        let misses: Vec<f64> = outputs.iter().zip(labels).map(|(output, &l)| output - scale * f64::from(l)).collect();
+        let loss = misses.iter().map(|miss| miss * miss).sum::<f64>() / width as f64;
+        let correct = misses.iter().all(|miss| miss.abs() <= tolerance);
+        (loss, correct, misses.iter().map(|miss| 2.0 * miss / width as f64).collect())
+    })
+}
+
 /// The rows of a batch by a loss that maps (outputs, label) of one row to the loss and its gradient.
 fn judge(
     outputs: Matrix<'_>,
@@ -51,12 +64,20 @@ fn judge(
     active: u32,
     loss_of: impl Fn(&[f64], usize) -> (f64, Vec<f64>),
 ) -> Judged {
-    let mut judged = Judged { delta: Vec::new(), losses: Vec::new(), correct: Vec::new() };
-    for (row, &label) in labels.iter().enumerate().take(active as usize) {
-        let (outputs, label) = (outputs.row(row), label as usize);
+    rows_judged(outputs, active, |row, outputs| {
+        let label = labels[row] as usize;
         let (loss, gradient) = loss_of(outputs, label);
+        (loss, first_maximum(outputs) == label, gradient)
+    })
+}
+
+/// The rows of a batch by what maps the outputs of one row to its loss, whether it is correct, and the gradient.
+fn rows_judged(outputs: Matrix<'_>, active: u32, of_row: impl Fn(usize, &[f64]) -> (f64, bool, Vec<f64>)) -> Judged {
+    let mut judged = Judged { delta: Vec::new(), losses: Vec::new(), correct: Vec::new() };
+    for row in 0..outputs.rows.min(active as usize) {
+        let (loss, correct, gradient) = of_row(row, outputs.row(row));
         judged.losses.push(loss);
-        judged.correct.push(one_if(first_maximum(outputs) == label));
+        judged.correct.push(one_if(correct));
         judged.delta.extend(gradient.into_iter().map(|g| g / f64::from(active)));
     }
     judged.losses.resize(outputs.rows, 0.0);
@@ -160,6 +181,21 @@ mod tests {
             let delta = loss(Matrix::new(rows, cols, &outputs), &labels, 4).delta;
             assert_close(&delta, &differences(&outputs, mean), 1e-9);
         }
+    }
+
+    /// Rows of two numbers of tenths: one right, one within the tolerance, one beyond it, one absent.
+    #[test]
+    fn distances_to_numbers_by_hand() {
+        let outputs = [1.0, 2.0, 0.5, 0.25, 3.0, 0.0, f64::NAN, 1.0];
+        let labels = [10, 20, 4, 2, 30, 5, 0, 0];
+        let judged = squared_distance(Matrix::new(4, 2, &outputs), &labels, 0.1, 0.125, 3);
+        assert_close(&judged.losses, &[0.0, (0.01 + 0.0025) / 2.0, 0.125, 0.0], 1e-15);
+        assert_eq!(judged.correct, [1.0, 1.0, 0.0, 0.0]);
+        assert_close(&judged.delta, &[0.0, 0.0, 0.1 / 3.0, 0.05 / 3.0, 0.0, -0.5 / 3.0, 0.0, 0.0], 1e-15);
+        let mean = |x: &[f64]| {
+            squared_distance(Matrix::new(3, 2, x), &labels[..6], 0.1, 0.125, 3).losses.iter().sum::<f64>() / 3.0
+        };
+        assert_close(&judged.delta[..6], &differences(&outputs[..6], mean), 1e-9);
     }
 
     #[test]

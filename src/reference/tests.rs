@@ -3,9 +3,9 @@
 use super::*;
 use crate::ops::random::{pcg4d, unit};
 use crate::ops::{
-    Activate, Activation, ColumnSum, Correlate, Dropout, Dtype, Gate, Gather, Gemm, GroupStep, Moments, Normalise,
-    NormaliseBackward, NormaliseGradients, Oja, OneHot, Optimize, Recording, ReplicaStep, Role, SoftmaxCrossEntropy,
-    Tally, TrackMoments, Transport, Update,
+    Activate, Activation, ColumnSum, Correlate, Dropout, Dtype, Encoding, Gate, Gather, Gemm, GroupStep, Moments,
+    Normalise, NormaliseBackward, NormaliseGradients, Oja, OneHot, Optimize, Recording, ReplicaStep, Role,
+    SoftmaxCrossEntropy, Tally, TrackMoments, Transport, Update,
 };
 use crate::plan::{Blocking, Options, Profile};
 
@@ -279,8 +279,7 @@ fn network(replicas: u32, update: Update) -> Network {
             first: 0,
             skip: 0,
             image: [2, 2, 3],
-            scale: [0.01; 4],
-            shift: [-1.0; 4],
+            encoding: Encoding::Scaled { scale: [0.01; 4], shift: [-1.0; 4] },
             augment: Default::default(),
         }
         .into(),

@@ -15,7 +15,7 @@ use crate::optim::{LESS_THAN_ONE, OptimizerError, OptimizerSpec, single};
 use crate::words::{counted, suggest};
 
 /// Configurations that come with the program, by name.
-const PRESETS: [(&str, &str); 14] = [
+const PRESETS: [(&str, &str); 16] = [
     ("digits", include_str!("presets/digits.toml")),
     ("fashion-mnist", include_str!("presets/fashion-mnist.toml")),
     ("cifar10-mlp", include_str!("presets/cifar10-mlp.toml")),
@@ -28,6 +28,8 @@ const PRESETS: [(&str, &str); 14] = [
     ("digits-rows", include_str!("presets/digits-rows.toml")),
     ("mnist-rows", include_str!("presets/mnist-rows.toml")),
     ("mnist-pixels", include_str!("presets/mnist-pixels.toml")),
+    ("adding", include_str!("presets/adding.toml")),
+    ("text", include_str!("presets/text.toml")),
     ("retina-small", include_str!("presets/retina-small.toml")),
     ("retina-cifar10", include_str!("presets/retina-cifar10.toml")),
 ];
@@ -42,8 +44,11 @@ const MOST_MICRO_BATCHES: u32 = 1024;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DataSection {
-    /// A known set or a folder of images.
+    /// A known set, a folder of images or a text file.
     pub name: String,
+    /// Steps of sequences that are made, characters of the windows of a text; the set's default if left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub length: Option<u32>,
     /// Take the luma of images in colour.
     #[serde(default, skip_serializing_if = "is_default")]
     pub grey: bool,
@@ -338,11 +343,23 @@ fn value_of(text: &str) -> toml::Value {
     value.unwrap_or_else(|| toml::Value::String(text.to_owned()))
 }
 
-/// The section that some names lead to, made where there is none; or the name of a value on the way.
-fn section<'a>(table: &'a mut toml::Table, names: &'a [String]) -> Result<&'a mut toml::Table, &'a str> {
+/// The section that some names lead to, made where there is none; a number behind the name of a list is that of an entry, from 0.
+///
+/// # Errors
+/// Says what is no section on the way.
+fn section<'a>(table: &'a mut toml::Table, names: &[String]) -> Result<&'a mut toml::Table, String> {
     let Some((first, rest)) = names.split_first() else { return Ok(table) };
     let entry = table.entry(first.as_str()).or_insert_with(|| toml::Value::Table(toml::Table::new()));
-    section(entry.as_table_mut().ok_or(first.as_str())?, rest)
+    match (entry, rest.split_first()) {
+        (toml::Value::Table(table), _) => section(table, rest),
+        (toml::Value::Array(entries), Some((index, rest))) => {
+            let last = entries.len().saturating_sub(1);
+            let entry = index.parse::<usize>().ok().and_then(|index| entries.get_mut(index));
+            let found = entry.and_then(toml::Value::as_table_mut);
+            section(found.ok_or_else(|| format!("{index} is no entry of {first}; those are 0 to {last}"))?, rest)
+        }
+        _ => Err(format!("{first} is a value, not a section")),
+    }
 }
 
 /// Names of the presets.
@@ -421,7 +438,7 @@ impl Draft {
         let (last, sections) = names.split_last().ok_or_else(|| wrong("there is no key".to_owned()))?;
         // A section that is made for nothing would be one that lacks keys.
         let mut table = self.table.clone();
-        let place = section(&mut table, sections).map_err(|name| wrong(format!("{name} is a value, not a section")))?;
+        let place = section(&mut table, sections).map_err(wrong)?;
         if value.is_empty() {
             let probe = toml::Value::Table(toml::Table::new());
             let is_there = place.insert(last.clone(), probe).is_some();

@@ -7,9 +7,9 @@ use std::sync::{Mutex, PoisonError};
 
 use super::TrainError;
 use super::config::{Config, ConfigError, DataSection, LimitOrder};
-use crate::data::{self, Dataset, ImageShape, SearchPath, Split};
-use crate::model::{DataFeed, FeedSpec, Network, NetworkSpec, widest};
-use crate::ops::Augment;
+use crate::data::{self, Contents, Dataset, ImageShape, Numbers, SearchPath, Split};
+use crate::model::{DataFeed, FeedSpec, Network, NetworkSpec, Targets, widest};
+use crate::ops::{Augment, Encoding};
 use crate::optim::Horizon;
 use crate::plan::{Options, Plan, PlanError, Profile};
 
@@ -29,7 +29,9 @@ const SHARD_BYTES: u64 = 64 << 20;
 /// # Errors
 /// If the set cannot be read, or has fewer classes or images than it is limited to.
 fn dataset(section: &DataSection, search: &SearchPath) -> Result<Dataset, TrainError> {
-    let mut data = formed(data::open(&section.name, search)?, section)?;
+    let data = data::open_cut(&section.name, section.length, search)?;
+    check_images_wanted(section, &data.name, data.is_of_images())?;
+    let mut data = formed(data, section)?;
     if let Some(classes) = section.classes {
         let found = data.classes.len();
         if found < classes as usize {
@@ -41,7 +43,7 @@ fn dataset(section: &DataSection, search: &SearchPath) -> Result<Dataset, TrainE
     if let Some(limit) = section.limit {
         let images = data.train.len();
         if images < limit as usize {
-            let rule = format!("{} has only {} to train on", data.name, counted(images as u64, "image"));
+            let rule = format!("{} has only {} to train on", data.name, counted(images as u64, data.sample()));
             return Err(ConfigError::Range { key: "data.limit", value: limit.to_string(), rule }.into());
         }
         data = match section.limit_order {
@@ -53,6 +55,29 @@ fn dataset(section: &DataSection, search: &SearchPath) -> Result<Dataset, TrainE
         say_once(remark);
     }
     Ok(data)
+}
+
+/// Sequences are neither mirrored nor shrunk, and have no class each to be chosen by.
+fn check_images_wanted(section: &DataSection, name: &str, is_of_images: bool) -> Result<(), ConfigError> {
+    let set = |is_set: bool, value: &dyn ToString| is_set.then(|| value.to_string());
+    let asked = [
+        ("data.grey", set(section.grey, &section.grey)),
+        ("data.shrink", set(section.shrink > 1, &section.shrink)),
+        ("data.flip", set(section.flip, &section.flip)),
+        ("data.rotation", set(section.rotation > 0.0, &section.rotation)),
+        ("data.crop_padding", set(section.crop_padding > 0, &section.crop_padding)),
+        ("data.autoaugment", section.autoaugment.map(|policy| policy.name().to_owned())),
+        ("data.cutout", set(section.cutout > 0, &section.cutout)),
+        ("data.classes", section.classes.map(|classes| classes.to_string())),
+    ];
+    let found = asked.into_iter().find_map(|(key, value)| Some((key, value?)));
+    match found.filter(|_| !is_of_images) {
+        Some((key, value)) => {
+            let rule = format!("is for images of one class each, and {name} has sequences; leave it out");
+            Err(ConfigError::Range { key, value, rule })
+        }
+        None => Ok(()),
+    }
 }
 
 /// A sweep reads its data again for every cell, and has nothing new to say about them.
@@ -99,13 +124,17 @@ impl Config {
 pub(crate) struct Outline {
     pub(crate) name: String,
     pub(crate) shape: ImageShape,
-    pub(crate) classes: u32,
+    /// What the labels of a position are, and how many labels a sample has.
+    pub(crate) targets: (Targets, u32),
+    pub(crate) is_of_images: bool,
+    /// What a sample is called.
+    pub(crate) sample: &'static str,
     /// Images to train on.
     pub(crate) train: u32,
     /// Images to test on.
     pub(crate) test: u32,
-    /// What makes bytes inputs, as [`standardisation`] gives it.
-    pub(crate) standard: ([f64; 4], [f64; 4]),
+    /// What makes bytes inputs, as [`encoding`] gives it.
+    pub(crate) encoding: Encoding,
 }
 
 impl Outline {
@@ -114,10 +143,12 @@ impl Outline {
         Outline {
             name: data.name.clone(),
             shape: data.shape,
-            classes: data.classes.len() as u32,
+            targets: (targets(data), data.train.targets),
+            is_of_images: data.is_of_images(),
+            sample: data.sample(),
             train: images(&data.train),
             test: images(&data.test),
-            standard: standardisation(data),
+            encoding: encoding(data),
         }
     }
 }
@@ -146,9 +177,9 @@ fn check_images(config: &Config, data: &Outline) -> Result<(), TrainError> {
     let (train, test) = (data.train, data.test);
     if train < config.train.batch || test == 0 {
         return Err(TrainError::Batch(format!(
-            "{} has {train} images to train on and {test} to test on; train.batch = {} needs at least as many to \
-             train on, and one to test on; lower train.batch or add images",
-            data.name, config.train.batch
+            "{} has {train} {}s to train on and {test} to test on; train.batch = {} needs at least as many to train on, \
+             and one to test on; lower train.batch or take more of them",
+            data.name, data.sample, config.train.batch
         )));
     }
     Ok(())
@@ -171,12 +202,12 @@ fn check_length(config: &Config, images: u32) -> Result<(), ConfigError> {
 
 fn described(config: &Config, data: &Outline) -> Result<NetworkSpec, TrainError> {
     let (train, test) = (data.train, data.test);
-    let (scale, shift) = data.standard;
     let section = &config.data;
+    check_images_wanted(section, &data.name, data.is_of_images)?;
     if let Some(limit) = section.limit.filter(|&limit| limit < train) {
         let rule = format!(
             "the data set that was handed over has {} to train on, and must be limited first",
-            counted(train, "image")
+            counted(train, data.sample)
         );
         return Err(ConfigError::Range { key: "data.limit", value: limit.to_string(), rule }.into());
     }
@@ -202,15 +233,17 @@ fn described(config: &Config, data: &Outline) -> Result<NetworkSpec, TrainError>
         autoaugment: section.autoaugment,
         cutout: section.cutout,
     };
-    let widest = widest(&config.model.layers, image)?;
-    let feed = DataFeed { image, train, test, scale, shift, augment, shard_bytes: SHARD_BYTES };
+    let encoding = data.encoding;
+    let widest = widest(&config.model.layers, encoding.extent(image))?;
+    let (targets, labels) = data.targets;
+    let feed = DataFeed { image, encoding, targets: labels, train, test, augment, shard_bytes: SHARD_BYTES };
     let evaluation_batch = evaluation_batch(test.max(1), config.train.batch, widest);
-    Ok(network(config, FeedSpec::Data(feed), data.classes, evaluation_batch))
+    Ok(network(config, FeedSpec::Data(feed), targets, evaluation_batch))
 }
 
-/// The network of a configuration. What depends on the images stands beside it: where they come from, their classes, and how
-/// many a step of evaluation takes.
-pub fn network(config: &Config, feed: FeedSpec, classes: u32, evaluation_batch: u32) -> NetworkSpec {
+/// The network of a configuration. What depends on the data stands beside it: where they come from, what the outputs are compared
+/// with, and how many samples a step of evaluation takes.
+pub fn network(config: &Config, feed: FeedSpec, targets: Targets, evaluation_batch: u32) -> NetworkSpec {
     NetworkSpec {
         layers: config.model.layers.clone(),
         freeze: config.model.freeze.clone(),
@@ -225,13 +258,28 @@ pub fn network(config: &Config, feed: FeedSpec, classes: u32, evaluation_batch: 
         evaluation_batch,
         ranks: config.replicas().into_iter().map(|(rank, _)| rank).collect(),
         feed,
-        classes,
+        targets,
     }
 }
 
-/// What makes a byte v of a channel an input, `v * scale + shift`: the training pixels then have mean 0 and standard deviation 1.
-/// A channel without any variation in training is no input: whatever it is in the test, 0 comes of it.
-pub fn standardisation(data: &Dataset) -> ([f64; 4], [f64; 4]) {
+/// What the labels of a position are.
+fn targets(data: &Dataset) -> Targets {
+    let outputs = data.classes.len() as u32;
+    match data.numbers {
+        None => Targets::Classes(outputs),
+        Some(Numbers { one, tolerance }) => {
+            let (scale, tolerance) = (1.0 / f64::from(one), f64::from(tolerance) / f64::from(one));
+            Targets::Numbers { outputs, scale, tolerance }
+        }
+    }
+}
+
+/// What makes bytes inputs. Tokens become one-hot; the values of a channel are standardised, so that in training they have mean 0
+/// and standard deviation 1. A channel without any variation in training is no input: whatever it is in the test, 0 comes of it.
+pub fn encoding(data: &Dataset) -> Encoding {
+    if let Contents::Tokens(symbols) = data.contents {
+        return Encoding::OneHot(symbols);
+    }
     let statistics = data.channel_statistics();
     let (mut scale, mut shift) = ([0.0; 4], [0.0; 4]);
     for (channel, (mean, std)) in statistics.mean.iter().zip(&statistics.std).enumerate().take(4) {
@@ -240,7 +288,7 @@ pub fn standardisation(data: &Dataset) -> ([f64; 4], [f64; 4]) {
             shift[channel] = -mean * scale[channel];
         }
     }
-    (scale, shift)
+    Encoding::Scaled { scale, shift }
 }
 
 /// Images of an evaluation step.

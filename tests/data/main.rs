@@ -77,6 +77,7 @@ fn a_limited_set_has_every_class_in_proportion() {
     let split = |images: usize| Split {
         images: vec![7; images],
         labels: (0..images).map(|i| u32::from(i >= images / 2)).collect(),
+        ..Split::default()
     };
     let shape = ImageShape { height: 1, width: 1, channels: 1 };
     let sorted = Dataset::new("sorted", shape, vec!["a".into(), "b".into()], split(100), split(10)).unwrap();

@@ -35,13 +35,16 @@ fn batch(scene: &mut Scene, image: [u32; 3], augment: Augment, rows: u32, shards
     // The same elements as a row an image or a row a pixel.
     let pixels = image[0] * image[1];
     let out = if scene.draw(2) == 0 { scene.output(rows, features) } else { scene.output(rows * pixels, image[2]) };
-    let labels = scene.words(rows, 1, |_, _, _| 0xDEAD_BEEF);
+    // Labels more and fewer than the invocations of an image.
+    let targets = [1, 1, 2, 5, 70][scene.draw(5) as usize];
+    let labels = scene.words(rows, targets, |_, _, _| 0xDEAD_BEEF);
     let (mut first, skip) = (0, 2 * scene.draw(2));
     for &count in shards {
         let images = scene.bytes(count, features);
-        let classes = scene.shared_words(count, 1, |bits, i| bits % 1000 + i);
+        let classes = scene.shared_words(count, targets, |bits, i| bits % 1000 + i);
         let (scale, shift) = ([1.0 / 255.0, 2.0 / 255.0, 0.01, 0.003], [-0.13, 0.5, 0.0, 0.25]);
-        let op = Gather { images, classes, permutation, out, labels, first, skip, image, scale, shift, augment };
+        let encoding = Encoding::Scaled { scale, shift };
+        let op = Gather { images, classes, permutation, out, labels, first, skip, image, encoding, augment };
         first += count;
         let extent = f64::from(image[0].max(image[1]));
         // Coordinates are sums of three products of the extent's size, and neighbouring random pixels differ by about
@@ -66,6 +69,31 @@ fn batches_of_every_image_size_with_every_change() {
         scene.verify(&mut report, &[step(replicas, 9, cursor, active)]);
     }
     report.finish("batches");
+}
+
+/// Bytes that are symbols, some of them none of those that have a place.
+#[test]
+fn tokens_become_one_hot_with_a_label_each() {
+    let mut report = Report::default();
+    for (replicas, rows, active, cursor) in [(1, 5, 5, 0), (3, 65, 41, 1)] {
+        let mut scene = Scene::new(replicas);
+        for (length, channels, symbols) in [(1, 1, 2), (7, 1, 5), (64, 1, 28), (33, 2, 100), (3, 1, 256)] {
+            let permutation = scene.words(1, 71, |_, r, i| (i * 7 + r * 5 + 1) % 71);
+            let out = scene.output(rows * length, channels * symbols);
+            let labels = scene.words(rows, length, |_, _, _| 0xDEAD_BEEF);
+            let skip = 2 * scene.draw(2);
+            for (first, count) in [(0, 30), (30, 41)] {
+                let images = scene.bytes(count, length * channels);
+                let classes = scene.shared_words(count, length, |bits, i| bits % 1000 + i);
+                let (image, encoding) = ([length, 1, channels], Encoding::OneHot(symbols));
+                let op =
+                    Gather { images, classes, permutation, out, labels, first, skip, image, encoding, augment: NONE };
+                scene.push(op, |_| 0.0);
+            }
+        }
+        scene.verify(&mut report, &[step(replicas, 9, cursor, active)]);
+    }
+    report.finish("tokens");
 }
 
 /// Other steps and seeds change images otherwise.
@@ -111,8 +139,8 @@ fn learned_policies_agree_to_the_bit() {
         for (first, count) in [(0, rows / 3), (rows / 3, rows - rows / 3)] {
             let (images, classes) = (scene.bytes(count, features), scene.shared_words(count, 1, |bits, _| bits));
             let augment = Augment { autoaugment: policy, ..augment };
-            let (scale, shift) = ([1.0; 4], [0.0; 4]);
-            let op = Gather { images, classes, permutation, out, labels, first, skip: 0, image, scale, shift, augment };
+            let encoding = Encoding::Scaled { scale: [1.0; 4], shift: [0.0; 4] };
+            let op = Gather { images, classes, permutation, out, labels, first, skip: 0, image, encoding, augment };
             scene.push(op, |_| 0.0);
         }
         scene.verify(&mut report, &[step(2, 3, 0, rows - 1)]);

@@ -5,31 +5,41 @@ use ldfa_gpu::ops::*;
 use crate::compare::{Report, identical, roundings, sums};
 use crate::scene::{SIZES, Scene, asymmetric, step};
 
-/// Rows, columns, active rows.
-const BATCHES: [[u32; 3]; 11] = [
-    [1, 1, 1],
-    [1, 10, 1],
-    [2, 2, 1],
-    [7, 3, 7],
-    [17, 257, 9],
-    [63, 10, 62],
-    [64, 10, 64],
-    [65, 129, 33],
-    [127, 7, 127],
-    [129, 1, 128],
-    [257, 33, 200],
+/// Samples, positions of a sample, columns, active samples.
+const BATCHES: [[u32; 4]; 14] = [
+    [1, 1, 1, 1],
+    [1, 1, 10, 1],
+    [2, 1, 2, 1],
+    [7, 1, 3, 7],
+    [17, 1, 257, 9],
+    [63, 1, 10, 62],
+    [64, 1, 10, 64],
+    [65, 1, 129, 33],
+    [127, 1, 7, 127],
+    [129, 1, 1, 128],
+    [257, 1, 33, 200],
+    [1, 65, 5, 1],
+    [9, 7, 28, 4],
+    [33, 20, 3, 32],
 ];
 
 /// Outputs with ties for the largest, poison in absent rows, and labels that hit and miss.
-fn batch(scene: &mut Scene, [rows, cols, active]: [u32; 3]) -> [View; 2] {
-    let outputs = scene.filled(rows, cols, |x, r, i, j| match i {
+fn batch(scene: &mut Scene, [samples, positions, cols, active]: [u32; 4]) -> [View; 2] {
+    let active = active * positions;
+    let outputs = scene.filled(samples * positions, cols, |x, r, i, j| match i {
         _ if i >= active => f64::NAN,
         _ if i % 4 == 1 => f64::from((i + j + r) % 3),
         _ if i % 7 == 3 => 30.0 * x,
         _ => 2.0 * asymmetric(x, r, i, j),
     });
     let labels =
-        scene.words(rows, 1, |bits, r, i| if i >= active { u32::MAX } else { (bits >> 7).wrapping_add(i + r) % cols });
+        scene.words(
+            samples,
+            positions,
+            |bits, r, i| {
+                if i >= active { u32::MAX } else { (bits >> 7).wrapping_add(i + r) % cols }
+            },
+        );
     [outputs, labels]
 }
 
@@ -37,20 +47,28 @@ fn batch(scene: &mut Scene, [rows, cols, active]: [u32; 3]) -> [View; 2] {
 fn losses_with_their_derivative() {
     let mut report = Report::default();
     for replicas in [1, 3] {
-        for [rows, cols, active] in BATCHES {
+        for [samples, positions, cols, active] in BATCHES {
             let mut scene = Scene::new(replicas);
-            let [outputs, labels] = batch(&mut scene, [rows, cols, active]);
-            let columns = |scene: &mut Scene| [scene.output(rows, cols), scene.output(rows, 1), scene.output(rows, 1)];
+            let [outputs, labels] = batch(&mut scene, [samples, positions, cols, active]);
+            let rows = samples * positions;
+            let written = |scene: &mut Scene| {
+                [scene.output(rows, cols), scene.output(samples, positions), scene.output(samples, positions)]
+            };
             // Exponentials of numbers up to 60 are good to a few roundings of their argument's size.
             let allowed = |operand: &str| if operand == "correct" { 0.0 } else { sums(cols) + roundings(16.0) };
             for smoothing in [0.0, 0.1, 0.75] {
-                let [delta, losses, correct] = columns(&mut scene);
+                let [delta, losses, correct] = written(&mut scene);
                 scene.push(SoftmaxCrossEntropy { logits: outputs, labels, smoothing, delta, losses, correct }, allowed);
             }
-            let [delta, losses, correct] = columns(&mut scene);
-            let op = MeanSquaredError { outputs, labels, delta, losses, correct };
-            scene.push(op, |operand| if operand == "correct" { 0.0 } else { sums(cols) + roundings(4.0) });
-            let out = scene.output(rows, cols);
+            let exact_answers = |operand: &str| if operand == "correct" { 0.0 } else { sums(cols) + roundings(4.0) };
+            let [delta, losses, correct] = written(&mut scene);
+            scene.push(MeanSquaredError { outputs, labels, delta, losses, correct }, exact_answers);
+            // Halves of whole numbers, as some outputs are: those are right to the bit, and others far off.
+            let labels = scene.words(samples, positions * cols, |bits, _, _| bits % 5);
+            let [delta, losses, correct] = written(&mut scene);
+            let (scale, tolerance) = (0.5, 0.75);
+            scene.push(SquaredDistance { outputs, labels, scale, tolerance, delta, losses, correct }, exact_answers);
+            let (labels, out) = (scene.words(samples, positions, |bits, _, _| bits % cols), scene.output(rows, cols));
             scene.push(OneHot { labels, out }, |_| 0.0);
             scene.verify(&mut report, &[step(replicas, 0, 0, active)]);
         }
@@ -106,9 +124,12 @@ fn metrics_add_up_over_steps() {
     let mut report = Report::default();
     for replicas in [1, 3] {
         let mut scene = Scene::new(replicas);
-        for rows in SIZES.into_iter().chain([255, 256, 512, 1000]) {
-            let losses = scene.filled(rows, 1, |x, r, i, _| 1.5 + x + 0.1 * f64::from(r) + 0.01 * f64::from(i % 9));
-            let correct = scene.filled(rows, 1, |x, _, _, _| if x > 0.2 { 1.0 } else { 0.0 });
+        for (at, samples) in SIZES.into_iter().chain([255, 256, 512, 1000]).enumerate() {
+            let positions = [1, 1, 3, 28][at % 4];
+            let rows = samples * positions;
+            let losses =
+                scene.filled(samples, positions, |x, r, i, _| 1.5 + x + 0.1 * f64::from(r) + 0.01 * f64::from(i % 9));
+            let correct = scene.filled(samples, positions, |x, _, _, _| if x > 0.2 { 1.0 } else { 0.0 });
             let metrics = scene.updated(1, 3, |x, r, _, j| if j == 0 { 10.0 + x } else { f64::from(3 * r + j) });
             let fault = scene.words(1, 1, |_, _, _| 0);
             scene.push(Tally { losses, correct, metrics, fault }, |operand| match operand {

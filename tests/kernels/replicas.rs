@@ -128,12 +128,22 @@ fn scene(first: u32, count: u32) -> Scene {
     let (images, classes) = (scene.bytes(80, 45), scene.shared_words(80, 1, |bits, _| bits));
     let (out, labels) = (scene.output(33, 45), scene.words(33, 1, |_, _, _| 7));
     let augment = Augment { flip: true, rotation: 20.0, padding: 1, cutout: 2, ..Augment::default() };
-    let (scale, shift) = ([0.01; 4], [0.2; 4]);
+    let encoding = Encoding::Scaled { scale: [0.01; 4], shift: [0.2; 4] };
     let image = [3, 5, 3];
     scene.push(
-        Gather { images, classes, permutation, out, labels, first: 0, skip: 0, image, scale, shift, augment },
+        Gather { images, classes, permutation, out, labels, first: 0, skip: 0, image, encoding, augment },
         |_| 0.0,
     );
+    let (images, classes) = (scene.bytes(80, 15), scene.shared_words(80, 15, |bits, _| bits));
+    let (out, labels) = (scene.output(33 * 15, 9), scene.words(33, 15, |_, _, _| 7));
+    let (image, encoding, augment) = ([15, 1, 1], Encoding::OneHot(9), Augment::default());
+    scene.push(
+        Gather { images, classes, permutation, out, labels, first: 0, skip: 0, image, encoding, augment },
+        |_| 0.0,
+    );
+    let (outputs, delta) = (scene.own(33 * 5, 3), scene.output(33 * 5, 3));
+    let (losses, correct) = (scene.output(33, 5), scene.output(33, 5));
+    scene.push(SquaredDistance { outputs, labels, scale: 1e-9, tolerance: 1.0, delta, losses, correct }, |_| 0.0);
     scene
 }
 

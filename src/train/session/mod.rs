@@ -14,7 +14,7 @@ use super::spec::{network_spec, with_largest_batch};
 use crate::data::Dataset;
 use crate::feedback::Rank;
 use crate::gpu::DeviceChoice;
-use crate::model::{Feed, Network, NetworkSpec, initialise};
+use crate::model::{Feed, Network, NetworkSpec, Targets, initialise};
 use crate::ops::{Phase, StepState};
 use crate::optim::{Horizon, OptimizerSpec, step_state};
 use crate::plan::{Blocking, Options, Plan, Tuned};
@@ -105,7 +105,7 @@ impl Session {
     ) -> Result<Session, TrainError> {
         let Machine { plan, executor, is_software, kernels, warning } = machine;
         let mut warnings: Vec<String> = warning.into_iter().collect();
-        warnings.extend(rank_warning(&network, spec.classes));
+        warnings.extend(rank_warning(&network, spec.targets));
         let replicas = config.replicas();
         let mut session = Session {
             horizon: Horizon {
@@ -163,8 +163,10 @@ impl Session {
                 let (first, rows) = (shard.first as usize, shard.images.rows() as usize);
                 let features = shard.images.cols() as usize;
                 self.executor.write_bytes(shard.images, &split.images[first * features..(first + rows) * features])?;
-                let classes: Vec<f64> = split.labels[first..first + rows].iter().map(|&c| f64::from(c)).collect();
-                self.executor.write(shard.classes, &classes)?;
+                let targets = shard.classes.cols() as usize;
+                let labels = &split.labels[first * targets..(first + rows) * targets];
+                let labels: Vec<f64> = labels.iter().map(|&label| f64::from(label)).collect();
+                self.executor.write(shard.classes, &labels)?;
             }
         }
         let in_order: Vec<f64> = (0..self.test_images).map(f64::from).collect();
@@ -261,7 +263,8 @@ impl Session {
 }
 
 /// Fewer ranks than classes: some classes' errors must share a direction.
-fn rank_warning(network: &Network, classes: u32) -> Option<String> {
+fn rank_warning(network: &Network, targets: Targets) -> Option<String> {
+    let Targets::Classes(classes) = targets else { return None };
     let rank =
         network.weights.iter().flat_map(|weight| weight.ranks().iter().copied()).filter(|&r| r < classes).min()?;
     Some(format!("rank {rank} is below the {classes} classes: errors of some classes cannot be told apart"))
