@@ -945,6 +945,9 @@ fn the_headline_is_one_object_with_every_number() {
     assert!(found["adapter"].as_str().is_some_and(|name| !name.is_empty()) && found["driver"].is_string(), "{text}");
     // Of the digits' step, which stands in for cifar10-mlp here: rank 10 saves operations.
     assert!(found["cifar10_mlp_step_flops_local_over_backprop"].as_f64().unwrap() < 1.0);
+
+    let part: serde_json::Value = serde_json::from_str(&quick(&["headline", "--json", "--only", "gru"])).unwrap();
+    assert!(part["gru_backward_local_over_backprop"].is_f64() && part["control"].is_null(), "{part}");
 }
 
 #[test]

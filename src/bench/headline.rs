@@ -50,29 +50,41 @@ impl fmt::Display for Headline {
     }
 }
 
-/// Measures everything, in some minutes on two cores.
+/// What is measured, in this order: the host's part of a small step, kernels, and steps of six kinds of networks by rule.
+pub const PARTS: [&str; 7] = ["small", "kernels", "mlp", "cifar10-mlp", "vgg", "vit", "gru"];
+
+/// Measures one of the [`PARTS`], or everything, in some minutes on two cores.
 ///
 /// Ratios of times are medians over nine interleaved rounds; ratios of operations come from [`Plan::cost`]. README.md lists
 /// the names.
 ///
 /// # Errors
 /// If the device fails.
-pub fn headline(device: &DeviceChoice, effort: Effort) -> Result<Headline, BenchError> {
+pub fn headline(device: &DeviceChoice, only: Option<&str>, effort: Effort) -> Result<Headline, BenchError> {
     let mut found = Headline(Vec::new());
     let context = first_step(device, effort, &mut found)?;
-    small_network(&context, effort, &mut found)?;
-    kernels(&context, effort, &mut found)?;
-    compare(&context, &network(effort)?, "", &BOTH, effort, &mut found)?;
-    let preset = effort.pick("cifar10-mlp", "digits");
-    compare(&context, &Draft::open(preset)?, "cifar10_mlp_", &BOTH, effort, &mut found)?;
-    let mut vgg = Draft::open(effort.pick("vgg-cifar10", "lenet"))?;
-    if effort == Effort::Quick {
-        vgg.set("train.batch", "2")?;
+    for part in PARTS.into_iter().filter(|part| only.is_none_or(|only| only == *part)) {
+        let mut steps =
+            |draft: Draft, prefix, measures| compare(&context, &draft, prefix, measures, effort, &mut found);
+        match part {
+            "small" => small_network(&context, effort, &mut found)?,
+            "kernels" => kernels(&context, effort, &mut found)?,
+            "mlp" => steps(network(effort)?, "", &BOTH)?,
+            "cifar10-mlp" => steps(Draft::open(effort.pick("cifar10-mlp", "digits"))?, "cifar10_mlp_", &BOTH)?,
+            "vgg" => steps(vgg(effort)?, "vgg_", &BOTH[..1])?,
+            "vit" => steps(transformer(effort)?, "vit_", &BOTH[..1])?,
+            _ => steps(recurrent(effort)?, "gru_", &BOTH)?,
+        }
     }
-    compare(&context, &vgg, "vgg_", &BOTH[..1], effort, &mut found)?;
-    compare(&context, &transformer(effort)?, "vit_", &BOTH[..1], effort, &mut found)?;
-    compare(&context, &recurrent(effort)?, "gru_", &BOTH, effort, &mut found)?;
     Ok(found)
+}
+
+fn vgg(effort: Effort) -> Result<Draft, BenchError> {
+    let mut draft = Draft::open(effort.pick("vgg-cifar10", "lenet"))?;
+    if effort == Effort::Quick {
+        draft.set("train.batch", "2")?;
+    }
+    Ok(draft)
 }
 
 /// `mnist-rows`, a GRU through 28 steps, 256 wide.

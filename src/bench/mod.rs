@@ -10,7 +10,7 @@ mod steps;
 mod subject;
 mod workload;
 
-pub use headline::{Headline, headline};
+pub use headline::{Headline, PARTS, headline};
 pub use kernels::{Form, KernelReport, KernelRow, KernelTime, convolution, kernels, product, transport};
 pub use steps::{StepReport, StepRow, steps};
 pub(crate) use subject::outline;

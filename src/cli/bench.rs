@@ -3,6 +3,7 @@
 use std::io::Write;
 use std::path::PathBuf;
 
+use clap::builder::PossibleValuesParser;
 use clap::{Args, Subcommand};
 
 use super::{CliError, DeviceArg, say};
@@ -60,6 +61,9 @@ enum BenchCommand {
     },
     /// The few numbers that sum the engine up.
     Headline {
+        /// Only this part of it.
+        #[arg(long, value_name = "PART", value_parser = PossibleValuesParser::new(bench::PARTS))]
+        only: Option<String>,
         /// Print one JSON object in place of a table.
         #[arg(long)]
         json: bool,
@@ -85,8 +89,8 @@ impl BenchArgs {
                 let report = bench::steps(&common.device.device, &presets, batch, common.effort())?;
                 if json { say(as_json(&report)?) } else { say(report) }
             }
-            BenchCommand::Headline { json, common } => {
-                let found = bench::headline(&common.device.device, common.effort())?;
+            BenchCommand::Headline { only, json, common } => {
+                let found = bench::headline(&common.device.device, only.as_deref(), common.effort())?;
                 if json { say(as_json(&found.json())?) } else { say(found) }
             }
         }
