@@ -287,10 +287,18 @@ fn single_layers_can_be_constrained() {
         Sweep::new(&draft, &axes(&[rule], ranks, &[])).unwrap_err().to_string()
     };
     assert!(
-        refused("local@layers.3", &[4]).contains("layers.3 is not a layer with a weight; those are layers.0, layers.2")
+        refused("local@layers.3", &[4])
+            .contains("layers.3 is not a layer that sends its error through a weight; those are layers.2, layers.4")
     );
-    assert!(refused("local@layers.99", &[4]).contains("layers.99 is not a layer with a weight"));
-    assert!(refused("local@layers.0", &[4]).contains("layers.0 is the first layer with a weight"));
+    assert!(refused("local@layers.99", &[4]).contains("layers.99 is not a layer that sends"));
+    assert!(refused("local@layers.0", &[4]).contains("layers.0 is not a layer that sends"));
+    // The first weights of a recurrent network have an error to send: to the state before.
+    let (rows, _) = open("digits-rows").unwrap();
+    let only = &Sweep::new(&rows, &axes(&["local@layers.1"], &[4], &[])).unwrap().cells[0].config;
+    assert_eq!(
+        (only.rule().to_string(), &only.feedback.exact[..]),
+        ("local@layers.1".into(), &["layers.3".to_owned()][..])
+    );
     assert!(refused("direct:local", &[11, 12]).contains("every rank is larger than the 10 outputs"));
 }
 

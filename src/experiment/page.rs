@@ -17,7 +17,7 @@ use super::sweep::{
 use super::{ExperimentError, setting};
 use crate::feedback::{Rank, RuleName};
 use crate::files::write_atomically;
-use crate::model::weighted;
+use crate::model::sending;
 use crate::train::TrainError;
 use crate::train::config::Config;
 use crate::train::curves::{Curve, curves_png};
@@ -310,7 +310,7 @@ impl<'a> Ours<'a> {
 
 /// The rule, where its name says all that the configuration does.
 fn exact_name(config: &Config) -> Option<RuleName> {
-    RuleName::exactly(&config.feedback, &weighted(&config.model.layers))
+    RuleName::exactly(&config.feedback, &sending(&config.model.layers))
 }
 
 /// Every published number of the presets that there are networks of, each once, with ours where there is one.

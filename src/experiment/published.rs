@@ -155,7 +155,7 @@ mod tests {
     use super::*;
     use crate::experiment::sweep::{Axes, Sweep};
     use crate::feedback::{Rank, RuleName};
-    use crate::model::weighted;
+    use crate::model::sending;
 
     /// Presets and rules that the table names exist, and a sweep's cells are recognised as what they are.
     #[test]
@@ -182,7 +182,7 @@ mod tests {
             let axes = Axes { rules: vec![rule], ranks, ..Axes::default() };
             let sweep = Sweep::new(&Draft::open(number.preset).unwrap(), &axes).unwrap();
             let config = &sweep.cells[0].config;
-            let name = RuleName::exactly(&config.feedback, &weighted(&config.model.layers));
+            let name = RuleName::exactly(&config.feedback, &sending(&config.model.layers));
             assert_eq!(name, Some(rule), "{number:?}");
         }
     }

@@ -122,22 +122,22 @@ impl RuleName {
         WHOLE.into_iter().map(Rule::name).chain(SHORT.into_iter().map(|(name, ..)| name))
     }
 
-    /// The rule of a network whose layers with a weight are `weighted`, from input to output. What no name says is left out: ranks of
+    /// The rule of a network in which the layers `sending` send errors through weights, from input to output. What no name says is left out: ranks of
     /// single layers, exact ones but for `@`; and an error from a layer in between counts as one from the output.
-    pub fn of(spec: &FeedbackSpec, weighted: &[String]) -> RuleName {
+    pub fn of(spec: &FeedbackSpec, sending: &[String]) -> RuleName {
         if spec.rule != Rule::Ldfa {
             return RuleName::Whole(spec.rule);
         }
         let route = match spec.source {
-            Source::Layer => only_constrained(spec, weighted).map_or(Route::Own, Route::Only),
+            Source::Layer => only_constrained(spec, sending).map_or(Route::Own, Route::Only),
             Source::Output | Source::Named(_) => Route::Output,
         };
         RuleName::Factored { p: spec.p_rule(), q: spec.q_rule(), route }
     }
 
     /// The same; none where the name leaves something out.
-    pub fn exactly(spec: &FeedbackSpec, weighted: &[String]) -> Option<RuleName> {
-        let name = RuleName::of(spec, weighted);
+    pub fn exactly(spec: &FeedbackSpec, sending: &[String]) -> Option<RuleName> {
+        let name = RuleName::of(spec, sending);
         let says_all = match name {
             RuleName::Factored { route: Route::Only(_), .. } => spec.ranks.is_empty(),
             _ => spec.ranks.is_empty() && spec.exact.is_empty() && !matches!(spec.source, Source::Named(_)),
@@ -163,26 +163,25 @@ impl RuleName {
         self.to_string().replace([':', '+', '@'], "-")
     }
 
-    /// Of a rule that constrains a single layer, the others of those with a weight, which keep the exact transport.
+    /// Of a rule that constrains a single layer of those that are `sending` errors, the others that are `weighted`, which keep the
+    /// exact transport.
     ///
     /// # Errors
-    /// In words, where that layer has no weight or sends its error to no other.
-    pub fn exact_layers(self, weighted: &[String]) -> Result<Vec<String>, String> {
+    /// In words, where that layer is none of them.
+    pub fn exact_layers(self, weighted: &[String], sending: &[String]) -> Result<Vec<String>, String> {
         let RuleName::Factored { route: Route::Only(layer), .. } = self else { return Ok(Vec::new()) };
         let own = format!("layers.{layer}");
-        if !weighted.contains(&own) {
-            return Err(format!("{own} is not a layer with a weight; those are {}", weighted.join(", ")));
-        }
-        if weighted.first() == Some(&own) {
-            return Err(format!("{own} is the first layer with a weight, which sends its error to no other"));
+        if !sending.contains(&own) {
+            let those = sending.join(", ");
+            return Err(format!("{own} is not a layer that sends its error through a weight; those are {those}"));
         }
         Ok(weighted.iter().filter(|name| **name != own).cloned().collect())
     }
 }
 
-/// The one layer whose error is not sent exactly, where `exact` leaves but one. The first weight sends its error to no other.
-fn only_constrained(spec: &FeedbackSpec, weighted: &[String]) -> Option<usize> {
-    let constrained: Vec<&String> = weighted.iter().skip(1).filter(|name| !spec.exact.contains(name)).collect();
+/// The one layer whose error is not sent exactly, where `exact` leaves but one.
+fn only_constrained(spec: &FeedbackSpec, sending: &[String]) -> Option<usize> {
+    let constrained: Vec<&String> = sending.iter().filter(|name| !spec.exact.contains(name)).collect();
     match constrained[..] {
         [only] if !spec.exact.is_empty() => only.strip_prefix("layers.")?.parse().ok(),
         _ => None,
@@ -222,10 +221,10 @@ mod tests {
 
     #[test]
     fn a_configuration_has_one_name_and_says_whether_it_says_all() {
-        let four = layers(&["layers.0", "layers.2", "layers.4", "layers.6"]);
+        let three = layers(&["layers.2", "layers.4", "layers.6"]);
         let spec = FeedbackSpec { p: Some(PRule::Oja), q: Some(QRule::Hebbian), ..FeedbackSpec::default() };
         let told = |spec: &FeedbackSpec| {
-            (RuleName::of(spec, &four).to_string(), RuleName::exactly(spec, &four).map(|name| name.to_string()))
+            (RuleName::of(spec, &three).to_string(), RuleName::exactly(spec, &three).map(|name| name.to_string()))
         };
         let is = |name: &str| (name.to_owned(), Some(name.to_owned()));
         let short_of = |name: &str| (name.to_owned(), None);
@@ -237,10 +236,10 @@ mod tests {
         let pinned = [("layers.2".to_owned(), crate::feedback::Rank::Of(4).into())].into();
         assert_eq!(told(&FeedbackSpec { ranks: pinned, ..spec.clone() }), short_of("local"));
         assert_eq!(told(&FeedbackSpec { exact: layers(&["layers.6"]), ..spec.clone() }), short_of("local"));
-        let rest = "local@layers.4".parse::<RuleName>().unwrap().exact_layers(&four).unwrap();
+        let rest = "local@layers.4".parse::<RuleName>().unwrap().exact_layers(&three, &three).unwrap();
         assert_eq!(told(&FeedbackSpec { exact: rest, ..spec.clone() }), is("local@layers.4"));
         // Of two layers only one sends its error on, whatever is exact.
-        assert_eq!(RuleName::of(&spec, &four[..2]).to_string(), "local");
+        assert_eq!(RuleName::of(&spec, &three[..1]).to_string(), "local");
     }
 
     #[test]

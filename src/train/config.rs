@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 use super::TrainError;
 use super::files::{self, FileError};
 use crate::feedback::{FeedbackError, FeedbackSpec, Rank, Ranks, Route, Rule, RuleName};
-use crate::model::{LayerSpec, Loss, Precision, weighted};
+use crate::model::{LayerSpec, Loss, Precision, sending, weighted};
 use crate::ops::{AutoAugment, MAX_REPLICAS};
 use crate::optim::{LESS_THAN_ONE, OptimizerError, OptimizerSpec, single};
 use crate::words::{counted, suggest};
@@ -549,7 +549,8 @@ impl Draft {
             self.origin.at(&key, message)
         })?;
         if let Some(name) = self.single {
-            let exact = name.exact_layers(&weighted(&config.model.layers));
+            let layers = &config.model.layers;
+            let exact = name.exact_layers(&weighted(layers), &sending(layers));
             config.feedback.exact =
                 exact.map_err(|message| ConfigError::Parse { origin: format!("rule {name}"), message })?;
             config.feedback.ranks.clear();
@@ -702,7 +703,7 @@ impl Config {
 
     /// The rule by its name, which tables, curves and folders share.
     pub fn rule(&self) -> RuleName {
-        RuleName::of(&self.feedback, &weighted(&self.model.layers))
+        RuleName::of(&self.feedback, &sending(&self.model.layers))
     }
 
     /// A short name for folders: data, rule and rank.

@@ -29,7 +29,7 @@ use crate::data::SearchPath;
 use crate::feedback::{FeedbackSpec, LayerRank, Rank, Ranks, Route, RuleName};
 use crate::files::{self, FileError, create_folder, is_leftover, write_atomically};
 use crate::gpu::DeviceChoice;
-use crate::model::{LayerSpec, weighted};
+use crate::model::{LayerSpec, sending};
 use crate::ops::MAX_REPLICAS;
 use crate::plan::{Options, Profile};
 use crate::train::TrainError;
@@ -374,10 +374,10 @@ fn of_rule(
     Ok(cells)
 }
 
-/// Layers whose error a rule of low rank sends at the rank that is varied. The first weight sends its error to no other.
+/// Layers whose error a rule of low rank sends at the rank that is varied.
 fn free(config: &Config) -> Vec<String> {
     let FeedbackSpec { ranks, exact, .. } = &config.feedback;
-    let constrained = weighted(&config.model.layers).into_iter().skip(1);
+    let constrained = sending(&config.model.layers).into_iter();
     let is_pinned = |name: &String| matches!(ranks.get(name), Some(LayerRank::Own(_)));
     constrained.filter(|name| !is_pinned(name) && !exact.contains(name)).collect()
 }

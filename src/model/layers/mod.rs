@@ -58,6 +58,11 @@ pub(super) trait Describe {
     fn outputs(&self) -> Option<u32> {
         None
     }
+
+    /// Whether it sends errors to a state of its own, a step before.
+    fn has_state(&self) -> bool {
+        false
+    }
 }
 
 /// Layers within a layer.
@@ -198,18 +203,30 @@ impl LayerSpec {
 
 /// Names of all layers with a weight.
 pub fn weighted(layers: &[LayerSpec]) -> Vec<String> {
-    fn add(layers: &[LayerSpec], name: &str, names: &mut Vec<String>) {
+    with_weights(layers).into_iter().map(|(name, _)| name).collect()
+}
+
+/// Names of the layers that send an error through a weight: all but the first one with a weight, which has nothing to send it to
+/// unless it is its own state.
+pub fn sending(layers: &[LayerSpec]) -> Vec<String> {
+    let sends =
+        |(at, (name, layer)): (usize, (String, &LayerSpec))| (at > 0 || layer.describe().has_state()).then_some(name);
+    with_weights(layers).into_iter().enumerate().filter_map(sends).collect()
+}
+
+fn with_weights(layers: &[LayerSpec]) -> Vec<(String, &LayerSpec)> {
+    fn add<'a>(layers: &'a [LayerSpec], name: &str, found: &mut Vec<(String, &'a LayerSpec)>) {
         for (index, layer) in layers.iter().enumerate() {
             let name = format!("{name}.{index}");
             for chain in layer.describe().chains() {
-                add(chain.layers, &format!("{name}.{}", chain.name), names);
+                add(chain.layers, &format!("{name}.{}", chain.name), found);
             }
             if layer.outputs().is_some() {
-                names.push(name);
+                found.push((name, layer));
             }
         }
     }
-    let mut names = Vec::new();
-    add(layers, "layers", &mut names);
-    names
+    let mut found = Vec::new();
+    add(layers, "layers", &mut found);
+    found
 }

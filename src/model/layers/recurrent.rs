@@ -52,6 +52,10 @@ impl Describe for Recurrent {
     fn outputs(&self) -> Option<u32> {
         Some(self.out)
     }
+
+    fn has_state(&self) -> bool {
+        true
+    }
 }
 
 #[derive(Debug)]
