@@ -42,7 +42,10 @@ pub(super) fn windows(
     if !LENGTHS.contains(&length) {
         return Err(DataError::Length { name: name.into(), length, lengths: LENGTHS });
     }
-    let symbols: Vec<char> = text.chars().collect::<BTreeSet<char>>().into_iter().collect();
+    // One by one: collected, they would all be held and sorted.
+    let mut symbols = BTreeSet::new();
+    symbols.extend(text.chars());
+    let symbols: Vec<char> = symbols.into_iter().collect();
     if symbols.len() > MOST_SYMBOLS {
         return Err(wrong(Fault::ManySymbols { found: symbols.len(), most: MOST_SYMBOLS }));
     }

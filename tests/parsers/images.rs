@@ -1,4 +1,4 @@
-//! Data sets: IDX, CIFAR, folders of images.
+//! Data sets: IDX, CIFAR, folders of images, texts.
 
 use std::io::{Cursor, Write};
 use std::path::Path;
@@ -167,5 +167,22 @@ fn folders_of_images_are_refused_or_read() {
         let opened = within(bytes.len(), MOST, || data::open(name, &search))?;
         std::fs::remove_file(&file).unwrap();
         judged(opened, &folder)
+    });
+}
+
+#[test]
+fn texts_are_refused_or_read() {
+    let root = TempDir::new().unwrap();
+    let file = root.path().join("mine.txt");
+    let text = "Zwölf Boxkämpfer jagen Viktor quer über den großen Sylter Deich.\n".repeat(20);
+    let search = SearchPath::new(Vec::new());
+    let open = || data::open_cut(file.to_str().unwrap(), Some(9), &search);
+    std::fs::write(&file, &text).unwrap();
+    assert_eq!(open().unwrap().train.targets, 9);
+    run("text", &(any::<bool>(), changes()), |(is_packed, changes)| {
+        let bytes = if is_packed { gz(text.as_bytes()) } else { text.clone().into_bytes() };
+        let bytes = changed(&bytes, &changes);
+        std::fs::write(&file, &bytes).unwrap();
+        judged(within(bytes.len(), MOST, open)?, root.path())
     });
 }

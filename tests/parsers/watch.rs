@@ -77,7 +77,7 @@ pub(crate) fn within<T>(bytes: usize, most: usize, parse: impl FnOnce() -> T) ->
 
 /// Cases of every test, and the least share of them, in percent, that passes for valid: where none did, what is asked of them would
 /// be asked of nothing. `LDFA_FUZZ=20` makes the cases so many times more, with other random numbers.
-pub(crate) const CASES: [(&str, u32, u32); 14] = [
+pub(crate) const CASES: [(&str, u32, u32); 15] = [
     ("configuration", 2500, 8),
     ("option", 1800, 5),
     ("sweep", 500, 5),
@@ -86,6 +86,7 @@ pub(crate) const CASES: [(&str, u32, u32); 14] = [
     ("cifar", 200, 0),
     ("cifar.tar.gz", 200, 0),
     ("folder", 500, 2),
+    ("text", 500, 5),
     ("checkpoint", 1000, 0),
     ("weights", 800, 5),
     ("log", 1200, 5),
