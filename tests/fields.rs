@@ -200,6 +200,65 @@ fn a_network_is_like_itself() {
     }
 }
 
+/// Steps of a sequence side by side: the state after the last one is what the layer behind takes.
+#[test]
+fn networks_are_compared_step_by_step() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let train = |preset: &str, out: &str, more: &[&str]| {
+        let base = ["train", preset, "--epochs", "1", "--seeds", "2", "--no-tune", "--out", out];
+        succeed(&[&base[..], more].concat(), folder);
+    };
+    train("digits-rows", "exact", &["--rule", "backprop"]);
+    train("digits-rows", "local", &[]);
+    let compare = ["compare", "exact", "local", "--layers", "layers.1,layers.2"];
+    let told = succeed(&[&compare[..], &["--by-position", "--out", "steps"]].concat(), folder);
+    for words in ["networks of", "layers.1 at 0 ", "layers.1 at 7 ", "layers.2 ", "linear CKA with backprop"] {
+        assert!(told.contains(words), "{words}: {told}");
+    }
+    let rows = Csv::read(&folder.join("steps/compare.csv"));
+    // Of three families: a pair within each, two between each two.
+    let pairs = 3 + 3 * 2;
+    assert_eq!(rows.rows.len(), 9 * pairs);
+    let (layers, positions) = (rows.column("layer"), rows.column("position"));
+    let places: Vec<(&str, &str)> = layers.iter().copied().zip(positions.iter().copied()).step_by(pairs).collect();
+    let steps = ["0", "1", "2", "3", "4", "5", "6", "7"].map(|step| ("layers.1", step));
+    assert_eq!(places, [&steps[..], &[("layers.2", "")]].concat());
+    for name in ["cka", "svcca"] {
+        let found = rows.column(name);
+        let (last, behind) = found[7 * pairs..].split_at(pairs);
+        assert_eq!(last, behind, "{name}");
+        assert!(found[..pairs] != *last && found[6 * pairs..7 * pairs] != *last, "{name} changes from step to step");
+    }
+    is_drawn(&folder.join("steps/compare.png"));
+    succeed(&["report", "steps", "--html", "page.html"], folder);
+    let page = fs::read_to_string(folder.join("page.html")).unwrap();
+    assert!(page.contains("layers.1 at 7") && page.contains("id=\"compare-1\""));
+
+    // All positions together: no line has one, as in files from before there were any.
+    let told = succeed(&[&compare[..], &["--out", "together"]].concat(), folder);
+    assert!(!told.contains(" at 7"), "{told}");
+    let path = folder.join("together/compare.csv");
+    assert!(Csv::read(&path).column("position").iter().all(|position| position.is_empty()));
+    let without = |line: &str| line.replacen(",position", "", 1).replacen(",,", ",", 1);
+    let old: Vec<String> = fs::read_to_string(&path).unwrap().lines().map(without).collect();
+    assert!(old[0].starts_with("layer,rule_a") && old[1].starts_with("layers.1,untrained,"), "{old:?}");
+    fs::write(&path, old.join("\n") + "\n").unwrap();
+    succeed(&["report", "together", "--html", "page.html"], folder);
+
+    // Positions of an image are pixels.
+    let layers = r#"model.layers=[{type="conv",out=4,kernel=3},{type="flatten"},{type="dense",out=10}]"#;
+    train("digits", "image", &["--rule", "backprop", "--max-steps", "2", "--set", layers]);
+    succeed(&["compare", "image", "--layers", "layers.0", "--by-position", "--out", "pixels"], folder);
+    let rows = Csv::read(&folder.join("pixels/compare.csv"));
+    let positions: Vec<u32> = rows.column("position").iter().map(|position| position.parse().unwrap()).collect();
+    let different: BTreeSet<u32> = positions.iter().copied().collect();
+    assert_eq!((different.len(), positions[0], positions.last()), (16, 0, Some(&35)));
+    let flat = ["compare", "image", "--layers", "layers.1,layers.2", "--by-position", "--out", "o"];
+    refuse(&flat, folder, "layers.1, layers.2 have no positions to compare by: leave --by-position out");
+    assert!(!folder.join("o").exists());
+}
+
 #[test]
 fn what_does_not_fit_together_is_refused() {
     let folder = tempfile::tempdir().unwrap();

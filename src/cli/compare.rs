@@ -23,6 +23,10 @@ pub(super) struct CompareArgs {
     /// Layers to compare; by default all activations and the output.
     #[arg(long, value_name = "NAME[,NAME...]", value_delimiter = ',')]
     layers: Vec<String>,
+    /// Compare layers with positions (steps of a sequence, pixels of an image row by row) at each of them by itself; at 16, evenly
+    /// spaced from the first to the last, where there are more.
+    #[arg(long)]
+    by_position: bool,
     /// Images of the test set, the first so many; by default 512, or all where there are fewer.
     #[arg(long, value_name = "N")]
     images: Option<usize>,
@@ -46,7 +50,7 @@ impl CompareArgs {
             self.layers.clone()
         };
         let images = self.images.unwrap_or(DEFAULT_IMAGES.min(population.data.test.len()));
-        let comparison = Comparison::of_layers(&population, &layers, images, &place.device)?;
+        let comparison = Comparison::of_layers(&population, &layers, self.by_position, images, &place.device)?;
         prepare(&self.out)?;
         let [csv, picture] = ["compare.csv", "compare.png"].map(|name| self.out.join(name));
         comparison.write(&csv)?;

@@ -1,4 +1,5 @@
-//! How alike networks represent the same images, layer by layer: between rules and ranks, and between seeds of one.
+//! How alike networks represent the same images, layer by layer, or position by position: between rules and ranks, and between seeds
+//! of one.
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -17,7 +18,7 @@ use crate::feedback::Rank;
 use crate::files::{self, write_atomically};
 use crate::gpu::DeviceChoice;
 use crate::model::{Extent, Probe};
-use crate::picture::{Frame, INK, MARGIN, PAPER, Sheet, TEXT, WIDTH, encode, fit, paint};
+use crate::picture::{Axis, Frame, INK, MARGIN, PAPER, Panel, Sheet, Stroke, TEXT, WIDTH, encode, fit, paint};
 use crate::train::labels::ranked;
 use crate::train::metrics::Spread;
 
@@ -27,11 +28,17 @@ const AT_ONCE: u32 = 64;
 /// Most rows of a representation. Of a layer with images, positions count as inputs, as many of each image as come to this.
 const ROWS: usize = 2048;
 
+/// Most positions of a layer that are compared by themselves.
+const POSITIONS: u32 = 16;
+
 /// A line of `compare.csv`: two networks, whose order means nothing.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Likeness {
     /// Where they are compared.
     pub layer: String,
+    /// The position that is compared by itself, from 0, row by row; none of all positions together.
+    #[serde(default)]
+    pub position: Option<u32>,
     /// How the first was trained.
     pub rule_a: String,
     /// Its rank, where the rule has one.
@@ -55,10 +62,24 @@ pub struct Likeness {
 pub struct Comparison {
     /// Rules and ranks of the families.
     families: Vec<Key>,
-    /// From input to output.
-    layers: Vec<String>,
-    /// Every pair in every layer.
+    /// In the order of the layers, then of positions.
+    places: Vec<Place>,
+    /// Every pair in every place.
     rows: Vec<Likeness>,
+}
+
+/// A layer, or a position of one that is compared by itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Place {
+    layer: String,
+    position: Option<u32>,
+}
+
+impl Place {
+    /// In tables.
+    fn name(&self) -> String {
+        self.position.map_or(self.layer.clone(), |position| format!("{} at {position}", self.layer))
+    }
 }
 
 /// What a family is known by.
@@ -78,13 +99,15 @@ impl Likeness {
 }
 
 impl Comparison {
-    /// Compares what networks make of the first `images` of their test set.
+    /// Compares what networks make of the first `images` of their test set; with `by_position`, layers with positions at each of
+    /// these, or at 16 of them, evenly spaced from the first to the last.
     ///
     /// # Errors
-    /// If there is no such layer, the images are too few, or the device fails.
+    /// If there is no such layer, none with positions that are asked for, the images are too few, or the device fails.
     pub fn of_layers(
         population: &Population,
         layers: &[String],
+        by_position: bool,
         images: usize,
         device: &DeviceChoice,
     ) -> Result<Comparison, ExperimentError> {
@@ -95,22 +118,35 @@ impl Comparison {
             )));
         }
         let probe = Probe::of_values(&population.config.model.layers, population.image(), AT_ONCE, layers)?;
+        let extents = probe.values.iter().map(|value| value.extent);
+        let places: Vec<(usize, Option<u32>)> = extents
+            .enumerate()
+            .flat_map(|(value, extent)| positions_of(extent, by_position).into_iter().map(move |at| (value, at)))
+            .collect();
+        if by_position && places.iter().all(|(_, position)| position.is_none()) {
+            return Err(setting(format!(
+                "{} {} no positions to compare by: leave --by-position out, or name layers of a sequence or an image with --layers",
+                layers.join(", "),
+                if layers.len() == 1 { "has" } else { "have" }
+            )));
+        }
         let mut instrument = Instrument::new(probe, device)?;
         let mut networks = Vec::new();
         for (family, of) in population.families.iter().enumerate() {
             for member in &of.members {
                 instrument.load(member)?;
                 let inputs = inputs(population, member, images);
-                networks.push((family, member.seed, values(&mut instrument, &inputs, images)?));
+                networks.push((family, member.seed, values(&mut instrument, &places, &inputs, images)?));
             }
         }
         let pairs = pairs(&networks.iter().map(|(family, seed, _)| (*family, *seed)).collect::<Vec<_>>());
         let mut found = Comparison {
             families: population.families.iter().map(|family| (family.rule.clone(), family.rank)).collect(),
-            layers: layers.to_vec(),
+            places: Vec::new(),
             rows: Vec::new(),
         };
-        for (at, value) in instrument.probe.values.iter().enumerate() {
+        for (at, &(value, position)) in places.iter().enumerate() {
+            let value = &instrument.probe.values[value];
             let units = value.extent.channels as usize;
             let own: Vec<Option<Representation>> =
                 networks.par_iter().map(|(.., values)| Representation::new(&values[at], units)).collect();
@@ -121,6 +157,7 @@ impl Comparison {
                     [a, b].map(|network| (&population.families[networks[network].0], networks[network].1));
                 Likeness {
                     layer: value.name.clone(),
+                    position,
                     rule_a: of_a.rule.clone(),
                     rank_a: of_a.rank,
                     seed_a,
@@ -131,15 +168,16 @@ impl Comparison {
                     svcca: both.and_then(|(a, b)| a.svcca(b)),
                 }
             };
+            found.places.push(Place { layer: value.name.clone(), position });
             found.rows.extend(pairs.par_iter().map(likeness).collect::<Vec<_>>());
         }
         Ok(found)
     }
 
-    /// Mean over the pairs of two families' networks in a layer; none if no pair has the measure.
-    fn mean(&self, layer: &str, families: [usize; 2], of: fn(&Likeness) -> Option<f64>) -> Option<f64> {
+    /// Mean over the pairs of two families' networks in a place; none if no pair has the measure.
+    fn mean(&self, place: &Place, families: [usize; 2], of: Of) -> Option<f64> {
         let keys = families.map(|family| &self.families[family]);
-        let is_of = |row: &&Likeness| row.layer == layer && row.is_of(keys);
+        let is_of = |row: &&Likeness| row.layer == place.layer && row.position == place.position && row.is_of(keys);
         let values: Vec<f64> = self.rows.iter().filter(is_of).filter_map(of).collect();
         (!values.is_empty()).then(|| Spread::of(&values).mean)
     }
@@ -151,24 +189,33 @@ impl Comparison {
         exact.unwrap_or(1.min(self.families.len().saturating_sub(1)))
     }
 
-    /// Linear CKA of every family with backprop (else with the first family that has learned), layer by layer; the first line names
-    /// the columns.
+    /// Linear CKA of every family with backprop (else with the first family that has learned), a line a family and a column a layer;
+    /// by position, which are many, a line a place and a column a family. The first line names the columns.
     pub fn table(&self) -> Vec<Vec<String>> {
-        let head = [&["networks of".to_owned()], &self.layers[..]].concat();
-        let line = |(index, (rule, rank)): (usize, &Key)| {
-            let of = |layer: &String| {
-                let mean = self.mean(layer, [index, self.beside()], |row| row.cka);
-                mean.map_or("-".to_owned(), |mean| format!("{mean:.3}"))
-            };
-            std::iter::once(ranked(rule, *rank)).chain(self.layers.iter().map(of)).collect()
+        let families: Vec<String> = self.families.iter().map(|(rule, rank)| ranked(rule, *rank)).collect();
+        let places: Vec<String> = self.places.iter().map(Place::name).collect();
+        let of = |place: usize, family: usize| {
+            let mean = self.mean(&self.places[place], [family, self.beside()], |row| row.cka);
+            mean.map_or("-".to_owned(), |mean| format!("{mean:.3}"))
         };
-        std::iter::once(head).chain(self.families.iter().enumerate().map(line)).collect()
+        if self.is_by_position() {
+            tabulated("networks of", &families, &places, |family, place| of(place, family))
+        } else {
+            tabulated("networks of", &places, &families, of)
+        }
+    }
+
+    fn is_by_position(&self) -> bool {
+        self.places.iter().any(|place| place.position.is_some())
     }
 
     /// What the table shows, in words.
     pub fn caption(&self) -> String {
-        let beside = self.families.get(self.beside()).map_or(String::new(), |(rule, rank)| ranked(rule, *rank));
-        format!("linear CKA with {beside}, {}", self.pairs())
+        format!("linear CKA with {}, {}", self.name_beside(), self.pairs())
+    }
+
+    fn name_beside(&self) -> String {
+        self.families.get(self.beside()).map_or(String::new(), |(rule, rank)| ranked(rule, *rank))
     }
 
     /// What means are over.
@@ -192,18 +239,19 @@ impl Comparison {
         if rows.is_empty() {
             return Err(damaged("it holds no pair of networks".to_owned()));
         }
-        let (mut families, mut layers): (Vec<Key>, Vec<String>) = (Vec::new(), Vec::new());
+        let (mut families, mut places): (Vec<Key>, Vec<Place>) = (Vec::new(), Vec::new());
         for row in &rows {
             for family in row.families() {
                 if !families.contains(&family) {
                     families.push(family);
                 }
             }
-            if !layers.contains(&row.layer) {
-                layers.push(row.layer.clone());
+            let place = Place { layer: row.layer.clone(), position: row.position };
+            if !places.contains(&place) {
+                places.push(place);
             }
         }
-        Ok(Comparison { families, layers, rows })
+        Ok(Comparison { families, places, rows })
     }
 
     /// Writes `compare.csv`.
@@ -221,6 +269,33 @@ impl Comparison {
     }
 }
 
+/// A measure of two networks.
+type Of = fn(&Likeness) -> Option<f64>;
+
+/// A line of heads, then lines that begin with their names.
+fn tabulated(
+    corner: &str,
+    columns: &[String],
+    lines: &[String],
+    of: impl Fn(usize, usize) -> String,
+) -> Vec<Vec<String>> {
+    let head = [&[corner.to_owned()], columns].concat();
+    let line = |(line, name): (usize, &String)| {
+        std::iter::once(name.clone()).chain((0..columns.len()).map(|column| of(column, line))).collect()
+    };
+    std::iter::once(head).chain(lines.iter().enumerate().map(line)).collect()
+}
+
+/// Positions of a layer that are compared by themselves; one that is none where all are taken together.
+fn positions_of(extent: Extent, by_position: bool) -> Vec<Option<u32>> {
+    let pixels = extent.pixels();
+    if !by_position || pixels == 1 {
+        return vec![None];
+    }
+    let count = pixels.min(POSITIONS);
+    (0..count).map(|at| Some(at * (pixels - 1) / (count - 1))).collect()
+}
+
 /// The first images of the test set as a network sees them, one after the other.
 fn inputs(population: &Population, member: &Member, images: usize) -> Vec<f64> {
     let shape = population.data.shape;
@@ -228,22 +303,31 @@ fn inputs(population: &Population, member: &Member, images: usize) -> Vec<f64> {
     member.inputs.encode(bytes, shape.channels as usize)
 }
 
-/// What one network makes of the images: of every layer rows x units.
-fn values(instrument: &mut Instrument, inputs: &[f64], images: usize) -> Result<Vec<Vec<f64>>, ExperimentError> {
+/// What one network makes of the images: of every place, a value of the probe with a position or without, rows x units.
+fn values(
+    instrument: &mut Instrument,
+    places: &[(usize, Option<u32>)],
+    inputs: &[f64],
+    images: usize,
+) -> Result<Vec<Vec<f64>>, ExperimentError> {
     let extents: Vec<Extent> = instrument.probe.values.iter().map(|value| value.extent).collect();
-    let mut chosen: Vec<Vec<f64>> = vec![Vec::new(); extents.len()];
+    let mut chosen: Vec<Vec<f64>> = vec![Vec::new(); places.len()];
     let features = inputs.len() / images;
     for (part, own) in inputs.chunks(AT_ONCE as usize * features).enumerate() {
         let mut batch = own.to_vec();
         // Images that are missing at the end are blank, and not looked at.
         batch.resize(AT_ONCE as usize * features, 0.0);
         let all = instrument.values(&batch)?;
-        for ((chosen, values), extent) in chosen.iter_mut().zip(&all).zip(&extents) {
-            let (pixels, units) = (extent.pixels() as usize, extent.channels as usize);
+        for (chosen, &(value, position)) in chosen.iter_mut().zip(places) {
+            let (pixels, units) = (extents[value].pixels() as usize, extents[value].channels as usize);
+            let mut take = |sample: usize, position: usize| {
+                let first = (sample * pixels + position) * units;
+                chosen.extend_from_slice(&all[value][first..first + units]);
+            };
             for sample in 0..own.len() / features {
-                for position in positions(part * AT_ONCE as usize + sample, pixels, images) {
-                    let first = (sample * pixels + position) * units;
-                    chosen.extend_from_slice(&values[first..first + units]);
+                match position {
+                    Some(position) => take(sample, position as usize),
+                    None => positions(part * AT_ONCE as usize + sample, pixels, images).for_each(|at| take(sample, at)),
                 }
             }
         }
@@ -271,7 +355,8 @@ fn pairs(networks: &[(usize, u32)]) -> Vec<[usize; 2]> {
     pairs.into_values().flat_map(|[others, same]| if others.is_empty() { same } else { others }).collect()
 }
 
-/// Draws the mean likeness of every two families, a row of panels a layer: alignment, then correlation.
+/// Draws the mean likeness of every two families, a row of panels a layer: alignment, then correlation. A layer by position has
+/// curves instead: every family's likeness with backprop (else with the first that has learned).
 ///
 /// # Errors
 /// If the picture cannot be drawn or written.
@@ -285,34 +370,85 @@ fn render(title: &str, comparison: &Comparison) -> Result<RgbImage, String> {
     const ABOVE: f64 = 100.0;
     const HEADING: f64 = 64.0;
     const NAMES: f64 = 230.0;
-    type Measure = (&'static str, fn(&Likeness) -> Option<f64>);
-    let measures: [Measure; 2] = [("CKA", |row| row.cka), ("SVCCA", |row| row.svcca)];
+    /// Of a name, and of a panel of curves with its axis.
+    const LINE: f64 = 24.0;
+    const PANEL: f64 = 200.0;
+    const AXIS: f64 = 50.0;
+    let measures: [(&str, Of); 2] = [("CKA", |row| row.cka), ("SVCCA", |row| row.svcca)];
     let families = comparison.families.len();
     let room = f64::from(WIDTH) - 2.0 * MARGIN;
     let across = (room - NAMES) / measures.len() as f64;
     let cell = ((across - 30.0) / families.max(1) as f64).min(64.0);
-    let down = HEADING + cell * families as f64 + 26.0;
-    paint((ABOVE + down * comparison.layers.len() as f64) as u32, |sheet| {
+    // Places of one layer follow each other.
+    let layers: Vec<&[Place]> = comparison.places.chunk_by(|a, b| a.layer == b.layer && b.position.is_some()).collect();
+    let has_curves = |places: &[Place]| places[0].position.is_some();
+    let high =
+        |places: &[Place]| if has_curves(places) { PANEL.max(LINE * families as f64) } else { cell * families as f64 };
+    let down = |places: &[Place]| HEADING + high(places) + 26.0 + if has_curves(places) { AXIS } else { 0.0 };
+    let height = ABOVE + layers.iter().map(|places| down(places)).sum::<f64>();
+    paint(height as u32, |sheet| {
         sheet.text(&fit(title, 22.0, room), (MARGIN, 34.0), 22.0, INK, HPos::Left)?;
-        let note = format!("{}; on the diagonal, of one rule and rank", comparison.pairs());
-        sheet.text(&note, (MARGIN, 68.0), TEXT, INK, HPos::Left)?;
-        for (line, layer) in comparison.layers.iter().enumerate() {
-            let top = ABOVE + down * line as f64 + HEADING;
+        let mut note = comparison.pairs().to_owned();
+        if layers.iter().any(|places| !has_curves(places)) {
+            note += "; on the diagonal, of one rule and rank";
+        }
+        if comparison.is_by_position() {
+            note = format!("{note}; by position, with {}", comparison.name_beside());
+        }
+        sheet.text(&fit(&note, TEXT, room), (MARGIN, 68.0), TEXT, INK, HPos::Left)?;
+        let mut top = ABOVE + HEADING;
+        for places in &layers {
+            let pitch = if has_curves(places) { LINE } else { cell };
             for (index, (rule, rank)) in comparison.families.iter().enumerate() {
-                let name = fit(&format!("{}  {}", index + 1, ranked(rule, *rank)), TEXT, NAMES - 16.0);
-                sheet.text(&name, (MARGIN, top + cell * (index as f64 + 0.5)), TEXT, INK, HPos::Left)?;
+                let y = top + pitch * (index as f64 + 0.5);
+                let (name, left) = if has_curves(places) {
+                    sheet.stroke(&[(MARGIN, y), (MARGIN + 22.0, y)], Stroke::of_curve(index))?;
+                    (ranked(rule, *rank), MARGIN + 34.0)
+                } else {
+                    (format!("{}  {}", index + 1, ranked(rule, *rank)), MARGIN)
+                };
+                let name = fit(&name, TEXT, MARGIN + NAMES - 16.0 - left);
+                sheet.text(&name, (left, y), TEXT, INK, HPos::Left)?;
             }
             for (column, (what, measure)) in measures.iter().enumerate() {
                 let left = MARGIN + NAMES + across * column as f64;
-                sheet.text(&format!("{what}, {layer}"), (left, top - 42.0), TEXT, INK, HPos::Left)?;
-                let side = cell * families as f64;
-                let frame = Frame { left, right: left + side, top, bottom: top + side };
-                let of = |a, b| comparison.mean(layer, [a, b], *measure);
-                matrix(sheet, frame, families, of)?;
+                let name = format!("{what}, {}", places[0].layer);
+                if has_curves(places) {
+                    let frame = Frame { left, right: left + across - 40.0, top, bottom: top + high(places) };
+                    curves(sheet, frame, &name, comparison, places, *measure)?;
+                } else {
+                    sheet.text(&name, (left, top - 42.0), TEXT, INK, HPos::Left)?;
+                    let side = cell * families as f64;
+                    let frame = Frame { left, right: left + side, top, bottom: top + side };
+                    matrix(sheet, frame, families, |a, b| comparison.mean(&places[0], [a, b], *measure))?;
+                }
             }
+            top += down(places);
         }
         Ok(())
     })
+}
+
+/// Of every family with the one that others are compared with, position by position.
+fn curves(
+    sheet: &Sheet<'_>,
+    frame: Frame,
+    name: &str,
+    comparison: &Comparison,
+    places: &[Place],
+    measure: Of,
+) -> Result<(), String> {
+    let x = Axis::counts(places.iter().filter_map(|place| place.position), 6);
+    let panel = Panel { frame, x, y: Axis::linear(0.0, 1.0, 5) };
+    panel.draw_axes(sheet, name, "position")?;
+    for family in 0..comparison.families.len() {
+        let point = |place: &Place| {
+            let mean = comparison.mean(place, [family, comparison.beside()], measure)?;
+            Some((f64::from(place.position?), mean))
+        };
+        panel.draw_curve(sheet, places.iter().filter_map(point), Stroke::of_curve(family))?;
+    }
+    Ok(())
 }
 
 /// Cells from white (0) to blue (1), with their numbers; grey where there is none.
@@ -369,5 +505,17 @@ mod tests {
         assert!((0..512).flat_map(of).all(|position| position < 100));
         assert_eq!(positions(3, 1, 2).collect::<Vec<_>>(), [0], "a row of features has one");
         assert_eq!(positions(0, 16, 5000).count(), 1);
+    }
+
+    #[test]
+    fn single_positions_go_from_the_first_to_the_last() {
+        let of = |height, width, by_position| {
+            positions_of(Extent { height, width, channels: 3 }, by_position).into_iter().flatten().collect::<Vec<_>>()
+        };
+        assert_eq!(of(3, 1, true), [0, 1, 2]);
+        assert_eq!(of(4, 4, true), (0..16).collect::<Vec<_>>());
+        let long = of(784, 1, true);
+        assert_eq!((long.len(), long[0], long[1], long[15]), (16, 0, 52, 783));
+        assert!(of(1, 1, true).is_empty() && of(784, 1, false).is_empty(), "all together");
     }
 }
