@@ -56,7 +56,7 @@ fn largest(values: &[f64]) -> f64 {
 }
 
 /// Root mean square; 0 of nothing. Scaled, so that no square of a vanishing error is lost.
-fn rms(values: &[f64]) -> f64 {
+pub(super) fn rms(values: &[f64]) -> f64 {
     let scale = largest(values);
     if scale == 0.0 {
         // A NaN is no magnitude: it must not pass for a zero.

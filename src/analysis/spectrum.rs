@@ -17,6 +17,24 @@ pub struct Spectrum {
     pub shares: Vec<f64>,
 }
 
+impl Spectrum {
+    /// Of an error that is at hand: samples one after the other, each of so many columns. None as of [`spectrum`].
+    pub fn of(error: &[f64], width: usize) -> Option<Spectrum> {
+        let samples = error.len() / width;
+        let all = MatRef::from_row_major_slice(error, samples, width);
+        if samples < width {
+            return spectrum(&Products { products: &flat(all * all.transpose()), sums: None, samples });
+        }
+        let sums: Vec<f64> = (0..width).map(|j| all.col(j).iter().sum()).collect();
+        spectrum(&Products { products: &flat(all.transpose() * all), sums: Some(&sums), samples })
+    }
+}
+
+/// Row by row.
+fn flat(square: Mat<f64>) -> Vec<f64> {
+    (0..square.nrows()).flat_map(|i| square.row(i).iter().copied().collect::<Vec<_>>()).collect()
+}
+
 /// Sums of products of an error's values, not centred: of every two of its columns over all samples, or of every two samples
 /// over all columns. Both have the same eigenvalues but for zeros.
 #[derive(Clone, Copy, Debug)]
@@ -78,9 +96,6 @@ mod tests {
     fn both(error: &[f64], width: usize) -> [Option<Spectrum>; 2] {
         let samples = error.len() / width;
         let all = MatRef::from_row_major_slice(error, samples, width);
-        let flat = |square: Mat<f64>| -> Vec<f64> {
-            (0..square.nrows()).flat_map(|i| square.row(i).iter().copied().collect::<Vec<_>>()).collect()
-        };
         let (columns, rows) = (flat(all.transpose() * all), flat(all * all.transpose()));
         let sums: Vec<f64> = (0..width).map(|j| all.col(j).iter().sum()).collect();
         [
@@ -113,6 +128,10 @@ mod tests {
         assert!((columns.effective_dimension - samples.effective_dimension).abs() < 1e-9);
         assert!((columns.variance - samples.variance).abs() < 1e-9 * samples.variance);
         assert!(columns.shares.iter().zip(&samples.shares).all(|(a, b)| (a - b).abs() < 1e-9));
+        // Of an error at hand, the smaller of both.
+        assert_eq!(Spectrum::of(&wide, 40).as_ref(), Some(&samples));
+        let [columns, _] = both(&wide, 4);
+        assert_eq!(Spectrum::of(&wide, 4), columns);
     }
 
     #[test]

@@ -25,7 +25,8 @@ pub(super) struct ReportArgs {
     /// Picture to write.
     #[arg(short, long, value_name = "FILE.png")]
     output: Option<PathBuf>,
-    /// Picture of the dimension of errors along training, and of what P takes in.
+    /// Picture of the dimension of errors along training, of what P takes in, and of how errors change on their way back through
+    /// time where layers recur.
     #[arg(long, value_name = "FILE.png")]
     spectra: Option<PathBuf>,
     /// Page to write, with all numbers and pictures in it.
@@ -68,7 +69,8 @@ impl ReportArgs {
         // Not shown here, but missed by whoever wants to see them.
         runs.iter().filter_map(|run| run.depths().err()).for_each(warn);
         if self.spectra.is_none() {
-            runs.iter().filter_map(|run| run.alignments().map(drop).and(run.spectra().map(drop)).err()).for_each(warn);
+            let read = |run: &FinishedRun| run.alignments().and(run.spectra()).map(drop).and(run.lags().map(drop));
+            runs.iter().filter_map(|run| read(run).err()).for_each(warn);
         }
         if let Some(output) = &self.output {
             let curves = runs.iter().map(|run| Ok(Curve::from_metrics(&run.label, &run.metrics()?)));
@@ -77,8 +79,9 @@ impl ReportArgs {
             say(format!("curves drawn to {}", output.display()))?;
         }
         if let Some(output) = &self.spectra {
-            let spectra =
-                runs.iter().map(|run| Ok(Spectra::from_logs(&run.label, &run.spectra()?, &run.alignments()?)));
+            let spectra = runs
+                .iter()
+                .map(|run| Ok(Spectra::from_logs(&run.label, &run.spectra()?, &run.alignments()?, &run.lags()?)));
             let spectra = spectra.collect::<Result<Vec<_>, TrainError>>()?.concat();
             draw_spectra(output, &self.title, &spectra)?;
             say(format!("dimension of errors drawn to {}", output.display()))?;

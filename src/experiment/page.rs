@@ -21,7 +21,7 @@ use crate::model::sending;
 use crate::train::TrainError;
 use crate::train::config::Config;
 use crate::train::curves::{Curve, curves_png};
-use crate::train::metrics::{AlignmentRow, MetricsRow, SpectrumRow, Spread};
+use crate::train::metrics::{AlignmentRow, LagRow, LogError, MetricsRow, SpectrumRow, Spread};
 use crate::train::spectra::{Spectra, spectra_png};
 use crate::train::summary::{BEST, percent};
 
@@ -185,12 +185,22 @@ struct Found<'a> {
     alignments: Vec<AlignmentRow>,
     /// Empty in runs from before there were any.
     spectra: Vec<SpectrumRow>,
+    /// The same.
+    lags: Vec<LagRow>,
 }
 
 impl<'a> Found<'a> {
     fn read(run: &'a FinishedRun) -> Result<Found<'a>, TrainError> {
-        let spectra = if run.has_spectra() { run.spectra()? } else { Vec::new() };
-        Ok(Found { run, metrics: run.metrics()?, alignments: run.alignments()?, spectra })
+        let (spectra, lags) = (if_any(run.spectra())?, if_any(run.lags())?);
+        Ok(Found { run, metrics: run.metrics()?, alignments: run.alignments()?, spectra, lags })
+    }
+}
+
+/// No rows of a log that is not there.
+fn if_any<R>(rows: Result<Vec<R>, TrainError>) -> Result<Vec<R>, TrainError> {
+    match rows {
+        Err(TrainError::Log(LogError::Missing { .. })) => Ok(Vec::new()),
+        rows => rows,
     }
 }
 
@@ -220,15 +230,17 @@ fn view(found: &Found<'_>, purposes: &[String]) -> Run {
 fn pictures_of_runs(runs: &[Found<'_>]) -> Result<Vec<Picture>, String> {
     let curves: Vec<Curve> =
         runs.iter().flat_map(|found| Curve::from_metrics(&found.run.label, &found.metrics)).collect();
-    let spectra = runs.iter().flat_map(|found| Spectra::from_logs(&found.run.label, &found.spectra, &found.alignments));
-    let spectra: Vec<Spectra> = spectra.collect();
+    let spectra =
+        |found: &Found<'_>| Spectra::from_logs(&found.run.label, &found.spectra, &found.alignments, &found.lags);
+    let spectra: Vec<Spectra> = runs.iter().flat_map(spectra).collect();
     let mut pictures = Vec::new();
     if !curves.is_empty() {
         let caption = "Test accuracy with a band of one standard deviation over seeds, and training loss";
         pictures.push(Picture::new("curves", caption, &curves_png("Learning curves", &curves)?));
     }
     if !spectra.is_empty() {
-        let caption = "Participation ratio of each layer's error, and the share of its variance that P takes in; means over seeds";
+        let caption = "Participation ratio of each layer's error, and the share of its variance that P takes in; where a layer recurs, \
+                       ratio and size of the error of each step after the last epoch; means over seeds";
         pictures.push(Picture::new("spectra", caption, &spectra_png("Errors", &spectra)?));
     }
     Ok(pictures)

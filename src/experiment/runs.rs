@@ -6,7 +6,7 @@ use super::{ExperimentError, setting};
 use crate::train::TrainError;
 use crate::train::config::Config;
 use crate::train::labels::labels;
-use crate::train::metrics::{AlignmentRow, DepthRow, Log, MetricsRow, SpectrumRow};
+use crate::train::metrics::{AlignmentRow, DepthRow, LagRow, Log, MetricsRow, SpectrumRow};
 use crate::train::run_dir::RunDir;
 use crate::train::summary::Summary;
 
@@ -102,9 +102,12 @@ impl FinishedRun {
         Ok(Log::read(&self.files.depth(), &self.config)?)
     }
 
-    /// Whether the dimension of errors was measured: runs from before it was are without.
-    pub fn has_spectra(&self) -> bool {
-        self.files.spectrum().is_file()
+    /// How errors change on their way back through time, by epoch.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    pub fn lags(&self) -> Result<Vec<LagRow>, TrainError> {
+        Ok(Log::read(&self.files.lags(), &self.config)?)
     }
 }
 

@@ -43,6 +43,8 @@ pub struct LayerError {
     pub layer: usize,
     /// Samples (times positions) x width: derivative of the batch's mean loss, or what the rule sends in its place.
     pub delta: View,
+    /// Steps of a sample, a row each in their order, of a layer that goes back through them; 1 of others.
+    pub steps: u32,
     /// The smaller of `delta^T delta` and `delta delta^T`: they have the same eigenvalues but for zeros.
     pub products: View,
     /// Sums of the columns, 1 x width, where the products are those of columns.
@@ -60,7 +62,7 @@ impl LayerError {
         weight: &Weight,
         [delta, input]: [View; 2],
     ) -> Result<LayerError, ShapeError> {
-        let samples = pass.samples;
+        let (samples, steps) = (pass.samples, pass.layers[weight.layer].layer.steps());
         let rec = &mut *pass.rec;
         rec.layer(&weight.name);
         rec.role(Role::Diagnosis);
@@ -88,7 +90,7 @@ impl LayerError {
             }
             _ => None,
         };
-        Ok(LayerError { name: weight.name.clone(), layer: weight.layer, delta, products, sums, gradients })
+        Ok(LayerError { name: weight.name.clone(), layer: weight.layer, delta, steps, products, sums, gradients })
     }
 
     /// All tensors.

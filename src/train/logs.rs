@@ -2,7 +2,7 @@
 
 use super::TrainError;
 use super::config::Config;
-use super::metrics::{AlignmentRow, DepthRow, Log, LogError, MetricsRow, Row, SpectrumRow, Subject};
+use super::metrics::{AlignmentRow, DepthRow, LagRow, Log, LogError, MetricsRow, Row, SpectrumRow, Subject};
 use super::run_dir::RunDir;
 
 use std::path::Path;
@@ -13,6 +13,7 @@ pub(super) struct Logs {
     pub(super) alignments: Log<AlignmentRow>,
     pub(super) spectra: Log<SpectrumRow>,
     pub(super) depths: Log<DepthRow>,
+    pub(super) lags: Log<LagRow>,
 }
 
 /// How far a run has come.
@@ -34,6 +35,7 @@ impl Logs {
             alignments: Log::create(&run.alignment(), &[])?,
             spectra: Log::create(&run.spectrum(), &[])?,
             depths: Log::create(&run.depth(), &[])?,
+            lags: Log::create(&run.lags(), &[])?,
         })
     }
 
@@ -43,11 +45,13 @@ impl Logs {
         let alignments = so_far::<AlignmentRow>(&run.alignment(), config, course)?;
         let spectra = so_far::<SpectrumRow>(&run.spectrum(), config, course)?;
         let depths = so_far::<DepthRow>(&run.depth(), config, course)?;
+        let lags = so_far::<LagRow>(&run.lags(), config, course)?;
         let logs = Logs {
             metrics: Log::create(&run.metrics(), &metrics)?,
             alignments: Log::create(&run.alignment(), &alignments)?,
             spectra: Log::create(&run.spectrum(), &spectra)?,
             depths: Log::create(&run.depth(), &depths)?,
+            lags: Log::create(&run.lags(), &lags)?,
         };
         Ok((logs, metrics))
     }
@@ -159,7 +163,7 @@ mod tests {
         assert!(error.contains("ends with epoch 2, and the checkpoint was saved after step 31"), "{error}");
         let error = Logs::resume(&run, &config(), Course { per_epoch: 7, ..course(20, 28) }).err().unwrap().to_string();
         assert!(error.contains("it has step 10 in epoch 1, and an epoch has 7 steps"), "{error}");
-        for (path, name) in [(run.depth(), "depth.csv"), (run.spectrum(), "spectrum.csv")] {
+        for (path, name) in [(run.lags(), "lags.csv"), (run.depth(), "depth.csv"), (run.spectrum(), "spectrum.csv")] {
             fs::remove_file(path).unwrap();
             let error = Logs::resume(&run, &config(), course(15, 40)).err().unwrap().to_string();
             assert!(error.contains(&format!("{name} is missing")), "{error}");
@@ -170,7 +174,7 @@ mod tests {
     #[test]
     fn before_the_first_step_there_need_be_none() {
         let (_folder, run) = run(&[]);
-        let all = [run.metrics(), run.alignment(), run.spectrum(), run.depth()];
+        let all = [run.metrics(), run.alignment(), run.spectrum(), run.depth(), run.lags()];
         all.iter().for_each(|path| fs::remove_file(path).unwrap());
         Logs::resume(&run, &config(), course(0, 40)).unwrap();
         assert!(all.iter().all(|path| path.is_file()));

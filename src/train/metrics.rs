@@ -1,5 +1,5 @@
-//! What a training measures: rows of `metrics.csv`, `alignment.csv`, `spectrum.csv` and `depth.csv`, and the log that they are
-//! appended to.
+//! What a training measures: rows of `metrics.csv`, `alignment.csv`, `spectrum.csv`, `depth.csv` and `lags.csv`, and the log that
+//! they are appended to.
 
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
@@ -113,6 +113,30 @@ pub struct DepthRow {
     pub gradient_cosine: Option<f64>,
 }
 
+/// The error at one step of a layer that recurs, of one replica at the end of one epoch; a line of `lags.csv`. A measure that is not
+/// defined is empty.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LagRow {
+    /// Epochs completed.
+    pub epoch: u32,
+    /// Training steps completed.
+    pub step: u32,
+    /// Index of the network among those trained side by side.
+    pub replica: u32,
+    /// Its seed.
+    pub seed: u32,
+    /// Rank of its feedback; none for rules without one.
+    pub rank: Option<Rank>,
+    /// Name of the layer's weight.
+    pub layer: String,
+    /// Steps of the sequence before the last one.
+    pub lag: u32,
+    /// Root mean square of the error of this step, over samples and columns.
+    pub error_rms: Option<f64>,
+    /// Participation ratio of its covariance's eigenvalues.
+    pub effective_dimension: Option<f64>,
+}
+
 /// What a row is of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Subject<'a> {
@@ -126,6 +150,8 @@ pub struct Subject<'a> {
     pub network: (Option<Rank>, u32),
     /// The layer, where the row is of one.
     pub layer: Option<&'a str>,
+    /// Steps before the last one of a sequence, where the row is of one.
+    pub lag: Option<u32>,
 }
 
 /// A row of a [`Log`].
@@ -153,7 +179,7 @@ impl Row for MetricsRow {
 
     fn subject(&self) -> Subject<'_> {
         let &MetricsRow { epoch, step, replica, seed, rank, .. } = self;
-        Subject { epoch, step, replica, network: (rank, seed), layer: None }
+        Subject { epoch, step, replica, network: (rank, seed), layer: None, lag: None }
     }
 
     fn when_missing(_: &Path) -> String {
@@ -169,7 +195,7 @@ impl Row for AlignmentRow {
 
     fn subject(&self) -> Subject<'_> {
         let &AlignmentRow { epoch, step, replica, seed, rank, ref layer, .. } = self;
-        Subject { epoch, step, replica, network: (rank, seed), layer: Some(layer) }
+        Subject { epoch, step, replica, network: (rank, seed), layer: Some(layer), lag: None }
     }
 }
 
@@ -179,7 +205,7 @@ impl Row for SpectrumRow {
 
     fn subject(&self) -> Subject<'_> {
         let &SpectrumRow { epoch, step, replica, seed, rank, ref layer, .. } = self;
-        Subject { epoch, step, replica, network: (rank, seed), layer: Some(layer) }
+        Subject { epoch, step, replica, network: (rank, seed), layer: Some(layer), lag: None }
     }
 }
 
@@ -189,7 +215,17 @@ impl Row for DepthRow {
 
     fn subject(&self) -> Subject<'_> {
         let &DepthRow { epoch, step, replica, seed, rank, ref layer, .. } = self;
-        Subject { epoch, step, replica, network: (rank, seed), layer: Some(layer) }
+        Subject { epoch, step, replica, network: (rank, seed), layer: Some(layer), lag: None }
+    }
+}
+
+impl Row for LagRow {
+    const HEADER: &'static str = "epoch,step,replica,seed,rank,layer,lag,error_rms,effective_dimension";
+    const IS_COMPLETE: bool = false;
+
+    fn subject(&self) -> Subject<'_> {
+        let &LagRow { epoch, step, replica, seed, rank, ref layer, lag, .. } = self;
+        Subject { epoch, step, replica, network: (rank, seed), layer: Some(layer), lag: Some(lag) }
     }
 }
 
@@ -484,6 +520,20 @@ mod tests {
         }
     }
 
+    fn lag(lag: u32) -> LagRow {
+        LagRow {
+            epoch: 1,
+            step: 9,
+            replica: 0,
+            seed: 7,
+            rank: None,
+            layer: "layers.1.hh".to_owned(),
+            lag,
+            error_rms: Some(0.0),
+            effective_dimension: None,
+        }
+    }
+
     #[test]
     fn the_columns_are_the_published_ones() {
         let folder = tempfile::tempdir().unwrap();
@@ -526,6 +576,7 @@ mod tests {
             gradient_cosine: None,
         };
         assert_eq!(header_of(&depth), DepthRow::HEADER);
+        assert_eq!(header_of(&lag(0)), LagRow::HEADER);
     }
 
     #[test]
@@ -640,6 +691,12 @@ mod tests {
         Log::<AlignmentRow>::read(&path, &config).unwrap_err();
         Log::create(&path, &[of("a", 1)]).unwrap();
         Log::<AlignmentRow>::read(&path, &config).unwrap_err();
+        // Nor have steps of a sequence, each of which has a row.
+        let path = folder.path().join("lags.csv");
+        Log::create(&path, &[lag(0), lag(1)]).unwrap();
+        assert_eq!(Log::<LagRow>::read(&path, &config).unwrap(), [lag(0), lag(1)]);
+        Log::create(&path, &[lag(1), lag(1)]).unwrap();
+        Log::<LagRow>::read(&path, &config).unwrap_err();
     }
 
     /// Runs from before such rows were dropped have them.

@@ -157,6 +157,11 @@ impl RunDir {
         self.path.join("depth.csv")
     }
 
+    /// How errors change on their way back through time, by epoch, replica, layer that recurs and step.
+    pub fn lags(&self) -> PathBuf {
+        self.path.join("lags.csv")
+    }
+
     /// The run in one file.
     pub fn summary(&self) -> PathBuf {
         self.path.join("summary.json")

@@ -10,7 +10,7 @@ use super::checkpoint::{Checkpoint, CheckpointError, CheckpointMeta};
 use super::config::Config;
 use super::files::{self, write_atomically};
 use super::logs::{Course, Logs};
-use super::metrics::{AlignmentRow, DepthRow, Log, LogError, MetricsRow, SpectrumRow};
+use super::metrics::{AlignmentRow, DepthRow, LagRow, Log, LogError, MetricsRow, SpectrumRow};
 use super::observer::{EpochReport, Finished, Observer};
 use super::run_dir::RunDir;
 use super::session::Session;
@@ -437,6 +437,25 @@ impl<'a> Trainer<'a> {
             })
             .collect();
         self.logs.depths.append(&depths)?;
+        let lags: Vec<LagRow> = found
+            .lags
+            .into_iter()
+            .map(|(replica, layer, lag)| {
+                let (rank, seed) = self.session.replicas[replica];
+                LagRow {
+                    epoch,
+                    step: self.step,
+                    replica: replica as u32,
+                    seed,
+                    rank,
+                    layer,
+                    lag: lag.lag,
+                    error_rms: lag.error_rms,
+                    effective_dimension: lag.effective_dimension,
+                }
+            })
+            .collect();
+        self.logs.lags.append(&lags)?;
         self.warn_of_drift(&rows);
         Ok(())
     }

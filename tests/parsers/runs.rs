@@ -9,7 +9,7 @@ use ldfa_gpu::ops::{Dtype, Gemm, Recording};
 use ldfa_gpu::plan::{Profile, ShapeClass, Tuned, Variant};
 use ldfa_gpu::train::checkpoint::{Checkpoint, CheckpointMeta, Origin, Values, read_weights, write_weights};
 use ldfa_gpu::train::config::{Config, Draft};
-use ldfa_gpu::train::metrics::{AlignmentRow, DepthRow, Log, MetricsRow, Row, SpectrumRow};
+use ldfa_gpu::train::metrics::{AlignmentRow, DepthRow, LagRow, Log, MetricsRow, Row, SpectrumRow};
 use ldfa_gpu::train::run_dir::RunDir;
 use ldfa_gpu::train::summary::{RankSummary, ReplicaSummary, Summary};
 use ldfa_gpu::train::trainer::recorded_kernels;
@@ -106,7 +106,8 @@ fn log<R: Row + Debug>(path: &Path, config: &Config, bytes: &[u8]) -> Result<boo
 fn changed_logs_are_refused_or_written_back() {
     let folder = TempDir::new().unwrap();
     let path = |name: &str| folder.path().join(name);
-    let [metrics, alignment, spectrum, depth] = ["metrics.csv", "alignment.csv", "spectrum.csv", "depth.csv"].map(path);
+    let names = ["metrics.csv", "alignment.csv", "spectrum.csv", "depth.csv", "lags.csv"];
+    let [metrics, alignment, spectrum, depth, lags] = names.map(path);
     let mut draft = Draft::open("digits").unwrap();
     for (key, value) in [("feedback.rank", "[4, \"n/8\"]"), ("train.seeds", "1"), ("train.seed", "7")] {
         draft.set(key, value).unwrap();
@@ -173,14 +174,30 @@ fn changed_logs_are_refused_or_written_back() {
         })
         .collect();
     Log::create(&depth, &rows).unwrap();
-    let whole = [&metrics, &alignment, &spectrum, &depth].map(|path| std::fs::read(path).unwrap());
-    run("log", &(0..4usize, changes()), |(which, changes)| {
+    let rows: Vec<LagRow> = places()
+        .flat_map(|place| (0..3).map(move |lag| (place, lag)))
+        .map(|((epoch, step, replica, seed), lag)| LagRow {
+            epoch,
+            step,
+            replica,
+            seed,
+            rank: rank(replica),
+            layer: "layers.1.hh".into(),
+            lag,
+            error_rms: Some(1e-30),
+            effective_dimension: (lag < 2).then_some(1.5),
+        })
+        .collect();
+    Log::create(&lags, &rows).unwrap();
+    let whole = [&metrics, &alignment, &spectrum, &depth, &lags].map(|path| std::fs::read(path).unwrap());
+    run("log", &(0..5usize, changes()), |(which, changes)| {
         let bytes = changed(&whole[which], &changes);
         match which {
             0 => log::<MetricsRow>(&metrics, &config, &bytes),
             1 => log::<AlignmentRow>(&alignment, &config, &bytes),
             2 => log::<SpectrumRow>(&spectrum, &config, &bytes),
-            _ => log::<DepthRow>(&depth, &config, &bytes),
+            3 => log::<DepthRow>(&depth, &config, &bytes),
+            _ => log::<LagRow>(&lags, &config, &bytes),
         }
     });
 }

@@ -129,6 +129,11 @@ pub(super) trait Layer: Debug + Send + Sync {
         extent.height / 2 * extent.width + extent.width / 2
     }
 
+    /// Steps of a sample that it takes one after the other, each from what the one before has left; 1 unless it recurs.
+    fn steps(&self) -> u32 {
+        1
+    }
+
     /// Whether it adds learned values of its own to what it takes, so that a first weight behind it has something to send
     /// its error to.
     fn adds_inputs(&self) -> bool {

@@ -121,6 +121,10 @@ impl Layer for Cells {
         extent.pixels() - 1
     }
 
+    fn steps(&self) -> u32 {
+        self.length
+    }
+
     fn parameters(&self) -> Vec<ParameterSpec> {
         // PyTorch's: all of them U(+-1 / sqrt(width)).
         let [start, _] = Linear::uniform(self.width, 1);

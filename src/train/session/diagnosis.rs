@@ -1,7 +1,8 @@
-//! Looking at a batch: feedback against weights, the dimension of errors, whether depth is used, and where values ceased to be finite.
+//! Looking at a batch: feedback against weights, the dimension of errors, also on their way back through time, whether depth is used,
+//! and where values ceased to be finite.
 
 use super::Session;
-use crate::analysis::{Alignment, Depth, Matrices, Products, Spectrum, alignment, spectrum};
+use crate::analysis::{Alignment, Depth, Lag, Matrices, Products, Spectrum, alignment, spectrum};
 use crate::feedback::Pathway;
 use crate::model::Weight;
 use crate::ops::{Phase, StepState, View};
@@ -16,6 +17,8 @@ pub struct Diagnosis {
     pub spectra: Vec<(usize, String, Spectrum)>,
     /// Residual blocks and layers with a weight, from input to output.
     pub depths: Vec<(usize, String, Depth)>,
+    /// Errors of layers that recur, from the last step back; of a single step none.
+    pub lags: Vec<(usize, String, Lag)>,
 }
 
 impl Session {
@@ -25,7 +28,12 @@ impl Session {
     /// If the device fails.
     pub fn diagnosis(&mut self, step: u32) -> Result<Diagnosis, TrainError> {
         self.executor.run(Phase::Diagnose, &[self.step_state(step)])?;
-        Ok(Diagnosis { alignments: self.alignments()?, spectra: self.spectra()?, depths: self.depths()? })
+        Ok(Diagnosis {
+            alignments: self.alignments()?,
+            spectra: self.spectra()?,
+            depths: self.depths()?,
+            lags: self.lags()?,
+        })
     }
 
     /// The errors at the layers' outputs.
@@ -42,6 +50,20 @@ impl Session {
                     samples: error.delta.rows() as usize,
                 });
                 found.extend(measured.map(|spectrum| (replica, error.name.clone(), spectrum)));
+            }
+        }
+        Ok(found)
+    }
+
+    /// The errors that go back through time, step by step.
+    fn lags(&mut self) -> Result<Vec<(usize, String, Lag)>, TrainError> {
+        let mut found = Vec::new();
+        let replicas = self.seeds.len();
+        for error in self.network.diagnosis.errors.iter().filter(|error| error.steps > 1) {
+            let delta = self.executor.read(error.delta)?;
+            for replica in 0..replicas {
+                let lags = Lag::all(own(&delta, replica, replicas), error.delta.cols() as usize, error.steps);
+                found.extend(lags.into_iter().map(|lag| (replica, error.name.clone(), lag)));
             }
         }
         Ok(found)
