@@ -89,7 +89,8 @@ fn every_step_is_logged_and_drawn_the_same_after_a_stop() {
     let layers = "model.layers=[{type='sequence',of='rows'},{type='recurrent',cell='gru',out=6},{type='last-token'},\
                   {type='dense',out=10}]";
     let train = |preset: &str, out: &str, more: &[&str]| {
-        let base = ["train", preset, "--epochs", "2", "--seeds", "2", "--device", "reference", "--out", out];
+        let base =
+            ["train", preset, "--rank", "4", "--epochs", "2", "--seeds", "2", "--device", "reference", "--out", out];
         ldfa(&[&base[..], more].concat(), folder);
     };
     let log = |run: &str| fs::read_to_string(folder.join(run).join("lags.csv")).unwrap();
