@@ -414,7 +414,7 @@ fn render(title: &str, comparison: &Comparison) -> Result<RgbImage, String> {
                 let left = MARGIN + NAMES + across * column as f64;
                 let name = format!("{what}, {}", places[0].layer);
                 if has_curves(places) {
-                    let frame = Frame { left, right: left + across - 40.0, top, bottom: top + high(places) };
+                    let frame = Frame { left, right: left + across - 56.0, top, bottom: top + high(places) };
                     curves(sheet, frame, &name, comparison, places, *measure)?;
                 } else {
                     sheet.text(&name, (left, top - 42.0), TEXT, INK, HPos::Left)?;
