@@ -414,7 +414,6 @@ fn lost_parts_of_a_run_are_named_with_what_to_do() {
         ("metrics.csv", &["train --resume", "report", "eval --best"][..], &["put a copy of it back", "--out"][..]),
         ("alignment.csv", &["train --resume", "report --spectra s.png"], &["echo epoch,step"]),
         ("spectrum.csv", &["train --resume", "report --spectra s.png"], &["echo epoch,step"]),
-        ("lags.csv", &["train --resume", "report --spectra s.png"], &["echo epoch,step"]),
         ("depth.csv", &["train --resume"], &["echo epoch,step"]),
         ("kernels.toml", &["train --resume", "eval", "export -o w"], &["intact copy", "--resume run --no-tune"]),
     ] {
@@ -448,14 +447,9 @@ fn lost_parts_of_a_run_are_named_with_what_to_do() {
     place.succeeds(&on_cpu(&["train", "--resume", "run"]));
     assert!(exported(&place, "run") == weights);
     // Killed before its first checkpoint, a run begins anew.
-    for file in [
-        "metrics.csv",
-        "spectrum.csv",
-        "depth.csv",
-        "lags.csv",
-        "checkpoints/last.safetensors",
-        "checkpoints/best.safetensors",
-    ] {
+    for file in
+        ["metrics.csv", "spectrum.csv", "depth.csv", "checkpoints/last.safetensors", "checkpoints/best.safetensors"]
+    {
         fs::remove_file(place.path("run").join(file)).unwrap();
     }
     place.succeeds(&on_cpu(&["train", "--resume", "run"]));

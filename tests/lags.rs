@@ -116,7 +116,7 @@ fn every_step_is_logged_and_drawn_the_same_after_a_stop() {
         found.push([0, 2, 5, 6].map(|column| cells[column].to_owned()));
         let [size, dimension] = [7, 8].map(|column| cells[column].parse::<f64>().unwrap());
         // Of a state of 6, three gates.
-        assert!(size > 0.0 && dimension >= 1.0 && dimension <= 18.0, "{line}");
+        assert!(size > 0.0 && (1.0..=18.0).contains(&dimension), "{line}");
     }
     assert_eq!(found, expected);
 

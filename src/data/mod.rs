@@ -229,13 +229,15 @@ impl Dataset {
         for (which, split) in ["training", "test"].into_iter().zip(&splits) {
             let problem = if shape.pixels() == 0 || split.is_empty() {
                 format!("the {which} split has no pixels ({} images of {shape})", split.len())
-            } else if split.targets != targets || split.labels.len() % targets.max(1) as usize != 0 {
+            } else if split.targets != targets || !split.labels.len().is_multiple_of(targets.max(1) as usize) {
                 format!("{} {which} labels are not {targets} a sample", split.labels.len())
             } else if split.len().checked_mul(shape.pixels()) != Some(split.images.len()) {
                 format!("{} bytes of {which} images are not {} images of {shape}", split.images.len(), split.len())
             } else if let Some(symbol) = contents.stranger(&split.images) {
                 format!("a {which} byte is {symbol}, and no symbol has that number")
-            } else if numbers.is_some_and(|n| n.one == 0 || n.tolerance == 0 || targets as usize % classes.len() != 0) {
+            } else if numbers
+                .is_some_and(|n| n.one == 0 || n.tolerance == 0 || !(targets as usize).is_multiple_of(classes.len()))
+            {
                 format!(
                     "{targets} labels a sample are not numbers of {} kinds, with a unit and a tolerance",
                     classes.len()

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::{ExperimentError, setting};
+use crate::model::recurs;
 use crate::train::TrainError;
 use crate::train::config::Config;
 use crate::train::labels::labels;
@@ -102,12 +103,15 @@ impl FinishedRun {
         Ok(Log::read(&self.files.depth(), &self.config)?)
     }
 
-    /// How errors change on their way back through time, by epoch.
+    /// How errors change on their way back through time, by epoch; nothing of networks that do not recur.
     ///
     /// # Errors
     /// If it cannot be read.
     pub fn lags(&self) -> Result<Vec<LagRow>, TrainError> {
-        Ok(Log::read(&self.files.lags(), &self.config)?)
+        match recurs(&self.config.model.layers) {
+            true => Ok(Log::read(&self.files.lags(), &self.config)?),
+            false => Ok(Vec::new()),
+        }
     }
 }
 

@@ -19,7 +19,7 @@ pub use diagnosis::{Diagnosis, LayerError};
 pub use feed::{DataFeed, Feed, FeedSpec};
 pub use graph::{Extent, activations, widest};
 pub use init::{factorise, initialise, normal, pad_columns};
-pub use layers::{LayerSpec, sending, weighted};
+pub use layers::{LayerSpec, recurs, sending, weighted};
 pub use network::{Network, NetworkSpec};
 pub use parameter::{Exchange, Feedback, Parameter, Purpose, Start, Weight};
 pub use probe::{Gradient, Probe, Value};

@@ -4,6 +4,7 @@ use super::TrainError;
 use super::config::Config;
 use super::metrics::{AlignmentRow, DepthRow, LagRow, Log, LogError, MetricsRow, Row, SpectrumRow, Subject};
 use super::run_dir::RunDir;
+use crate::model::recurs;
 
 use std::path::Path;
 
@@ -13,7 +14,8 @@ pub(super) struct Logs {
     pub(super) alignments: Log<AlignmentRow>,
     pub(super) spectra: Log<SpectrumRow>,
     pub(super) depths: Log<DepthRow>,
-    pub(super) lags: Log<LagRow>,
+    /// Of networks that have any.
+    pub(super) lags: Option<Log<LagRow>>,
 }
 
 /// How far a run has come.
@@ -29,13 +31,14 @@ pub(super) struct Course {
 
 impl Logs {
     /// Begins them.
-    pub(super) fn create(run: &RunDir) -> Result<Logs, TrainError> {
+    pub(super) fn create(run: &RunDir, config: &Config) -> Result<Logs, TrainError> {
+        let lags = recurs(&config.model.layers).then(|| Log::create(&run.lags(), &[])).transpose()?;
         Ok(Logs {
             metrics: Log::create(&run.metrics(), &[])?,
             alignments: Log::create(&run.alignment(), &[])?,
             spectra: Log::create(&run.spectrum(), &[])?,
             depths: Log::create(&run.depth(), &[])?,
-            lags: Log::create(&run.lags(), &[])?,
+            lags,
         })
     }
 
@@ -45,13 +48,13 @@ impl Logs {
         let alignments = so_far::<AlignmentRow>(&run.alignment(), config, course)?;
         let spectra = so_far::<SpectrumRow>(&run.spectrum(), config, course)?;
         let depths = so_far::<DepthRow>(&run.depth(), config, course)?;
-        let lags = so_far::<LagRow>(&run.lags(), config, course)?;
+        let lags = recurs(&config.model.layers).then(|| so_far::<LagRow>(&run.lags(), config, course)).transpose()?;
         let logs = Logs {
             metrics: Log::create(&run.metrics(), &metrics)?,
             alignments: Log::create(&run.alignment(), &alignments)?,
             spectra: Log::create(&run.spectrum(), &spectra)?,
             depths: Log::create(&run.depth(), &depths)?,
-            lags: Log::create(&run.lags(), &lags)?,
+            lags: lags.map(|lags| Log::create(&run.lags(), &lags)).transpose()?,
         };
         Ok((logs, metrics))
     }
@@ -90,7 +93,7 @@ mod tests {
     use std::io::Write;
 
     fn config() -> Config {
-        let mut draft = Draft::open("digits").unwrap();
+        let mut draft = Draft::open("digits-rows").unwrap();
         draft.set_rule("backprop").unwrap();
         for (key, value) in [("train.seeds", "2"), ("train.epochs", "4")] {
             draft.set(key, value).unwrap();
@@ -117,7 +120,7 @@ mod tests {
     fn run(steps: &[u32]) -> (tempfile::TempDir, RunDir) {
         let folder = tempfile::tempdir().unwrap();
         let run = RunDir::create(&folder.path().join("run")).unwrap();
-        let mut logs = Logs::create(&run).unwrap();
+        let mut logs = Logs::create(&run, &config()).unwrap();
         for &step in steps {
             logs.metrics.append(&[row(step, 0), row(step, 1)]).unwrap();
         }
@@ -178,5 +181,16 @@ mod tests {
         all.iter().for_each(|path| fs::remove_file(path).unwrap());
         Logs::resume(&run, &config(), course(0, 40)).unwrap();
         assert!(all.iter().all(|path| path.is_file()));
+    }
+
+    /// Nothing goes back through time there, and runs from before there was such a log go on.
+    #[test]
+    fn networks_that_do_not_recur_have_no_lags() {
+        let (_folder, run) = run(&[10, 20]);
+        fs::remove_file(run.lags()).unwrap();
+        let mut config = config();
+        config.model = Draft::open("digits").unwrap().finish().unwrap().model;
+        let (logs, _) = Logs::resume(&run, &config, course(20, 40)).unwrap();
+        assert!(logs.lags.is_none() && !run.lags().exists());
     }
 }

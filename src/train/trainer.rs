@@ -79,7 +79,7 @@ impl<'a> Trainer<'a> {
         }
         // With this file the folder is a run.
         write_config(&session, &run)?;
-        let logs = Logs::create(&run)?;
+        let logs = Logs::create(&run, &session.config)?;
         Ok(Trainer::assemble(session, run, stop, observer, logs))
     }
 
@@ -455,7 +455,7 @@ impl<'a> Trainer<'a> {
                 }
             })
             .collect();
-        self.logs.lags.append(&lags)?;
+        self.logs.lags.as_mut().map_or(Ok(()), |log| log.append(&lags))?;
         self.warn_of_drift(&rows);
         Ok(())
     }

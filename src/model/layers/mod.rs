@@ -219,6 +219,11 @@ pub fn sending(layers: &[LayerSpec]) -> Vec<String> {
     with_weights(layers).into_iter().enumerate().filter_map(sends).collect()
 }
 
+/// Whether any layer sends errors back through time.
+pub fn recurs(layers: &[LayerSpec]) -> bool {
+    with_weights(layers).iter().any(|(_, layer)| layer.describe().has_state())
+}
+
 fn with_weights(layers: &[LayerSpec]) -> Vec<(String, &LayerSpec)> {
     fn add<'a>(layers: &'a [LayerSpec], name: &str, found: &mut Vec<(String, &'a LayerSpec)>) {
         for (index, layer) in layers.iter().enumerate() {
