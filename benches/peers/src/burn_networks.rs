@@ -162,6 +162,10 @@ impl Transformer {
 impl Classifier for Transformer {
     fn forward(&self, images: Tensor<4>) -> Tensor<2> {
         let patches = self.patches.forward(images).flatten::<3>(2, 3).swap_dims(1, 2);
+        // The error of the patches is a view into that of all tokens, with the class token's between two samples. Where
+        // burn 0.22.1 makes a product of a convolution's weight gradient, it takes such a view for dense and reads rows of
+        // other samples. Times 1 the error is a tensor of its own, a copy that a right gradient would have to make itself.
+        let patches = patches * 1.0;
         let [rows, _, width] = patches.dims();
         let class = self.class.val().reshape([1, 1, width]).expand([rows, 1, width]);
         let tokens = Tensor::cat(vec![class, patches], 1) + self.positions.val().unsqueeze::<3>();
