@@ -111,7 +111,7 @@ fn a_rule_goes_by_one_name() {
     // Of layers that come with the command; and which there are shows in the message.
     let two = r#"model.layers=[{type="dense",out=20},{type="relu"},{type="dense",out=10}]"#;
     assert!(succeeds(&["flops", "digits", "--rule", "local@layers.2", "--set", two]).contains("local@layers.2 beside"));
-    fails(&["flops", "digits", "--rule", "local@layers.3"], &["rule local@layers.3", "those are layers.0, layers.2"]);
+    fails(&["flops", "digits", "--rule", "local@layers.3"], &["rule local@layers.3", "those are layers.2, layers.4"]);
     for command in ["train", "explain", "flops", "verify"] {
         fails(&[command, "digits", "--rule", "lokal"], &["there is no rule \"lokal\"", "did you mean local?"]);
     }
