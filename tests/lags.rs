@@ -122,7 +122,7 @@ fn every_step_is_logged_and_drawn_the_same_after_a_stop() {
 
     // Nothing recurs in it.
     train("digits", "plain", &[]);
-    assert_eq!(log("plain"), "epoch,step,replica,seed,rank,layer,lag,error_rms,effective_dimension\n");
+    assert!(!folder.join("plain/lags.csv").exists());
     let height = |runs: &[&str]| {
         let told = ldfa(&[&["report"], runs, &["--spectra", "errors.png", "--html", "page.html"]].concat(), folder);
         assert!(told.contains("errors drawn to errors.png"), "{told}");
@@ -130,7 +130,7 @@ fn every_step_is_logged_and_drawn_the_same_after_a_stop() {
     };
     // Three layers and two with feedback, then two of each measure by step.
     let before = height(&["whole"]);
-    fs::write(folder.join("whole/lags.csv"), log("plain")).unwrap();
+    fs::write(folder.join("whole/lags.csv"), log("whole").lines().next().unwrap()).unwrap();
     assert_eq!(before, height(&["whole"]) + 290, "nine panels in rows of three, and five");
     assert!(fs::read_to_string(folder.join("page.html")).unwrap().contains("id=\"spectra\""));
 }

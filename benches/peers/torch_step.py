@@ -1,8 +1,10 @@
 #!/usr/bin/env python3
-"""Times one training step of the same network in PyTorch: backpropagation, and LDFA with plain tensor operations.
+"""Times one training step of the same networks in PyTorch: backpropagation, and LDFA with plain tensor operations.
 
-The network is 784-512-512-512-10 with ReLU, the batch 128, the loss cross-entropy, the optimizer Adam at 1e-3, all in
-float32; the batch is resident and the device is waited for after every step. Runs on the CPU, and on CUDA where it is.
+The networks are 784-512-512-512-10 with ReLU, and, by backpropagation alone, PyTorch's GRU of 256 along the 28 rows of
+an image with a dense layer behind its last state. The batch is 128, the loss cross-entropy, the optimizer Adam at 1e-3,
+all in float32; the batch is resident and the device is waited for after every step. Runs on the CPU, and on CUDA where
+it is.
 """
 
 import argparse
@@ -18,6 +20,7 @@ except ImportError:
     sys.exit("torch_step.py needs PyTorch: python3 -m pip install torch")
 
 WIDTHS = [784, 512, 512, 512, 10]
+SIDE, STATE = 28, 256  # of an image, of the GRU
 BATCH = 128
 RATE = 1e-3
 LEARNING = 20  # steps before the timing
@@ -68,6 +71,27 @@ class Backprop:
             if at + 1 < len(self.weights):
                 h = functional.relu(h)
         loss = functional.cross_entropy(h, self.labels)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        self.optimizer.step()
+        return loss.detach()
+
+
+class Gru:
+    """Autograd's gradients through PyTorch's GRU; its first values and the dense layer's are U(+-1/sqrt(width))."""
+
+    def __init__(self, device):
+        x, self.labels = batch(device)
+        self.x = x.view(BATCH, SIDE, SIDE)
+        torch.manual_seed(0)
+        self.cell = torch.nn.GRU(SIDE, STATE, batch_first=True).to(device)
+        self.head = torch.nn.Linear(STATE, WIDTHS[-1]).to(device)
+        self.optimizer = optimizer([*self.cell.parameters(), *self.head.parameters()])
+
+    def step(self):
+        """One step; returns the loss before it."""
+        states, _ = self.cell(self.x)
+        loss = functional.cross_entropy(self.head(states[:, -1]), self.labels)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         self.optimizer.step()
@@ -140,20 +164,25 @@ class Ldfa:
         return -(y.T @ d - (y.T @ y) @ p) / len(d)
 
 
-def measure(device, rank, rounds, steps):
-    """Interleaved rounds; returns one row a rule."""
-    rules = [
+def networks(device, rank):
+    """Of every network: name, part of the first loss that warming up may leave, and rules, backpropagation first."""
+    perceptron = [
         ("backprop", Backprop(device)),
         (f"ldfa oja+hebbian r={rank}", Ldfa(device, "local", rank)),
         (f"ldfa normative r={rank}", Ldfa(device, "normative", rank)),
     ]
+    return [("mlp", 0.5, perceptron), ("gru", 0.8, [("backprop", Gru(device))])]
+
+
+def measure(device, network, share, rules, rounds, steps):
+    """Interleaved rounds; returns one row a rule."""
     wait = torch.cuda.synchronize if device == "cuda" else lambda: None
     rows, times = [], [[] for _ in rules]
     for name, rule in rules:
         losses = [rule.step().item() for _ in range(LEARNING)]
-        if not losses[-1] < 0.5 * losses[0]:
-            sys.exit(f"{name} does not learn on {device}: losses {losses}")
-        rows.append({"device": device, "rule": name, "losses": [losses[0], losses[-1]]})
+        if not losses[-1] < share * losses[0]:
+            sys.exit(f"{network}: {name} does not learn on {device}: losses {losses}")
+        rows.append({"device": device, "network": network, "rule": name, "losses": [losses[0], losses[-1]]})
     for _ in range(rounds):
         for (_, rule), own in zip(rules, times):
             rule.step()  # not timed: it pays for the caches that the rule before has filled
@@ -192,20 +221,28 @@ def main():
     names = {"cpu": f"CPU, {torch.get_num_threads()} threads"}
     if "cuda" in devices:
         names["cuda"] = torch.cuda.get_device_name()
-    rows = [row for device in devices for row in measure(device, arguments.rank, arguments.rounds, arguments.steps)]
+    rows = [
+        row
+        for device in devices
+        for network in networks(device, arguments.rank)
+        for row in measure(device, *network, arguments.rounds, arguments.steps)
+    ]
     print(f"PyTorch {torch.__version__}; {', '.join(names.values())}")
     print(f"medians of {arguments.rounds} interleaved rounds with {arguments.steps} steps each; ratio = row / backprop")
-    print(f"{'device':8}{'rule':28}{'median ms':>10}{'quartiles':>18}{'ratio':>8}   first and last loss before timing")
+    titles = f"{'device':8}{'network':9}{'rule':28}{'median ms':>10}{'quartiles':>18}{'ratio':>8}"
+    print(f"{titles}   first and last loss before timing")
     for row in rows:
         spread = "{:.2f} to {:.2f}".format(*row["quartiles_ms"])
         losses = "{:.4f}  {:.4f}".format(*row["losses"])
-        print(f"{row['device']:8}{row['rule']:28}{row['median_ms']:10.2f}{spread:>18}{row['ratio']:8.2f}   {losses}")
+        names = f"{row['device']:8}{row['network']:9}{row['rule']:28}"
+        print(f"{names}{row['median_ms']:10.2f}{spread:>18}{row['ratio']:8.2f}   {losses}")
     if arguments.json:
         report = {
             "torch": torch.__version__,
             "threads": torch.get_num_threads(),
             "devices": names,
             "widths": WIDTHS,
+            "state": STATE,
             "batch": BATCH,
             "rounds": [arguments.rounds, arguments.steps],
             "rows": rows,

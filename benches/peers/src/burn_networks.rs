@@ -5,7 +5,7 @@ use std::f64::consts::SQRT_2;
 use burn::module::{Module, Param};
 use burn::nn::conv::{Conv2d, Conv2dConfig};
 use burn::nn::pool::{MaxPool2d, MaxPool2dConfig};
-use burn::nn::{LayerNorm, LayerNormConfig, Linear, PaddingConfig2d};
+use burn::nn::{GateController, Gru, GruConfig, LayerNorm, LayerNormConfig, Linear, PaddingConfig2d};
 use burn::tensor::activation::{relu, softmax};
 use burn::tensor::{Device, Tensor, TensorData};
 
@@ -31,11 +31,33 @@ impl Maker<'_> {
     }
 
     fn dense(&self, name: &str) -> Result<Linear, EngineError> {
-        let (shape, values) = self.workload.first_by_input(&format!("{name}.weight"))?;
+        self.part(&format!("{name}.weight"), &format!("{name}.bias"), 0, 1)
+    }
+
+    /// One of `parts` maps of equal width whose outputs lie side by side in a weight and a bias.
+    fn part(&self, weight: &str, bias: &str, at: usize, parts: usize) -> Result<Linear, EngineError> {
+        let ([inputs, outputs], weight) = self.workload.first_by_input(weight)?;
+        let (_, bias) = self.workload.first(bias)?;
+        let width = outputs / parts;
+        let own = |values: Vec<f32>| -> Vec<f32> {
+            values.chunks(outputs).flat_map(|row| &row[at * width..(at + 1) * width]).copied().collect()
+        };
         Ok(Linear {
-            weight: Param::from_data(TensorData::new(values, shape), self.device),
-            bias: Some(self.parameter(&format!("{name}.bias"))?),
+            weight: Param::from_data(TensorData::new(own(weight), [inputs, width]), self.device),
+            bias: Some(Param::from_data(TensorData::new(own(bias), [width]), self.device)),
         })
+    }
+
+    /// burn's default equations are PyTorch's and ours: the reset gate scales the state's product, not the state.
+    fn gru(&self, name: &str) -> Result<Gru, EngineError> {
+        let gate = |at: usize| -> Result<GateController, EngineError> {
+            let part = |of: &str| self.part(&format!("{name}.weight_{of}"), &format!("{name}.bias_{of}"), at, 3);
+            Ok(GateController { input_transform: part("ih")?, hidden_transform: part("hh")? })
+        };
+        let [reset_gate, update_gate, new_gate] = [gate(0)?, gate(1)?, gate(2)?];
+        let [inputs, width] = new_gate.input_transform.weight.dims();
+        let made = GruConfig::new(inputs, width, true).init(self.device);
+        Ok(Gru { reset_gate, update_gate, new_gate, ..made })
     }
 
     fn convolution(&self, name: &str, stride: usize, padding: usize) -> Result<Conv2d, EngineError> {
@@ -203,4 +225,28 @@ fn attention(qkv: Tensor<3>) -> Tensor<3> {
     };
     let scores = part(0).matmul(part(1).swap_dims(2, 3)) / (of_head as f64).sqrt();
     softmax(scores, 3).matmul(part(2)).swap_dims(1, 2).reshape([rows, positions, width])
+}
+
+/// burn's own GRU along the rows of images, and a dense layer behind its last state.
+#[derive(Module, Debug)]
+pub(crate) struct Recurrent {
+    cell: Gru,
+    head: Linear,
+}
+
+impl Recurrent {
+    /// With the workload's first values.
+    pub(crate) fn new(workload: &Workload, device: &Device) -> Result<Recurrent, EngineError> {
+        let maker = Maker { workload, device };
+        Ok(Recurrent { cell: maker.gru("layers.1")?, head: maker.dense("layers.3")? })
+    }
+}
+
+impl Classifier for Recurrent {
+    fn forward(&self, images: Tensor<4>) -> Tensor<2> {
+        // One channel.
+        let states = self.cell.forward(images.squeeze_dim::<3>(1), None);
+        let [_, steps, _] = states.dims();
+        self.head.forward(states.narrow(1, steps - 1, 1).squeeze_dim::<2>(1))
+    }
 }

@@ -23,7 +23,7 @@ use clap::Parser;
 use ldfa_gpu::gpu::DeviceChoice;
 
 use adapter::Adapter;
-use burn_networks::{Plain, Transformer};
+use burn_networks::{Plain, Recurrent, Transformer};
 use engine::{EngineError, guard};
 use ours::Bench;
 use product::Product;
@@ -80,6 +80,8 @@ enum Work {
     Cnn,
     /// Of the vision transformer
     Vit,
+    /// Of the recurrent network
+    Gru,
     /// Single matrix products
     Products,
 }
@@ -147,7 +149,8 @@ fn run(arguments: &Arguments) -> Result<(), PeersError> {
     };
     println!("{}\n", report.header());
     let burn = burn.map(|(device, _)| device);
-    for (work, model) in [(Work::Mlp, Model::Mlp), (Work::Cnn, Model::Cnn), (Work::Vit, Model::Vit)] {
+    let networks = [(Work::Mlp, Model::Mlp), (Work::Cnn, Model::Cnn), (Work::Vit, Model::Vit), (Work::Gru, Model::Gru)];
+    for (work, model) in networks {
         if arguments.wants(work) {
             report.groups.push(steps(arguments, &bench, &adapter, &burn, report.burn_runtime.as_deref(), model)?);
         }
@@ -206,9 +209,11 @@ fn steps(
                 Entry::new(label, || burn_engine::Training::new(device()?, &workload, Plain::new))
             }
             Model::Vit => Entry::new(label, || burn_engine::Training::new(device()?, &workload, Transformer::new)),
+            Model::Gru => Entry::new(label, || burn_engine::Training::new(device()?, &workload, Recurrent::new)),
         });
     }
-    // The other networks are compared with burn alone: meganeura's attention takes one sequence, not a batch of them.
+    // The other networks are compared with burn alone: meganeura has no recurrent cell, and its attention takes one
+    // sequence, not a batch of them.
     if arguments.has(Peer::Meganeura) && model == Model::Mlp {
         for (label, tuned) in [("meganeura, backprop", false), ("meganeura, backprop, tuned", true)] {
             entries.push(Entry::new(label, || meganeura_engine::Training::new(adapter, &workload, tuned)));
