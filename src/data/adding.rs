@@ -5,10 +5,8 @@
 
 use std::ops::RangeInclusive;
 
-use chacha20::ChaCha8Rng;
-use chacha20::rand_core::{Rng, SeedableRng};
-
 use super::error::DataError;
+use super::sequences::{Draws, checked_length};
 use super::{Dataset, ImageShape, Numbers, Split};
 
 const NAME: &str = "adding";
@@ -19,30 +17,25 @@ const LENGTH: u32 = 20;
 const TRAIN: usize = 50_000;
 const TEST: usize = 5_000;
 
-/// A byte of this is a number of 1. Sums go to twice as much, and the answer may be off by 4 % of that, as Hochreiter and
-/// Schmidhuber judge it.
+/// A byte of 255 is the number 1. A correct answer is off by at most 4 % of the largest sum, 510: the criterion of Hochreiter and
+/// Schmidhuber.
 const NUMBERS: Numbers = Numbers { one: 255, tolerance: 20 };
 
 /// Sequences of `length` steps of two bytes: a number, and a mark of 255 at two of the steps.
 pub(super) fn make(length: Option<u32>) -> Result<Dataset, DataError> {
-    let length = length.unwrap_or(LENGTH);
-    if !LENGTHS.contains(&length) {
-        return Err(DataError::Length { name: NAME.into(), length, lengths: LENGTHS });
-    }
+    let length = checked_length(NAME, length, LENGTH, LENGTHS)?;
     let shape = ImageShape { height: length, width: 1, channels: 2 };
     let (train, test) = (sequences(length, TRAIN, 0), sequences(length, TEST, 1));
     Dataset::of_numbers(NAME, shape, vec!["sum".into()], NUMBERS, train, test)
 }
 
 fn sequences(length: u32, count: usize, stream: u64) -> Split {
-    let mut generator = ChaCha8Rng::seed_from_u64(0);
-    generator.set_stream(stream);
-    let mut below = |bound: u32| ((u64::from(generator.next_u32()) * u64::from(bound)) >> 32) as u32;
+    let mut draws = Draws::of_stream(stream);
     let mut split = Split::default();
     for _ in 0..count {
         let half = length / 2;
-        let marks = [below(half), half + below(length - half)];
-        let numbers: Vec<u8> = (0..length).map(|_| below(256) as u8).collect();
+        let marks = [draws.below(half), half + draws.below(length - half)];
+        let numbers: Vec<u8> = (0..length).map(|_| draws.below(256) as u8).collect();
         for (step, &number) in (0..).zip(&numbers) {
             split.images.extend([number, if marks.contains(&step) { 255 } else { 0 }]);
         }

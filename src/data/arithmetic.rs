@@ -1,9 +1,7 @@
 //! A text that the program makes: sums and differences in English words.
 
-use chacha20::ChaCha8Rng;
-use chacha20::rand_core::{Rng, SeedableRng};
-
 use super::error::{DataError, Place};
+use super::sequences::Draws;
 use super::{Dataset, text};
 
 const NAME: &str = "arithmetic";
@@ -20,9 +18,8 @@ pub(super) fn make(length: Option<u32>) -> Result<Dataset, DataError> {
 }
 
 fn text() -> String {
-    let mut generator = ChaCha8Rng::seed_from_u64(0);
-    let mut below = |bound: u32| ((u64::from(generator.next_u32()) * u64::from(bound)) >> 32) as u32;
-    (0..LINES).map(|_| line(below(BOUND), below(BOUND), below(2) == 0)).collect()
+    let mut draws = Draws::of_stream(0);
+    (0..LINES).map(|_| line(draws.below(BOUND), draws.below(BOUND), draws.below(2) == 0)).collect()
 }
 
 /// A difference is taken from the larger number.

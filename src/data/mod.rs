@@ -16,6 +16,7 @@ mod error;
 mod fetch;
 mod folder;
 mod idx;
+mod sequences;
 mod source;
 mod split;
 #[cfg(all(test, feature = "cli"))]
@@ -65,12 +66,12 @@ pub enum Contents {
     /// Values of pixels, or of the steps of a sequence.
     #[default]
     Values,
-    /// Numbers of symbols, of which there are so many.
+    /// Indices of symbols, of so many.
     Tokens(u32),
 }
 
 impl Contents {
-    /// A byte that is none of a symbol, if there is one.
+    /// The first byte that is no symbol's index.
     fn stranger(self, bytes: &[u8]) -> Option<u8> {
         match self {
             Contents::Values => None,
@@ -82,9 +83,9 @@ impl Contents {
 /// Labels that are numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Numbers {
-    /// The label of a number of 1.
+    /// The label of the number 1.
     pub one: u32,
-    /// How far from its label an answer may be and count as correct.
+    /// Largest distance of a correct answer, in units of the labels.
     pub tolerance: u32,
 }
 
@@ -146,9 +147,9 @@ pub struct Dataset {
     pub shape: ImageShape,
     /// What bytes are.
     pub contents: Contents,
-    /// Names of the classes, whose indices the labels are; or, of labels that are numbers, what they are the numbers of.
+    /// Names of the classes, by label; where labels are numbers, names of the numbers.
     pub classes: Vec<String>,
-    /// How labels are numbers; none where they are classes.
+    /// What labels stand for where they are numbers; none where they are classes.
     pub numbers: Option<Numbers>,
     /// What is learned from.
     pub train: Split,
@@ -170,13 +171,13 @@ pub struct ChannelStatistics {
 }
 
 impl Dataset {
-    /// Puts a data set of values and classes together, and computes its checksum; [`Dataset::of_tokens`] and
-    /// [`Dataset::of_numbers`] say that it is another.
+    /// Puts a set of values with classes together, and computes its checksum. [`Dataset::of_tokens`] takes tokens,
+    /// [`Dataset::of_numbers`] numbers for classes.
     ///
     /// # Errors
     ///
     /// [`DataError::Inconsistent`] where the shape is empty, a split is empty, the number of bytes is not that of its
-    /// labels' images, or a label is none of a class.
+    /// labels' images, or a label is not below the number of classes.
     pub fn new(
         name: &str,
         shape: ImageShape,
@@ -490,7 +491,8 @@ pub fn short_name(name: &str) -> String {
 ///
 /// Below a root, `mnist` and `fashion-mnist` are folders of that name with the four IDX files, each plain or
 /// compressed; `cifar10` and `cifar100` are the authors' folder or `.tar.gz`, there or in a folder of the set's name;
-/// `digits` is part of the program, which also makes `adding` and `arithmetic`. Case and signs in the folder's name do not count, and IDX files may be in a folder `raw` in it.
+/// `digits` is part of the program, which also makes `adding` and `arithmetic`. Case and signs in the folder's name do not count, and
+/// IDX files may be in a folder `raw` in it.
 ///
 /// A folder of images holds `train/<class>/<image>` and `test/<class>/<image>`, or just `<class>/<image>`, of which a fixed
 /// fifth of each class is then taken for testing; classes are numbered in the order of their names, and all images must
@@ -509,14 +511,14 @@ pub fn open_cut(name: &str, length: Option<u32>, search: &SearchPath) -> Result<
         "arithmetic" => return arithmetic::make(length),
         _ => {}
     }
-    let text = candidates(name, search).into_iter().find(|path| path.is_dir() || path.is_file());
-    match (text.filter(|path| path.is_file() && !is_known(name)), length) {
-        (Some(path), _) => text::load(&path, length),
-        (None, None) => open_images(name, search),
-        (None, Some(length)) => {
-            let set = open_images(name, search)?;
-            Err(DataError::NoLength { name: set.name, length })
-        }
+    let there = candidates(name, search).into_iter().find(|path| path.is_dir() || path.is_file());
+    if let Some(file) = there.filter(|path| path.is_file() && !is_known(name)) {
+        return text::load(&file, length);
+    }
+    let images = open_images(name, search)?;
+    match length {
+        Some(length) => Err(DataError::NoLength { name: images.name, length }),
+        None => Ok(images),
     }
 }
 

@@ -5,19 +5,20 @@ use std::ops::RangeInclusive;
 use std::path::Path;
 
 use super::error::{DataError, Fault, Place};
+use super::sequences::checked_length;
 use super::source::Source;
 use super::{Dataset, ImageShape, Split, short_name};
 
 const LENGTHS: RangeInclusive<u32> = 1..=4096;
 const LENGTH: u32 = 64;
 
-/// Characters that differ: a byte numbers them.
+/// Different characters, since a byte holds a character's number.
 const MOST_SYMBOLS: usize = 256;
 
-/// A text takes five bytes a character in memory.
+/// Bytes of the longest text that is read. Cutting it takes several times as much memory.
 const LIMIT: u64 = 1 << 28;
 
-/// One part in so many, the last, is for testing.
+/// The last tenth is for testing.
 const TEST_SHARE: usize = 10;
 
 /// A text file in UTF-8, plain or compressed by gzip, as [`windows`].
@@ -38,10 +39,7 @@ pub(super) fn windows(
     length: Option<u32>,
     wrong: impl Fn(Fault) -> DataError,
 ) -> Result<Dataset, DataError> {
-    let length = length.unwrap_or(LENGTH);
-    if !LENGTHS.contains(&length) {
-        return Err(DataError::Length { name: name.into(), length, lengths: LENGTHS });
-    }
+    let length = checked_length(name, length, LENGTH, LENGTHS)?;
     // One by one: collected, they would all be held and sorted.
     let mut symbols = BTreeSet::new();
     symbols.extend(text.chars());

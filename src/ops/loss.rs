@@ -11,6 +11,17 @@ fn one_a_row(outputs: View, each: &[View]) -> Result<(), String> {
     )
 }
 
+/// The operands of every loss.
+fn judging(outputs: View, labels: View, [delta, losses, correct]: [View; 3]) -> Vec<Operand> {
+    vec![
+        read("outputs", outputs),
+        read("labels", labels),
+        write("delta", delta),
+        write("losses", losses),
+        write("correct", correct),
+    ]
+}
+
 /// Softmax cross-entropy of logits ((samples x positions) x classes) against labels (samples x positions), PyTorch's with
 /// `label_smoothing`.
 ///
@@ -39,13 +50,7 @@ impl Operation for SoftmaxCrossEntropy {
     }
 
     fn operands(&self) -> Vec<Operand> {
-        vec![
-            read("outputs", self.logits),
-            read("labels", self.labels),
-            write("delta", self.delta),
-            write("losses", self.losses),
-            write("correct", self.correct),
-        ]
+        judging(self.logits, self.labels, [self.delta, self.losses, self.correct])
     }
 
     fn check(&self) -> Result<(), String> {
@@ -88,13 +93,7 @@ impl Operation for MeanSquaredError {
     }
 
     fn operands(&self) -> Vec<Operand> {
-        vec![
-            read("outputs", self.outputs),
-            read("labels", self.labels),
-            write("delta", self.delta),
-            write("losses", self.losses),
-            write("correct", self.correct),
-        ]
+        judging(self.outputs, self.labels, [self.delta, self.losses, self.correct])
     }
 
     fn check(&self) -> Result<(), String> {
@@ -136,13 +135,7 @@ impl Operation for SquaredDistance {
     }
 
     fn operands(&self) -> Vec<Operand> {
-        vec![
-            read("outputs", self.outputs),
-            read("labels", self.labels),
-            write("delta", self.delta),
-            write("losses", self.losses),
-            write("correct", self.correct),
-        ]
+        judging(self.outputs, self.labels, [self.delta, self.losses, self.correct])
     }
 
     fn check(&self) -> Result<(), String> {
